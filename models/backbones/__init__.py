@@ -1,0 +1,59 @@
+"""The backbones by name: one file and one line in `BACKBONES` each. Importing this imports no torch.
+
+Every backbone of images is a `torch.nn.Module` made by `Class(parameters, seed)` with
+
+    forward_blocks(images, blocks) -> list[Tensor]
+
+images (stimuli, 3, height, width) float32 in [0, 1], red green blue -> one map (stimuli, channels, h, w) for
+each asked block, in the asked order. It normalises its input itself and computes no block deeper than the
+deepest that is asked. Frozen ones are in evaluation mode and need no gradient; a map may lie in memory with
+its channels last.
+"""
+
+from __future__ import annotations
+
+from models.component import Component, Parameter
+
+BACKBONES: dict[str, Component] = {
+    "efficientnet-lite0": Component(
+        target="models.backbones.efficientnet_lite:EfficientNetLite0",
+        version=1,
+        parameters={"weights": Parameter("imagenet", "str", words=("imagenet", "random"))},
+        blocks=16,
+        seeded={"weights": ("random",)},
+        summary="the 16 blocks of EfficientNet-lite0, trained on ImageNet or left random",
+    ),
+    "pixels": Component(
+        target="models.backbones.pixels:Pixels",
+        version=1,
+        blocks=1,
+        summary="the image itself",
+    ),
+    # No code and no images: the features of that name lie in the recording, one row per stimulus.
+    "features": Component(
+        target="",
+        version=1,
+        parameters={"set": Parameter(None, "str")},
+        blocks=1,
+        readouts=("ridge",),
+        summary="a feature set that comes with the recording; `set`, its name, must be given",
+    ),
+    "conv": Component(
+        target="models.backbones.conv:ConvCore",
+        version=1,
+        parameters={
+            "layers": Parameter(3, "int", low=1, high=8),
+            "channels": Parameter(16, "int", low=1),
+            "kernel": Parameter(7, "int", low=1),
+            "smoothness": Parameter(0.0, "float", low=0),
+            "learning_rate": Parameter(0.005, "float", positive=True),
+            "epochs": Parameter(60, "int", low=1),
+            "patience": Parameter(8, "int", low=1),
+        },
+        blocks="layers",
+        trained=True,
+        readouts=("gaussian",),
+        summary="a small convolutional core, trained together with its readouts",
+    ),
+}
+"""Name -> backbone. `kernel` of `conv` must be odd, which the core itself checks."""

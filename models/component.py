@@ -1,0 +1,102 @@
+"""What a backbone, a readout, a loss or a regularizer declares about itself, without importing torch."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a component: its default and what is allowed.
+
+    `kind` is one of `float`, `int`, `bool`, `str`. `words` are literal values that are allowed besides
+    numbers ("auto"), or, for `str`, the only values allowed (empty: any text). `low` and `high` are
+    inclusive bounds; `positive` asks for a value above zero.
+    """
+
+    default: Any
+    kind: str = "float"
+    words: tuple[str, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    positive: bool = False
+
+    def allowed(self) -> str:
+        """A phrase that says which values are allowed."""
+        if self.kind == "bool":
+            return "true or false"
+        if self.kind == "str":
+            return " | ".join(self.words) if self.words else "a text"
+        text = "an integer" if self.kind == "int" else "a number"
+        text += " above 0" if self.positive else ""
+        text += f" from {self.low:g}" if self.low is not None else ""
+        text += f" up to {self.high:g}" if self.high is not None else ""
+        return f"{text}, or {' | '.join(self.words)}" if self.words else text
+
+    def accepts(self, value: Any) -> bool:
+        """Whether `value` is one of the allowed values."""
+        if self.kind == "bool":
+            return isinstance(value, bool)
+        if self.kind == "str":
+            return isinstance(value, str) and (not self.words or value in self.words)
+        if isinstance(value, str):
+            return value in self.words
+        kinds = (int,) if self.kind == "int" else (int, float)
+        return isinstance(value, kinds) and not isinstance(value, bool) and self._within(value)
+
+    def _within(self, value: float) -> bool:
+        if value != value or (self.positive and value <= 0):
+            return False
+        return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
+
+    @property
+    def column(self) -> str:
+        """Type of its column in the tables: numbers that may also be a word are stored as text."""
+        return "str" if self.words and self.kind != "str" else self.kind
+
+
+@dataclass(frozen=True)
+class Component:
+    """A named building block: where its code is (`module:attribute`), its VERSION and its parameters.
+
+    Raise `version` when, and only when, the numbers that it produces change: finished work that used
+    the component is then done again. `blocks` is the number of depths of a backbone, or the name of
+    the parameter that holds it. `trained` backbones (cores) are fitted together with their readouts.
+    `seeded` says for which parameter values the seed changes what a frozen backbone computes.
+    `readouts` names the readouts that a backbone works with (empty: any).
+    """
+
+    target: str
+    version: int
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    blocks: int | str = 0
+    trained: bool = False
+    seeded: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    readouts: tuple[str, ...] = ()
+    summary: str = ""
+
+    def load(self) -> Any:
+        """Import and return what `target` names."""
+        module, _, attribute = self.target.partition(":")
+        return getattr(importlib.import_module(module), attribute)
+
+    def block_count(self, parameters: Mapping[str, Any]) -> int:
+        """How many depths this backbone has with these parameters."""
+        return int(parameters[self.blocks]) if isinstance(self.blocks, str) else self.blocks
+
+    def depends_on_seed(self, parameters: Mapping[str, Any]) -> bool:
+        """Whether its numbers change with the seed, given its parameters."""
+        return self.trained or any(parameters.get(key) in values for key, values in self.seeded.items())
+
+
+def lookup(components: Mapping[str, Component], name: str, family: str) -> Component:
+    """The component called `name`; a KeyError that lists the valid names and the nearest match otherwise."""
+    if name in components:
+        return components[name]
+    near = difflib.get_close_matches(name, components, n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    raise KeyError(f"unknown {family} {name!r}{hint}; known: {', '.join(components)}")

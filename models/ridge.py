@@ -1,0 +1,184 @@
+"""Ridge regression in closed form: one decomposition serves every unit, every alpha and every left-out group.
+
+With centred features X (stimuli x features) and K = X X', the orthonormal basis Q of the centred stimulus
+space and the spectrum s of K in it give, for any alpha, the residual maker
+
+    I - H = O + Q diag(alpha / (s + alpha)) Q',        O = I - 11'/n - Q Q'
+
+where H includes the *re-estimated, unpenalised* intercept. Leaving out a group g of stimuli gives residuals
+(I - H)_gg^{-1} (y - yhat)_g: exactly those of a refit, intercept included, without the group. In the dual form
+Q spans all n - 1 directions that are orthogonal to the constant, so O is zero by construction; treating the
+constant's own direction as one more eigenvector of K (eigenvalue 0) is the usual mistake, since it makes the
+residual of the intercept alpha/(0 + alpha) = 1 instead of 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+ALPHAS: tuple[float, ...] = tuple(float(10**power) for power in np.arange(-3.0, 4.01, 0.5))
+"""Relative alphas tried by `auto`: half decades from 1e-3 to 1e4 times the kernel's mean diagonal."""
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """Spectrum of one centred kernel: `basis` (stimuli, rank), `spectrum` (rank,), `scale` = mean diagonal.
+
+    `full` says that the basis spans everything orthogonal to the constant (dual form).
+    """
+
+    basis: Tensor
+    spectrum: Tensor
+    scale: float
+    full: bool
+
+    @property
+    def stimuli(self) -> int:
+        return self.basis.shape[0]
+
+
+def complement_of_constant(stimuli: int, like: Tensor) -> Tensor:
+    """Orthonormal basis (stimuli, stimuli - 1) of the vectors that sum to zero (Householder reflection)."""
+    mirror = torch.full((stimuli, 1), 1.0 / np.sqrt(stimuli), dtype=like.dtype, device=like.device)
+    mirror[0] += 1.0
+    reflection = torch.eye(stimuli, dtype=like.dtype, device=like.device)
+    reflection -= 2.0 * mirror @ mirror.T / (mirror.T @ mirror)
+    return reflection[:, 1:]
+
+
+def decompose_kernel(kernel: Tensor) -> Decomposition:
+    """Dual form: from the kernel X X' (stimuli, stimuli), centred here, float64. Use when stimuli < features."""
+    kernel = kernel.double()
+    plane = complement_of_constant(kernel.shape[0], kernel)
+    spectrum, vectors = torch.linalg.eigh(plane.T @ kernel @ plane)
+    scale = float(spectrum.clamp(min=0).sum() / kernel.shape[0])
+    return Decomposition(plane @ vectors, spectrum.clamp(min=0), scale, full=True)
+
+
+def decompose_features(features: Tensor) -> Decomposition:
+    """Primal form: from features (stimuli, features), centred here, float64. Use when features < stimuli."""
+    centred = features.double() - features.double().mean(dim=0)
+    left, singular, _ = torch.linalg.svd(centred, full_matrices=False)
+    keep = singular > singular.max().clamp(min=1e-300) * 1e-12
+    scale = float((singular**2).sum() / features.shape[0])
+    return Decomposition(left[:, keep], singular[keep] ** 2, scale, full=False)
+
+
+def decompose(features: Tensor) -> Decomposition:
+    """The cheaper of the two forms for features (stimuli, features)."""
+    if features.shape[0] > features.shape[1] + 1:
+        return decompose_features(features)
+    return decompose_kernel(features.double() @ features.double().T)
+
+
+def leave_group_out_residuals(
+    parts: Decomposition, responses: Tensor, alpha: float, groups: Sequence[Tensor]
+) -> Tensor:
+    """Residuals (stimuli, units) of each stimulus under the ridge fit without that stimulus's group.
+
+    residual_g = (I - H)_gg^{-1} (y - H y)_g, the intercept re-estimated without the group. `alpha` is
+    absolute (the penalty on |weights|^2); `groups` are index tensors that cover the stimuli once.
+    """
+    shrink = alpha / (parts.spectrum + alpha)
+    centred = responses - responses.mean(dim=0)
+    inside = parts.basis.T @ centred
+    residual = parts.basis @ (shrink[:, None] * inside)
+    if not parts.full:
+        residual = residual + centred - parts.basis @ inside
+    if all(len(group) == 1 for group in groups):
+        return residual / _leverage_complement(parts, shrink)[:, None]
+    return _solve_groups(parts, shrink, residual, groups)
+
+
+def _leverage_complement(parts: Decomposition, shrink: Tensor) -> Tensor:
+    """Diagonal of I - H (stimuli,)."""
+    squared = parts.basis**2
+    diagonal = squared @ shrink
+    return diagonal if parts.full else diagonal + 1.0 - 1.0 / parts.stimuli - squared.sum(dim=1)
+
+
+def _solve_groups(
+    parts: Decomposition, shrink: Tensor, residual: Tensor, groups: Sequence[Tensor]
+) -> Tensor:
+    left_out = torch.empty_like(residual)
+    for group in groups:
+        rows = parts.basis[group]
+        maker = (rows * shrink) @ rows.T
+        if not parts.full:
+            size = len(group)
+            maker += torch.eye(size, dtype=rows.dtype, device=rows.device) - 1.0 / parts.stimuli - rows @ rows.T
+        left_out[group] = torch.linalg.solve(maker, residual[group])
+    return left_out
+
+
+def group_indices(groups: Sequence[object] | np.ndarray) -> list[Tensor]:
+    """Index tensors of the stimuli of each distinct group, in order of first appearance."""
+    _, codes = np.unique(np.asarray(groups), return_inverse=True)
+    order = np.argsort(codes, kind="stable")
+    cuts = np.flatnonzero(np.diff(codes[order])) + 1
+    return [torch.from_numpy(rows) for rows in np.split(order, cuts)]
+
+
+@dataclass(frozen=True)
+class RidgeFit:
+    """A fitted readout in dual form: prediction = (K(x, train) - its train mean) @ dual + intercept.
+
+    `dual` (train stimuli, units) sums to zero over stimuli, so kernels need no centring of their own;
+    `alpha` (units,) is relative to the kernel's mean diagonal; `left_out_error` (units,) is the mean
+    squared leave-one-group-out residual at the chosen alpha.
+    """
+
+    dual: Tensor
+    offset: Tensor
+    alpha: Tensor
+    left_out_error: Tensor
+
+    def predict(self, kernel: Tensor) -> Tensor:
+        """Responses (stimuli, units) from the kernel (stimuli, train stimuli) of raw or centred features."""
+        return kernel.double() @ self.dual + self.offset
+
+
+def fit_ridge(
+    parts: Decomposition,
+    kernel: Tensor,
+    responses: Tensor,
+    groups: Sequence[object] | np.ndarray,
+    alpha: float | str = "auto",
+    alphas: Sequence[float] = ALPHAS,
+) -> RidgeFit:
+    """Ridge readout of every unit, alpha per unit by leave-one-group-out, or one given relative alpha.
+
+    Minimises |y - X w - b|^2 + alpha * scale * |w|^2 per unit, scale = mean diagonal of the centred kernel.
+    `kernel` (stimuli, stimuli) is X X' of the training stimuli, centred or not; `responses` (stimuli, units).
+    Ties go to the larger alpha. A constant feature set (scale 0) predicts each unit's mean.
+    Raises ValueError with fewer than two groups when alpha is `auto`.
+    """
+    index = group_indices(groups)
+    if len(index) < 2:
+        raise ValueError("leave-one-group-out needs at least two groups of training stimuli")
+    responses = responses.double()
+    candidates = sorted(alphas, reverse=True) if alpha == "auto" else [float(alpha)]
+    scale = parts.scale if parts.scale > 0 else 1.0
+    best = torch.full(responses.shape[1:], torch.inf, dtype=torch.float64, device=responses.device)
+    chosen = torch.full_like(best, candidates[0])
+    for candidate in candidates:
+        error = leave_group_out_residuals(parts, responses, candidate * scale, index).square().mean(dim=0)
+        better = error < best
+        best, chosen = torch.where(better, error, best), torch.where(better, candidate, chosen)
+    dual = dual_coefficients(parts, responses, chosen * scale)
+    offset = responses.mean(dim=0) - kernel.double().mean(dim=0) @ dual
+    return RidgeFit(dual, offset, chosen, best)
+
+
+def dual_coefficients(parts: Decomposition, responses: Tensor, alpha: Tensor) -> Tensor:
+    """Dual coefficients (stimuli, units): (K + alpha)^{-1} (y - mean) inside the decomposed directions.
+
+    alpha (units,) is absolute. Directions without variance are left out: they predict nothing.
+    """
+    inside = parts.basis.T @ (responses - responses.mean(dim=0))
+    return parts.basis @ (inside / (parts.spectrum[:, None] + alpha))

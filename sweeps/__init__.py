@@ -1,0 +1,27 @@
+"""Ray-distributed sweeps over digital twins of visual cortex.
+
+>>> import sweeps
+>>> trials = sweeps.load("s3://lab/sweeps/macaque-depth")  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sweeps.results import load
+    from sweeps.runner import check, run
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "check", "load", "run"]
+
+_HOMES = {"load": "sweeps.results", "run": "sweeps.runner", "check": "sweeps.runner"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public functions on first use, so that importing a part stays light."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sweeps' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,166 @@
+"""Cells and packs: what trials share, and what Ray Tune schedules as one of its trials."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from models.backbones import BACKBONES
+from models.component import Component
+from models.readouts import READOUTS
+from sweeps.experiment import Split
+from sweeps.identity import canonical, content_id
+from sweeps.recordings.facts import RecordingFacts
+from sweeps.space import Configuration
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One (recording, area) readout at one depth.
+
+    `backbone` and `readout` are resolved ({name, parameters}); `twin` is empty for frozen backbones and
+    otherwise the depth of every area of the twin that is trained together.
+    """
+
+    cell_id: str
+    recording: str
+    area: str
+    depth: int
+    backbone: dict[str, Any]
+    readout: dict[str, Any]
+    seed: int
+    twin: dict[str, int]
+
+    def configuration(self) -> Configuration:
+        """The part of a trial's configuration that decides this cell."""
+        return {
+            "backbone": self.backbone,
+            "depth": self.twin or {self.area: self.depth},
+            "readout": self.readout,
+            "seed": self.seed,
+        }
+
+    def together(self) -> str:
+        """Cells with the same text are fitted in one go: one cell, or a whole trained twin."""
+        if not self.twin:
+            return self.cell_id
+        return canonical([self.backbone, self.readout, self.seed, self.twin])
+
+    def data(self) -> str:
+        """Cells with the same text share recording and features."""
+        if self.twin:
+            return self.together()
+        component = BACKBONES[self.backbone["name"]]
+        seed = self.seed if component.depends_on_seed(self.backbone) else -1
+        return canonical([self.recording, self.backbone, seed, self.readout["name"]])
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Cells that one Tune trial fits, in order; `attempt` counts how often its cells were tried before."""
+
+    cells: tuple[Cell, ...]
+    attempt: int = 0
+
+    def as_config(self) -> dict[str, Any]:
+        """Plain data for Tune."""
+        return {"attempt": self.attempt, "cells": [asdict(cell) for cell in self.cells]}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Pack:
+        """The inverse of `as_config`."""
+        return cls(tuple(Cell(**cell) for cell in config["cells"]), config["attempt"])
+
+    def halves(self) -> tuple[Pack, Pack]:
+        """Two packs of the next attempt; twins that are trained together stay together."""
+        jobs = list(jobs_of(self.cells))
+        middle = len(jobs) // 2
+        first, second = jobs[:middle], jobs[middle:]
+        return tuple(  # type: ignore[return-value]
+            Pack(tuple(cell for job in half for cell in job), self.attempt + 1) for half in (first, second)
+        )
+
+    def __str__(self) -> str:
+        first = self.cells[0]
+        places = sorted({cell.recording for cell in self.cells})
+        return f"{first.backbone['name']} -> {', '.join(places)}: {len(self.cells)} cells"
+
+
+def jobs_of(cells: Iterable[Cell]) -> list[list[Cell]]:
+    """Cells in groups that are fitted in one go."""
+    jobs: dict[str, list[Cell]] = defaultdict(list)
+    for cell in cells:
+        jobs[cell.together()].append(cell)
+    return list(jobs.values())
+
+
+def versioned(component: Component, resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """A resolved component together with its VERSION."""
+    return {**resolved, "version": component.version}
+
+
+class Planner:
+    """Turns configurations into cells; two configurations that mean the same give the same ids."""
+
+    def __init__(self, facts: Sequence[RecordingFacts], split: Split) -> None:
+        self.facts = facts
+        self.split = split.model_dump()
+
+    def cells(self, configuration: Configuration) -> list[Cell]:
+        """The cells of a configuration, one per (recording, area) that it reads."""
+        return [
+            self._cell(facts, area, configuration)
+            for facts in self.facts
+            for area in facts.areas
+            if area in configuration["depth"]
+        ]
+
+    def _cell(self, facts: RecordingFacts, area: str, configuration: Configuration) -> Cell:
+        backbone, readout = configuration["backbone"], configuration["readout"]
+        component = BACKBONES[backbone["name"]]
+        twin = dict(configuration["depth"]) if component.trained else {}
+        identity = {
+            "recording": facts.fingerprint,
+            "area": area,
+            "depth": configuration["depth"][area],
+            "backbone": versioned(component, backbone),
+            "readout": versioned(READOUTS[readout["name"]], readout),
+            "seed": configuration["seed"],
+            "split": self.split,
+            "twin": [twin, [each.fingerprint for each in self.facts]] if twin else [],
+        }
+        depth = configuration["depth"][area]
+        return Cell(
+            content_id(identity), facts.name, area, depth, backbone, readout, configuration["seed"], twin
+        )
+
+    @staticmethod
+    def trial_id(cells: Sequence[Cell]) -> str:
+        """Identity of a trial: the cells that it joins."""
+        return content_id(sorted([cell.recording, cell.area, cell.cell_id] for cell in cells))
+
+
+def form_packs(cells: Iterable[Cell], size: int, attempt: int = 0) -> list[Pack]:
+    """Packs of at most `size` cells that share data, ordered so that shared decompositions lie together.
+
+    Packs of different data alternate, so that workers do not wait for each other's features.
+    """
+    by_data: dict[str, list[list[Cell]]] = defaultdict(list)
+    for job in jobs_of(cells):
+        by_data[job[0].data()].append(job)
+    queues = [_cut(jobs, size, attempt) for jobs in by_data.values()]
+    queues.sort(key=len, reverse=True)
+    longest = max((len(queue) for queue in queues), default=0)
+    return [queue[turn] for turn in range(longest) for queue in queues if turn < len(queue)]
+
+
+def _cut(jobs: list[list[Cell]], size: int, attempt: int) -> list[Pack]:
+    jobs.sort(key=lambda job: (job[0].depth, job[0].seed, job[0].area, canonical(job[0].readout)))
+    packs: list[list[Cell]] = [[]]
+    for job in jobs:
+        if packs[-1] and len(packs[-1]) + len(job) > size:
+            packs.append([])
+        packs[-1].extend(job)
+    return [Pack(tuple(pack), attempt) for pack in packs]

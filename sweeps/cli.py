@@ -1,0 +1,89 @@
+"""The command `sweeps`: run, check, show."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from sweeps.errors import InputError
+
+app = typer.Typer(
+    name="sweeps",
+    help="Sweeps over digital twins of visual cortex.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ExperimentArgument = Annotated[str, typer.Argument(help="An experiment file, or the name of a shipped experiment.")]
+DataOption = Annotated[str | None, typer.Option(help="Folder or URL that recording paths are relative to.")]
+StorageOption = Annotated[str | None, typer.Option(help="Where rows go: a folder or s3://... (default results/NAME).")]
+CacheOption = Annotated[str | None, typer.Option(help="Feature cache of every node (default ~/.cache/cortex-sweeps).")]
+AddressOption = Annotated[str | None, typer.Option(help="A Ray cluster (default: RAY_ADDRESS, else an own local one).")]
+
+
+@app.command()
+def run(
+    experiment: ExperimentArgument,
+    data: DataOption = None,
+    storage: StorageOption = None,
+    cache: CacheOption = None,
+    address: AddressOption = None,
+    cpus: Annotated[int | None, typer.Option(help="Cores of an own local Ray (default: all).")] = None,
+    retry_failed: Annotated[bool, typer.Option(help="Run failed trials again.")] = False,
+) -> None:
+    """Run an experiment, or go on with it; ends with the answer."""
+    from sweeps.plan import make_plan
+    from sweeps.report.terminal import show as show_answer
+    from sweeps.runner import check_demand, run_plan
+
+    plan = make_plan(experiment, data, storage, cache)
+    check_demand(plan, address) if address is None else None
+    result = run_plan(plan, address, retry_failed, cpus, quiet=False)
+    for notice in result.notices:
+        typer.echo(f"note: {notice}")
+    show_answer(result.storage)
+    counts = result.progress
+    if counts.failed and not counts.done and not counts.known:
+        raise typer.Exit(1)
+
+
+@app.command()
+def check(
+    experiment: ExperimentArgument,
+    data: DataOption = None,
+    storage: StorageOption = None,
+    cache: CacheOption = None,
+    address: AddressOption = None,
+) -> None:
+    """Check an experiment without running it: trials, cells, what each score needs."""
+    from sweeps.plan import make_plan
+    from sweeps.report.preview import preview
+    from sweeps.runner import check_demand
+
+    plan = make_plan(experiment, data, storage, cache)
+    check_demand(plan, address)
+    preview(plan, Console(highlight=False))
+
+
+@app.command()
+def show(
+    storage: Annotated[str, typer.Argument(help="The storage of a sweep: a folder or s3://...")],
+    best: Annotated[int, typer.Option(min=1, help="How many best trials.")] = 5,
+) -> None:
+    """Show the answer of a sweep: best trials, Pareto front, score by depth, contrasts."""
+    from sweeps.report.terminal import show as show_answer
+
+    show_answer(storage, best=best)
+
+
+def main() -> None:
+    """Run the command; bad input is one line and exit code 2."""
+    try:
+        app()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None

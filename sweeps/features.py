@@ -1,0 +1,140 @@
+"""Features of (backbone, stimuli): computed once per node, kept on disk by content hash."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.backbones import BACKBONES
+from models.readouts.gaussian import shrink
+from sweeps.identity import content_id
+
+SHARD = 256
+"""Stimuli in one shard: what one process computes while others compute the next."""
+
+BATCH = 64
+
+
+class FeatureCache:
+    """Feature maps on disk, shared by every process of a node; entries are cut to `limit` bytes, oldest first."""
+
+    def __init__(self, folder: Path, limit: float, device: torch.device) -> None:
+        self.folder = folder / "features"
+        self.limit = limit
+        self.device = device
+
+    def maps(
+        self,
+        backbone: Mapping[str, Any],
+        seed: int,
+        stimuli: str,
+        count: int,
+        load: Callable[[slice], np.ndarray],
+        depths: Sequence[int],
+        depth: int,
+        pool: int,
+    ) -> np.ndarray:
+        """Feature map (stimuli, channels, h, w) float32 of one block, maps averaged to at most `pool` x `pool`.
+
+        What is missing is computed for all `depths` in one pass; processes of one node share the shards.
+        `stimuli` identifies the pictures, `load` reads a slice of them as uint8 (n, size, size, 3).
+        """
+        entry = self._entry(backbone, seed, stimuli, pool)
+        shards = [slice(start, min(start + SHARD, count)) for start in range(0, count, SHARD)]
+        network: list[torch.nn.Module] = []
+        for wait in (False, True):
+            for index, rows in enumerate(shards):
+                missing = self._missing(entry, depths, index)
+                if not missing:
+                    continue
+                with locked(entry / f"{index:05d}.lock", wait) as held:
+                    missing = self._missing(entry, depths, index) if held else []
+                    if missing:
+                        network = network or [self._network(backbone, seed)]
+                        self._compute(entry, index, network[0], load(rows), missing, pool)
+        os.utime(entry)
+        return np.concatenate([np.load(_file(entry, depth, index)) for index in range(len(shards))])
+
+    def _entry(self, backbone: Mapping[str, Any], seed: int, stimuli: str, pool: int) -> Path:
+        component = BACKBONES[backbone["name"]]
+        used = seed if component.depends_on_seed(backbone) else -1
+        entry = self.folder / content_id([dict(backbone), component.version, used, stimuli, pool, SHARD])
+        entry.mkdir(parents=True, exist_ok=True)
+        return entry
+
+    def _network(self, backbone: Mapping[str, Any], seed: int) -> torch.nn.Module:
+        parameters = {key: value for key, value in backbone.items() if key != "name"}
+        network: torch.nn.Module = BACKBONES[backbone["name"]].load()(parameters, seed)
+        return network.to(self.device).eval()
+
+    @staticmethod
+    def _missing(entry: Path, depths: Sequence[int], index: int) -> list[int]:
+        return [depth for depth in depths if not _file(entry, depth, index).exists()]
+
+    @torch.inference_mode()
+    def _compute(
+        self, entry: Path, index: int, network: torch.nn.Module, images: np.ndarray, depths: Sequence[int], pool: int
+    ) -> None:
+        parts: list[list[Tensor]] = [[] for _ in depths]
+        for start in range(0, len(images), BATCH):
+            batch = as_images(images[start : start + BATCH], self.device)
+            for part, found in zip(parts, network.forward_blocks(batch, depths), strict=True):  # type: ignore[operator]
+                part.append(shrink(found, pool).cpu())
+        for depth, part in zip(depths, parts, strict=True):
+            _write(_file(entry, depth, index), torch.cat(part).numpy())
+        self._prune(entry)
+
+    def _prune(self, current: Path) -> None:
+        sizes = {path: sum(f.stat().st_size for f in path.iterdir()) for path in self.folder.iterdir()}
+        total = sum(sizes.values())
+        for path in sorted(sizes, key=lambda path: path.stat().st_mtime):
+            if total <= self.limit:
+                return
+            if path != current:
+                total -= sizes[path]
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def as_images(images: np.ndarray, device: torch.device) -> Tensor:
+    """uint8 (n, h, w, 3) as float32 (n, 3, h, w) in [0, 1]."""
+    return torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float().div_(255)
+
+
+def _file(entry: Path, depth: int, index: int) -> Path:
+    return entry / f"block-{depth:03d}.{index:05d}.npy"
+
+
+def _write(path: Path, array: np.ndarray) -> None:
+    fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    with open(fresh, "wb") as file:
+        np.save(file, array)
+    os.replace(fresh, path)
+
+
+@contextmanager
+def locked(path: Path, wait: bool = True) -> Iterator[bool]:
+    """Hold an exclusive lock on a file of this node; yields False when not waiting and another holds it.
+
+    The kernel drops the lock of a process that dies.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)

@@ -1,0 +1,176 @@
+"""Fitting cells: held-out predictions of the recorded stimuli and responses to everything else shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metrics import Alignment
+from models.backbones import BACKBONES
+from models.ridge import RidgeFit, fit_ridge
+from sweeps.cells import Cell
+from sweeps.recordings.recording import Recording
+from sweeps.workshop import Kernels, Workshop
+
+SPLITS = ("select", "report")
+
+
+@dataclass
+class CellFit:
+    """Predictions of one fitted cell.
+
+    `held_out[split]` (fit stimuli, units) is NaN where a stimulus does not belong to the split.
+    `shown[split][name]` (rows, units) are responses to what else was shown, averaged over folds.
+    `facts` are numbers worth keeping, such as the median alpha. `transferred[split]` gives, for twins of
+    features, predictions from the recording's other feature sets.
+    """
+
+    held_out: dict[str, np.ndarray]
+    shown: dict[str, dict[str, np.ndarray]]
+    facts: dict[str, float] = field(default_factory=dict)
+    transferred: dict[str, Callable[[], Mapping[str, np.ndarray]]] = field(default_factory=dict)
+
+
+def fit_cells(workshop: Workshop, cells: Sequence[Cell]) -> list[CellFit]:
+    """Fit cells that belong together: a single cell of a frozen backbone, or all cells of one trained twin.
+
+    Ridge: select predictions come from a fit on train, report predictions from one on train + select, alpha
+    chosen inside each by leave-one-group-out. Gradient readouts: one fit on train, stopped early on select,
+    gives both.
+    """
+    if cells[0].twin:
+        from sweeps.training import fit_trained_twin
+
+        return fit_trained_twin(workshop, cells)
+    if cells[0].readout["name"] == "ridge":
+        return [_fit_ridge_cell(workshop, cell) for cell in cells]
+    from sweeps.training import fit_gaussian_cell
+
+    return [fit_gaussian_cell(workshop, cell) for cell in cells]
+
+
+def empty_fit(recording: Recording, units: int) -> CellFit:
+    """A fit without predictions."""
+    blank = np.full((len(recording.groups), units), np.nan)
+    return CellFit({split: blank.copy() for split in SPLITS}, {split: {} for split in SPLITS})
+
+
+def _fit_ridge_cell(workshop: Workshop, cell: Cell) -> CellFit:
+    recording = workshop.recording(cell.recording)
+    kernels = workshop.kernels(
+        recording, cell.backbone, BACKBONES[cell.backbone["name"]], cell.seed, cell.depth, cell.readout["pool"]
+    )
+    units = recording.units(cell.area)
+    responses = recording.fit.average[:, units]
+    folds = workshop.folds(recording, cell.seed)
+    found, alphas = empty_fit(recording, len(units)), []
+    for fold in folds:
+        rows = {"select": fold.train, "report": np.union1d(fold.train, fold.select)}
+        held = {"select": fold.select, "report": fold.report}
+        for split in SPLITS:
+            readout = Readout.fit(workshop, recording, kernels, responses, rows[split], cell.readout["alpha"])
+            found.held_out[split][held[split]] = readout.predict(kernels.fit[held[split]])
+            for name, kernel in kernels.shown.items():
+                share = readout.predict(kernel) / len(folds)
+                found.shown[split][name] = found.shown[split].get(name, 0.0) + share
+            alphas.append(readout.alpha)
+    found.facts["alpha"] = float(np.median(np.concatenate(alphas)))
+    if cell.backbone["name"] == "features" and len(recording.features) > 1:
+        found.transferred = {split: _transfer(workshop, cell, recording, split) for split in SPLITS}
+    return found
+
+
+@dataclass(frozen=True)
+class Readout:
+    """Ridge readouts of the units of a cell; units with missing stimuli are fitted on the ones they have."""
+
+    parts: list[tuple[np.ndarray, np.ndarray, RidgeFit]]
+    units: int
+
+    @classmethod
+    def fit(
+        cls,
+        workshop: Workshop,
+        recording: Recording,
+        kernels: Kernels,
+        responses: np.ndarray,
+        rows: np.ndarray,
+        alpha: float | str,
+    ) -> Readout:
+        """Fit responses (stimuli, units) at `rows`, one decomposition per pattern of missing stimuli."""
+        present = np.isfinite(responses[rows])
+        patterns, member = np.unique(present, axis=1, return_inverse=True)
+        parts = []
+        for index in range(patterns.shape[1]):
+            own = np.flatnonzero(member == index)
+            used = rows[patterns[:, index]]
+            place = torch.from_numpy(used).to(kernels.fit.device)
+            fitted = fit_ridge(
+                workshop.decomposition(kernels, used),
+                kernels.fit[place][:, place],
+                torch.from_numpy(responses[np.ix_(used, own)]).to(kernels.fit.device),
+                recording.groups[used],
+                alpha,
+            )
+            parts.append((own, used, fitted))
+        return cls(parts, responses.shape[1])
+
+    def predict(self, kernel: Tensor) -> np.ndarray:
+        """Responses (rows, units) from the kernel (rows, all fit stimuli)."""
+        predicted = np.empty((len(kernel), self.units))
+        for own, used, fitted in self.parts:
+            predicted[:, own] = fitted.predict(kernel[:, torch.from_numpy(used).to(kernel.device)]).cpu().numpy()
+        return predicted
+
+    @property
+    def alpha(self) -> np.ndarray:
+        """Chosen relative alpha of every unit, in no order."""
+        return np.concatenate([fitted.alpha.cpu().numpy() for _, _, fitted in self.parts])
+
+
+def _transfer(
+    workshop: Workshop, cell: Cell, recording: Recording, split: str
+) -> Callable[[], Mapping[str, np.ndarray]]:
+    """Predictions (other sets, held-out stimuli, units) from every other feature set of the recording."""
+
+    def compute() -> Mapping[str, np.ndarray]:
+        others = [name for name in recording.features if name != cell.backbone["set"]]
+        found: dict[str, list[np.ndarray]] = {"transfer": [], "other": [], "null": []}
+        for other in others:
+            for name, predicted in _transfer_from(workshop, cell, recording, split, other).items():
+                found[name].append(predicted)
+        return {name: np.stack(predictions) for name, predictions in found.items()}
+
+    return compute
+
+
+def _transfer_from(
+    workshop: Workshop, cell: Cell, recording: Recording, split: str, other: str
+) -> dict[str, np.ndarray]:
+    units = recording.units(cell.area)
+    responses = recording.fit.average[:, units]
+    own, source = recording.features[cell.backbone["set"]], recording.features[other]
+    component, pool, alpha = BACKBONES["features"], cell.readout["pool"], cell.readout["alpha"]
+    kernels = workshop.kernels(recording, cell.backbone, component, cell.seed, 0, pool)
+    beside = workshop.kernels(recording, {**cell.backbone, "set": other}, component, cell.seed, 0, pool)
+    random = np.random.default_rng([int(cell.cell_id[:12], 16), 5])
+    blank = np.full((len(own), len(units)), np.nan)
+    found = {name: blank.copy() for name in ("transfer", "other", "null")}
+    for fold in workshop.folds(recording, cell.seed):
+        rows = fold.train if split == "select" else np.union1d(fold.train, fold.select)
+        held = fold.select if split == "select" else fold.report
+        readout = Readout.fit(workshop, recording, kernels, responses, rows, alpha)
+        alignment = Alignment.fit(source[rows])
+        for name, order in (("transfer", rows), ("null", random.permutation(rows))):
+            carried = np.asarray(alignment.predict(own[order], source[held]))
+            features = torch.from_numpy(carried).to(kernels.features) - kernels.centre
+            found[name][held] = readout.predict((features @ kernels.features.T).double())
+        direct = Readout.fit(workshop, recording, beside, responses, rows, alpha)
+        found["other"][held] = direct.predict(beside.fit[held])
+    kept = np.isfinite(found["transfer"]).any(axis=1)
+    return {name: predicted[kept] for name, predicted in found.items()}
+

@@ -1,0 +1,61 @@
+"""The three import names are generic, so they are guarded: one place, one digest, in every process."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+from sweeps.errors import InputError
+from sweeps.identity import PACKAGES, code_digest
+
+
+def home() -> Path:
+    """The folder that holds the `sweeps` package of this process."""
+    return Path(__file__).resolve().parent.parent
+
+
+def _location(name: str) -> str | None:
+    spec = importlib.util.find_spec(name)
+    places = list(spec.submodule_search_locations or []) if spec else []
+    return str(Path(places[0]).resolve().parent) if places else (spec.origin if spec else None)
+
+
+def check_names() -> str:
+    """Check that `sweeps`, `models` and `metrics` come from one place; return the digest of their code.
+
+    Raises InputError that names the stranger when another package of that name comes first.
+    """
+    root = home()
+    for name in PACKAGES:
+        found = _location(name)
+        if found != str(root):
+            raise InputError(
+                f"the package {name!r} would be imported from {found}, but cortex-sweeps lies in {root}: "
+                f"another {name!r} comes first on the import path. Start from another folder or rename it",
+                key="import path",
+            )
+    return code_digest(root)
+
+
+def claim_names(digest: str) -> None:
+    """In a worker: put the home of `sweeps` first on the import path, and check place and digest.
+
+    Ray puts the driver's folder ahead of site-packages in every worker, so a lab's own `models/` beside its
+    notebook would otherwise win there. Raises InputError when the code differs from the driver's.
+    """
+    root = str(home())
+    sys.path[:] = [root, *(entry for entry in sys.path if entry != root)]
+    importlib.invalidate_caches()
+    for name in ("models", "metrics"):
+        loaded = sys.modules.get(name)
+        place = getattr(loaded, "__path__", None)
+        if loaded is not None and (not place or str(Path(next(iter(place))).resolve().parent) != root):
+            del sys.modules[name]
+    found = check_names()
+    if found != digest:
+        raise InputError(
+            f"this worker runs other code (digest {found}) than the driver (digest {digest}): "
+            f"install the same cortex-sweeps on every node; here it lies in {root}",
+            key="code",
+        )

@@ -1,0 +1,78 @@
+"""What is known of a sweep: every row that is durable, and the folds made from them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from sweeps.schema import schema_of
+from sweeps.storage import Store, fold
+
+TABLES = ("trials", "cells", "bootstraps", "truths")
+
+
+class Ledger:
+    """Reads the log once at the start, then follows it part by part; folds it every `interval` seconds."""
+
+    def __init__(self, store: Store, columns: Mapping[str, list[str]], interval: float = 60.0) -> None:
+        self.store = store
+        self.schemas = {table: schema_of(table, columns.get(table, [])) for table in TABLES}
+        self.interval = interval
+        self.parts: dict[str, set[str]] = {}
+        self.tables: dict[str, list[pa.Table]] = {}
+        self.stale: set[str] = set(TABLES)
+        for table in TABLES:
+            held, folded = store.read_fold(table)
+            self.parts[table] = folded
+            self.tables[table] = [] if held is None else [held]
+            self.catch_up(table)
+        self.folded_at = time.monotonic()
+
+    def rows(self, table: str, columns: Iterable[str] | None = None) -> list[dict[str, Any]]:
+        """Every row once, as far as they are known."""
+        held = self._fold(table)
+        return held.to_pylist() if columns is None else held.select(list(columns)).to_pylist()  # type: ignore[no-any-return]
+
+    def catch_up(self, table: str) -> list[dict[str, Any]]:
+        """Read parts that were not read yet; their rows."""
+        fresh = [name for name in self.store.part_names(table) if name not in self.parts[table]]
+        return [row for name in fresh for row in self.absorb(table, name)]
+
+    def absorb(self, table: str, part: str) -> list[dict[str, Any]]:
+        """Take up one durable part; its rows (none when it is known already)."""
+        if part in self.parts[table]:
+            return []
+        held = self.store.read_part(table, part)
+        self._add(table, part, held)
+        return held.to_pylist()  # type: ignore[no-any-return]
+
+    def write(self, table: str, rows: list[dict[str, Any]]) -> None:
+        """Write rows of the driver's own as a part."""
+        if rows:
+            self.absorb(table, self.store.write_part(table, rows))
+
+    def _add(self, table: str, part: str, held: pa.Table) -> None:
+        self.parts[table].add(part)
+        self.tables[table].append(held)
+        self.stale.add(table)
+
+    def _fold(self, table: str) -> pa.Table:
+        folded = fold(table, self.tables[table], self.schemas[table])
+        self.tables[table] = [folded]
+        return folded
+
+    def fold_if_due(self) -> None:
+        """Fold when the interval has passed."""
+        if time.monotonic() - self.folded_at >= self.interval:
+            self.fold(("trials", "cells"))
+
+    def fold(self, tables: Iterable[str] = TABLES) -> None:
+        """Replace the folded objects of tables that have news."""
+        for table in tables:
+            if table in self.stale:
+                self.store.write_fold(table, self._fold(table), self.parts[table])
+                self.stale.discard(table)
+        self.folded_at = time.monotonic()

@@ -1,0 +1,215 @@
+"""From an experiment file to a checked plan, before any work starts and before anything is written."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.backbones import BACKBONES
+from sweeps.cells import Planner
+from sweeps.errors import InputError
+from sweeps.experiment import Experiment, find_experiment, parse_experiment, read_experiment
+from sweeps.guard import check_names, home
+from sweeps.probes import Probe, open_probe
+from sweeps.recordings import describe
+from sweeps.recordings.facts import RecordingFacts
+from sweeps.scores import SCORES, cell_columns, score_key, trial_columns
+from sweeps.search import make_proposer
+from sweeps.space import Space, read_space
+from sweeps.splits import split_groups
+from sweeps.storage import Store
+from sweeps.context import Context
+
+DEFAULT_CACHE = "~/.cache/cortex-sweeps"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked experiment: what it reads, what it may try, where its rows go."""
+
+    experiment: Experiment
+    source: str
+    base: str
+    facts: list[RecordingFacts]
+    probes: dict[str, Probe]
+    space: Space
+    storage: str
+    cache: str
+    digest: str
+
+    @property
+    def planner(self) -> Planner:
+        """The planner of its cells."""
+        return Planner(self.facts, self.experiment.split)
+
+    @property
+    def wanted_keys(self) -> str:
+        """Score keys that a finished row must hold."""
+        keys = []
+        for name in self.experiment.scores:
+            kind = SCORES[name].probe
+            keys.append(score_key(name, self.probes[kind].fingerprint if kind in self.probes else None))
+        return " ".join(sorted(keys))
+
+    def context(self) -> Context:
+        """What every pack needs to know."""
+        return Context(
+            sweep=self.experiment.name,
+            storage=self.storage,
+            recordings=self.experiment.recordings,
+            fingerprints={facts.name: facts.fingerprint for facts in self.facts},
+            probes=dict(self.experiment.probes),
+            base=self.base,
+            split=self.experiment.split.model_dump(),
+            scores=list(self.experiment.scores),
+            score_keys=self.wanted_keys,
+            depths=self._depths(),
+            cache=self.cache,
+            cache_gb=self.experiment.compute.cache_gb,
+            digest=self.digest,
+            commit=commit(),
+        )
+
+    def _depths(self) -> dict[str, list[int]]:
+        """Blocks of each frozen backbone that may be read, simulated truths included."""
+        depths: dict[str, set[int]] = {}
+        for choice in self.space.backbones:
+            if not choice.component.trained:
+                backbone = {"name": choice.name}
+                read = {d for area in self.space.depths for d in self.space.depth_values(area, backbone)}
+                depths.setdefault(choice.name, set()).update(read)
+        for facts in self.facts:
+            if facts.truth:
+                teacher = facts.notes["teacher"]["backbone"]
+                depths.setdefault(teacher, set()).update(range(BACKBONES[teacher].block_count({})))
+        return {name: sorted(held) for name, held in depths.items()}
+
+    def columns(self) -> dict[str, list[str]]:
+        """Columns of the tables that this experiment writes, known before the first row."""
+        config = ["config.backbone", "config.readout", "config.seed"]
+        for family, choices in (("backbone", self.space.backbones), ("readout", self.space.readouts)):
+            config += [f"config.{family}.{key}" for choice in choices for key in choice.domains]
+        config += [f"config.depth.{area}" for area in self.space.depths]
+        scores = cell_columns(self.experiment.scores)
+        places = [f"cell.{f.name}.{area}" for f in self.facts for area in f.areas if area in self.space.depths]
+        trials = [*config, *places, *scores, *trial_columns(self.experiment.scores)]
+        return {"trials": trials, "cells": [*config, *scores]}
+
+    def cell_count(self) -> int | None:
+        """Number of distinct cells of a grid, or None when the space is continuous."""
+        if self.space.continuous():
+            return None
+        total = 0
+        seeds = len(self.space.seeds)
+        places = [area for facts in self.facts for area in facts.areas if area in self.space.depths]
+        for choice in self.space.backbones:
+            points = _points(choice.domains)
+            backbone = {"name": choice.name, **{key: domain.values[0] for key, domain in choice.domains.items()}}  # type: ignore[union-attr]
+            readouts = sum(_points(each.domains) for each in self.space.readouts_for(backbone))
+            if choice.component.trained:
+                depths = [len(self.space.depth_values(area, backbone)) for area in self.space.depths]
+                twins = depths[0] if self.space.shared else int(np.prod(depths))
+                total += points * readouts * seeds * twins * len(places)
+            else:
+                total += points * readouts * seeds * sum(len(self.space.depth_values(a, backbone)) for a in places)
+        return total
+
+
+def _points(domains: Mapping[str, Any]) -> int:
+    return int(np.prod([len(domain.values) for domain in domains.values()], dtype=np.int64))
+
+
+def make_plan(
+    experiment: str | Path | Mapping[str, Any],
+    data: str | None = None,
+    storage: str | None = None,
+    cache: str | None = None,
+) -> Plan:
+    """Read and check everything; raises InputError, and writes nothing.
+
+    `experiment` is a file, the name of a shipped experiment, or a mapping. Relative paths of recordings are below
+    `data`, else beside the file (a mapping: the current folder).
+    """
+    digest = check_names()
+    held, source, base = _read(experiment, data)
+    try:
+        facts = describe(held.recordings, base)
+        areas = list(dict.fromkeys(area for each in facts for area in each.areas))
+        space = read_space(held.space, areas)
+        probes = {kind: open_probe(kind, value, base) for kind, value in held.probes.items() if value is not None}
+        _check_backbones(space, facts)
+        _check_splits(held, facts)
+        make_proposer(space, held.search)
+    except InputError as error:
+        error.file = error.file or source
+        raise
+    place = storage or held.storage or f"results/{held.name}"
+    Store(place).check_writable()
+    return Plan(
+        experiment=held,
+        source=source,
+        base=base,
+        facts=facts,
+        probes=probes,
+        space=space,
+        storage=place if "://" in place else str(Path(place).expanduser().resolve()),
+        cache=cache or held.compute.cache or DEFAULT_CACHE,
+        digest=digest,
+    )
+
+
+def _read(experiment: str | Path | Mapping[str, Any], data: str | None) -> tuple[Experiment, str, str]:
+    if isinstance(experiment, Mapping):
+        return parse_experiment(dict(experiment)), "experiment", _base(data, Path.cwd())
+    path = find_experiment(str(experiment))
+    return read_experiment(path), str(path), _base(data, path.resolve().parent)
+
+
+def _base(data: str | None, beside: Path) -> str:
+    if data is None:
+        return str(beside)
+    return data if "://" in data else str(Path(data).expanduser().resolve())
+
+
+def _check_backbones(space: Space, facts: list[RecordingFacts]) -> None:
+    for choice in space.backbones:
+        for each in facts:
+            if choice.name == "features":
+                domain = choice.domains["set"]
+                for name in getattr(domain, "values", ()):
+                    if name not in each.features:
+                        raise InputError(
+                            f"recording {each.name} brings no such feature set",
+                            key="space.backbone.features.set", value=name, allowed=each.features or ("(none)",),
+                        )
+            elif not each.pictures:
+                raise InputError(
+                    f"recording {each.name} has no pictures: only the backbone `features` can be used with it",
+                    key="space.backbone", value=choice.name,
+                )
+
+
+def _check_splits(experiment: Experiment, facts: list[RecordingFacts]) -> None:
+    split = experiment.split
+    if split.report + split.select >= 1:
+        raise InputError("report and select must leave stimuli to train on", key="split.select", value=split.select)
+    for each in facts:
+        groups = np.arange(each.stimuli) % each.groups
+        try:
+            split_groups(groups, split.report, split.select, split.seed, 0)
+        except InputError as error:
+            error.key = f"recordings.{each.name}.group"
+            raise
+
+
+def commit() -> str:
+    """The commit of the checkout that this code lies in, or nothing."""
+    if not (home() / ".git").exists():
+        return ""
+    found = subprocess.run(["git", "-C", str(home()), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return found.stdout.strip()

@@ -1,0 +1,65 @@
+"""Recordings: a new format is one new file and one line in FORMATS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from sweeps.errors import InputError
+from sweeps.experiment import from_validation
+from sweeps.recordings.facts import RecordingFacts
+from sweeps.recordings.folder import FolderSpec, describe_folder, open_folder
+from sweeps.recordings.recording import Recording
+from sweeps.recordings.simulated import SimulatedSpec, describe_simulated, open_simulated
+
+
+@dataclass(frozen=True)
+class Format:
+    """One on-disk format: its section of the experiment file, how it is described and how it is opened."""
+
+    spec: type[BaseModel]
+    describe: Callable[[Any, str], RecordingFacts]
+    open: Callable[[Any, str, Path], Recording]
+
+
+FORMATS: dict[str, Format] = {
+    "folder": Format(FolderSpec, describe_folder, open_folder),
+    "simulated": Format(SimulatedSpec, describe_simulated, open_simulated),
+}
+
+
+def read_spec(raw: Mapping[str, Any], key: str = "recordings") -> Any:
+    """The checked section of one recording; InputError otherwise."""
+    name = raw.get("format")
+    if name not in FORMATS:
+        raise InputError("unknown format", key=f"{key}.format", value=name, allowed=FORMATS)
+    try:
+        return FORMATS[name].spec.model_validate(dict(raw))
+    except ValidationError as error:
+        raise from_validation(error, FORMATS[name].spec, None, f"{key}.") from None
+
+
+def describe(recordings: list[dict[str, Any]], base: str) -> list[RecordingFacts]:
+    """Facts of every recording of an experiment; names must differ."""
+    facts: list[RecordingFacts] = []
+    for index, raw in enumerate(recordings):
+        spec = read_spec(raw, f"recordings.{index}")
+        found = FORMATS[spec.format].describe(spec, base)
+        if found.name in [each.name for each in facts]:
+            raise InputError(
+                "two recordings of one name: give one of them a `name`", key=f"recordings.{index}", value=found.name
+            )
+        facts.append(found)
+    return facts
+
+
+def open_recording(raw: Mapping[str, Any], base: str, cache: Path, name: str | None = None) -> Recording | None:
+    """Open a recording, or return None when `name` is given and is another's."""
+    spec = read_spec(raw)
+    if name is not None and spec.recording_name() != name:
+        return None
+    return FORMATS[spec.format].open(spec, base, cache)

@@ -1,0 +1,216 @@
+"""The bring-your-own format: a folder with stimuli.csv, responses.npy, units.csv and pictures or features."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
+
+from sweeps.errors import InputError
+from sweeps.identity import content_id, digest_bytes
+from sweeps.recordings.facts import RecordingFacts
+from sweeps.recordings.images import Geometry, ImageFolder, join, open_filesystem
+from sweeps.recordings.recording import ROLES, Recording, StimulusSet, check_responses
+
+
+class ImageSpec(BaseModel):
+    """How pictures are shown: the central `crop` of each side first, then resized to `size` pixels."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    size: int = Field(112, ge=16, le=1024)
+    crop: float = Field(1.0, gt=0, le=1)
+
+    def geometry(self) -> Geometry:
+        """The same as a Geometry."""
+        return Geometry(size=self.size, crop=self.crop)
+
+
+class FolderSpec(BaseModel):
+    """A recording in the `folder` format: where it is and how its pictures are shown."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    format: Literal["folder"]
+    path: str
+    name: str | None = None
+    image: ImageSpec = ImageSpec()
+    exclude_units: tuple[int, ...] = ()
+
+    def recording_name(self) -> str:
+        """Name in the tables: `name`, else the folder's own."""
+        return self.name or self.path.rstrip("/").rsplit("/", 1)[-1]
+
+
+class Folder:
+    """Reads the files of one local or remote folder; never writes into it, loads no pickle."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.fs, self.root = open_filesystem(url)
+
+    def has(self, name: str) -> bool:
+        """Whether the file or sub-folder exists."""
+        return bool(self.fs.exists(f"{self.root}/{name}"))
+
+    def bytes(self, name: str) -> bytes:
+        """Contents of a file; InputError when it cannot be read."""
+        try:
+            return bytes(self.fs.cat_file(f"{self.root}/{name}"))
+        except FileNotFoundError:
+            raise InputError("missing file", file=f"{self.url}/{name}") from None
+        except OSError as error:
+            raise InputError(f"cannot be read: {error}", file=f"{self.url}/{name}") from None
+
+    def csv(self, name: str) -> pd.DataFrame:
+        """A CSV file, every column as text."""
+        try:
+            return pd.read_csv(io.BytesIO(self.bytes(name)), dtype=str, keep_default_na=False)
+        except (ValueError, UnicodeDecodeError) as error:
+            raise InputError(f"is not a CSV table: {error}", file=f"{self.url}/{name}") from None
+
+    def array(self, name: str) -> np.ndarray:
+        """A numeric .npy array."""
+        try:
+            array = np.load(io.BytesIO(self.bytes(name)), allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise InputError(f"is not a plain .npy array: {error}", file=f"{self.url}/{name}") from None
+        if array.dtype.kind not in "fiub":
+            raise InputError(f"must hold numbers, not {array.dtype}", file=f"{self.url}/{name}")
+        return array
+
+    def arrays(self, name: str) -> dict[str, np.ndarray]:
+        """The arrays of an .npz file."""
+        try:
+            with np.load(io.BytesIO(self.bytes(name)), allow_pickle=False) as held:
+                return {key: np.asarray(held[key], dtype=np.float64) for key in held.files}
+        except (ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise InputError(f"is not a plain .npz file: {error}", file=f"{self.url}/{name}") from None
+
+    def digest(self) -> str:
+        """Digest of the contents of every file that the format knows, in name order."""
+        names = ["features.npz", "images.zip", "responses.npy", "stimuli.csv", "units.csv"]
+        present = [name for name in names if self.has(name)]
+        if "images.zip" not in present and self.has("images"):
+            inside = sorted(self.fs.find(f"{self.root}/images"))
+            present += [entry[len(self.root) :].lstrip("/") for entry in inside]
+        return digest_bytes(part for name in present for part in (name.encode(), self.bytes(name)))
+
+
+def open_folder(spec: FolderSpec, base: str, cache: Path | None = None) -> Recording:
+    """Read a recording; InputError names the file and what is wrong with it. `cache` is not needed here."""
+    folder = Folder(join(base, spec.path))
+    if not folder.has("stimuli.csv"):
+        raise InputError("no such recording (it has no stimuli.csv)", file=folder.url, key="path", value=spec.path)
+    return read_folder(folder, spec.recording_name(), spec.image.geometry(), spec.exclude_units)
+
+
+def read_folder(folder: Folder, name: str, geometry: Geometry, exclude: tuple[int, ...]) -> Recording:
+    """A recording from an opened folder."""
+    stimuli, units = _stimuli(folder), _units(folder)
+    responses = _responses(folder, len(stimuli), len(units))
+    keep = _kept(units, exclude, folder)
+    responses = responses[:, keep]
+    check_responses(responses, f"{folder.url}/responses.npy")
+    fingerprint = folder.digest()
+    sets = {
+        role: _stimulus_set(folder, stimuli, responses, role, geometry, fingerprint)
+        for role in ROLES
+        if (stimuli["role"] == role).any()
+    }
+    if "fit" not in sets:
+        raise InputError("no stimulus has the role `fit`", file=f"{folder.url}/stimuli.csv", key="role")
+    features = _features(folder, len(stimuli), (stimuli["role"] == "fit").to_numpy())
+    identity = content_id([fingerprint, geometry.key() if not features else "", sorted(exclude)])
+    areas = units["area"].to_numpy(dtype=str)[keep]
+    return Recording(name, identity, areas, sets, features, geometry if sets["fit"].images else None)
+
+
+def _stimuli(folder: Folder) -> pd.DataFrame:
+    table = folder.csv("stimuli.csv")
+    file = f"{folder.url}/stimuli.csv"
+    if "file" not in table:
+        raise InputError("has no column `file`", file=file, allowed=["file", "group", "role", "object", "caption"])
+    if "group" not in table:
+        table["group"] = table["file"]
+    if "role" not in table:
+        table["role"] = "fit"
+    table["role"] = table["role"].replace("", "fit")
+    for column in ("rotation_deg", "rotation", "position", "view"):
+        if "transform" not in table and column in table:
+            table["transform"] = table[column]
+    strange = sorted(set(table["role"]) - set(ROLES))
+    if strange:
+        raise InputError("unknown role", file=file, key="role", value=strange[0], allowed=ROLES)
+    return table
+
+
+def _units(folder: Folder) -> pd.DataFrame:
+    units = folder.csv("units.csv")
+    if "area" not in units:
+        raise InputError("has no column `area`", file=f"{folder.url}/units.csv")
+    if (units["area"] == "").any():
+        raise InputError("a unit without an area", file=f"{folder.url}/units.csv", key="area", value="")
+    return units
+
+
+def _responses(folder: Folder, stimuli: int, units: int) -> np.ndarray:
+    responses = folder.array("responses.npy")
+    file = f"{folder.url}/responses.npy"
+    if responses.ndim == 2:
+        responses = responses[:, :, None]
+    if responses.ndim != 3:
+        raise InputError("must be (stimuli, units) or (stimuli, units, repeats)", file=file, value=responses.shape)
+    if responses.shape[0] != stimuli:
+        raise InputError(f"has {responses.shape[0]} stimuli, but stimuli.csv has {stimuli} rows", file=file)
+    if responses.shape[1] != units:
+        raise InputError(f"has {responses.shape[1]} units, but units.csv has {units} rows", file=file)
+    return responses.astype(np.float32)
+
+
+def _kept(units: pd.DataFrame, exclude: tuple[int, ...], folder: Folder) -> np.ndarray:
+    beyond = [unit for unit in exclude if not 0 <= unit < len(units)]
+    if beyond:
+        raise InputError(
+            f"must be rows of {folder.url}/units.csv, 0 to {len(units) - 1}", key="exclude_units", value=beyond[0]
+        )
+    return np.setdiff1d(np.arange(len(units)), exclude)
+
+
+def _stimulus_set(
+    folder: Folder, stimuli: pd.DataFrame, responses: np.ndarray, role: str, geometry: Geometry, fingerprint: str
+) -> StimulusSet:
+    rows = np.flatnonzero(stimuli["role"] == role)
+    table = stimuli.iloc[rows].reset_index(drop=True)
+    key = content_id([fingerprint, role, geometry.key()])
+    if role == "text" or not (folder.has("images.zip") or folder.has("images")):
+        return StimulusSet(table, responses[rows], key)
+    pictures = ImageFolder(folder.url)
+    names = table["file"].tolist()
+    return StimulusSet(table, responses[rows], key, lambda rows: pictures.load(names[rows], geometry))
+
+
+def _features(folder: Folder, stimuli: int, fit: np.ndarray) -> dict[str, np.ndarray]:
+    if not folder.has("features.npz"):
+        return {}
+    arrays: dict[str, Any] = {}
+    for key, array in folder.arrays("features.npz").items():
+        file = f"{folder.url}/features.npz"
+        if array.ndim != 2 or len(array) != stimuli:
+            raise InputError(f"must be ({stimuli}, features)", file=file, key=key, value=array.shape)
+        if not np.isfinite(array).all():
+            raise InputError("holds NaN or infinite values", file=file, key=key)
+        arrays[key] = array[fit]
+    return arrays
+
+
+def describe_folder(spec: FolderSpec, base: str) -> RecordingFacts:
+    """What the driver needs to know; reads one picture, so that an unreadable archive is found early."""
+    recording = open_folder(spec, base)
+    for held in recording.sets.values():
+        if held.images is not None:
+            held.images(slice(0, 1))
+    return recording.facts()

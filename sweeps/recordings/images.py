@@ -1,0 +1,290 @@
+"""Pictures on disk or in a bucket, and the geometry in which a twin sees them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import posixpath
+import re
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import fsspec
+import numpy as np
+from fsspec.implementations.local import LocalFileSystem
+from PIL import Image, UnidentifiedImageError
+
+from sweeps.errors import InputError
+
+VERSION = 1  # raised when `Geometry.apply` gives other pixels
+MID_GREY = 128
+LARGEST_SIZE = 4096
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+BATCH = 64  # pictures fetched at a time, so that a bucket answers many requests at once
+_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, zlib.error, Image.DecompressionBombError)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a picture is shown: the central `crop` of each side first, then resized to `size` x `size`.
+
+    Resizing is bicubic and antialiased, and does not keep the aspect of a picture that is not square. Grey
+    becomes three equal channels, 16-bit grey is scaled to 8 bits, transparency is laid on mid grey.
+
+    >>> Geometry(size=64, crop=0.5).apply(Image.new("L", (256, 256), 200)).shape
+    (64, 64, 3)
+    """
+
+    size: int = 112
+    crop: float = 1.0
+
+    def __post_init__(self) -> None:
+        size, crop = self.size, self.crop
+        if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= LARGEST_SIZE:
+            problem = f"must be a whole number of pixels from 1 to {LARGEST_SIZE}"
+            raise InputError(problem, key="image.size", value=size)
+        if isinstance(crop, bool) or not isinstance(crop, int | float) or not 0 < crop <= 1:
+            raise InputError("must be a number above 0 up to 1", key="image.crop", value=crop)
+
+    def apply(self, image: Image.Image) -> np.ndarray:
+        """The picture as a twin sees it: uint8 (size, size, 3)."""
+        shown = self._cropped(_opaque(image))
+        pixels = np.asarray(shown.resize((self.size, self.size), Image.Resampling.BICUBIC))
+        return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=-1)
+
+    def key(self) -> str:
+        """Text that is equal for two geometries exactly when they show the same pixels."""
+        return f"v{VERSION}-size{self.size}-crop{float(self.crop)!r}"
+
+    def _cropped(self, image: Image.Image) -> Image.Image:
+        width, height = (max(1, round(side * self.crop)) for side in image.size)
+        left, top = (image.width - width) // 2, (image.height - height) // 2
+        return image.crop((left, top, left + width, top + height))
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """The same picture in mode L or RGB."""
+    if image.has_transparency_data:
+        ground = Image.new("RGBA", image.size, (MID_GREY, MID_GREY, MID_GREY, 255))
+        return Image.alpha_composite(ground, image.convert("RGBA")).convert("RGB")
+    if image.mode.startswith("I;16"):
+        return Image.fromarray(np.round(np.asarray(image) / 257).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError("32-bit pixels have no known range: save the picture with 8 or 16 bits")
+    return image if image.mode in ("L", "RGB") else image.convert("RGB")
+
+
+def open_filesystem(url: str) -> tuple[Any, str]:
+    """The fsspec file system of a path or URL and the path inside it; listings are never cached."""
+    remote = "://" in url and not url.startswith(("file://", "local://"))
+    try:
+        return fsspec.url_to_fs(url, **({"use_listings_cache": False} if remote else {}))
+    except (ValueError, ImportError) as error:
+        raise InputError(f"cannot be opened: {error}", file=url) from error
+
+
+def join(base: str, path: str) -> str:
+    """`path` as seen from the folder `base`; an absolute path or a URL stays as it is."""
+    if "://" in path or path.startswith("/"):
+        return path
+    return posixpath.join(base, path) if base else path
+
+
+def read_bytes(url: str) -> bytes:
+    """The content of one file; an InputError where it is missing."""
+    filesystem, path = open_filesystem(url)
+    try:
+        content: bytes = filesystem.cat_file(path)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        raise InputError("no such file", file=url) from error
+    return content
+
+
+class _Archive:
+    """The files in a zip, which is never unpacked; a remote one is read whole, once."""
+
+    def __init__(self, filesystem: Any, path: str, url: str) -> None:
+        try:
+            local = isinstance(filesystem, LocalFileSystem)
+            self.stream = open(path, "rb") if local else io.BytesIO(filesystem.cat_file(path))  # noqa: SIM115
+            self.zip = zipfile.ZipFile(self.stream)
+        except FileNotFoundError as error:
+            raise InputError("no such file", file=url) from error
+        except zipfile.BadZipFile as error:
+            raise InputError(f"not a readable zip archive: {error}", file=url) from error
+        self.url = url
+        self.entries = [info.filename for info in self.zip.infolist() if not info.is_dir()]
+
+    def read(self, entries: Sequence[str]) -> Iterator[bytes]:
+        """The content of each entry in turn."""
+        for entry in entries:
+            try:
+                self._refuse_bomb(entry)
+                yield self.zip.read(entry)
+            except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
+                raise InputError(f"image {entry!r} cannot be read: {error}", file=self.url) from error
+
+    def _refuse_bomb(self, entry: str) -> None:
+        limit, size = Image.MAX_IMAGE_PIXELS, self.zip.getinfo(entry).file_size
+        if limit is not None and size > 4 * limit + 2**20:
+            raise InputError(f"image {entry!r} unpacks to {size} bytes, which is too large", file=self.url)
+
+    def digest(self) -> str:
+        """SHA-256 of the archive's bytes."""
+        if isinstance(self.stream, io.BytesIO):
+            return hashlib.sha256(self.stream.getbuffer()).hexdigest()
+        with open(self.stream.name, "rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+class _Files:
+    """The files under a folder."""
+
+    def __init__(self, filesystem: Any, path: str, url: str) -> None:
+        self.filesystem, self.root, self.url = filesystem, path.rstrip("/"), url
+        self.entries = sorted(full[len(self.root) + 1 :] for full in filesystem.find(self.root))
+
+    def read(self, entries: Sequence[str]) -> Iterator[bytes]:
+        """The content of each entry in turn, fetched a batch at a time."""
+        for batch in _batches(entries):
+            paths = [f"{self.root}/{entry}" for entry in batch]
+            try:
+                yield from self.filesystem.cat_ranges(paths, None, None, on_error="raise")
+            except FileNotFoundError as error:
+                raise InputError(f"an image has disappeared: {error}", file=self.url) from error
+
+    def digest(self) -> str:
+        """SHA-256 over the names and contents of all files."""
+        total = hashlib.sha256()
+        for entry, content in zip(self.entries, self.read(self.entries), strict=True):
+            total.update(f"{entry}\0{hashlib.sha256(content).hexdigest()}\n".encode())
+        return total.hexdigest()
+
+
+def _batches(entries: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (entries[start : start + BATCH] for start in range(0, len(entries), BATCH))
+
+
+class ImageFolder:
+    """The pictures of a recording or a probe: its `images.zip`, else its folder `images/`.
+
+    `url` is that folder, or the zip or the folder of pictures itself, local or at any URL that fsspec
+    understands. Nothing is opened before it is needed; a copy sent to another process opens it anew.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+
+    def __reduce__(self) -> tuple[type[ImageFolder], tuple[str]]:
+        return ImageFolder, (self.url,)
+
+    def __repr__(self) -> str:
+        return f"ImageFolder({self.url!r})"
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Paths of all pictures inside the zip or folder, sorted."""
+        return sorted(entry for entry in self._exact if entry.lower().endswith(SUFFIXES))
+
+    def read(self, name: str) -> Image.Image:
+        """One picture by its path inside, or by its base name where only one picture has it."""
+        [(_, image)] = self._images([name])
+        return image
+
+    def load(self, names: Iterable[str], geometry: Geometry) -> np.ndarray:
+        """Pictures as a twin sees them, in the order asked for: uint8 (n, size, size, 3)."""
+        names = list(names)
+        pixels = np.empty((len(names), geometry.size, geometry.size, 3), np.uint8)
+        for i, (name, image) in enumerate(self._images(names)):
+            try:
+                pixels[i] = geometry.apply(image)
+            except ValueError as error:
+                raise self._unreadable(name, error) from error
+        return pixels
+
+    def digest(self) -> str:
+        """Content hash of the zip, or of all files in the folder: reads every byte."""
+        return self._source.digest()
+
+    def find(self, name: str) -> str:
+        """The path inside that `name` stands for."""
+        _refuse_unsafe(name, self._source.url)
+        if name in self._exact:
+            return name
+        entries = self._by_base_name.get(name, [])
+        if len(entries) == 1:
+            return entries[0]
+        if entries:
+            raise InputError(f"image {name!r} is ambiguous: {', '.join(entries)}", file=self._source.url)
+        raise InputError(f"there is no image {name!r} among {len(self._exact)} files", file=self._source.url)
+
+    @cached_property
+    def _source(self) -> _Archive | _Files:
+        filesystem, path = open_filesystem(self.url)
+        if path.endswith(".zip"):
+            return _Archive(filesystem, path, self.url)
+        if filesystem.isfile(f"{path}/images.zip"):
+            return _Archive(filesystem, f"{path}/images.zip", f"{self.url}/images.zip")
+        if filesystem.isdir(f"{path}/images"):
+            return _Files(filesystem, f"{path}/images", f"{self.url}/images")
+        files = _Files(filesystem, path, self.url) if filesystem.isdir(path) else None
+        if files is None or not any(entry.lower().endswith(SUFFIXES) for entry in files.entries):
+            raise InputError("neither images.zip nor a folder images/ here", file=self.url)
+        return files
+
+    @cached_property
+    def _exact(self) -> frozenset[str]:
+        for entry in self._source.entries:
+            _refuse_unsafe(entry, self._source.url)
+        return frozenset(entry for entry in self._source.entries if not _hidden(entry))
+
+    @cached_property
+    def _by_base_name(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for entry in sorted(self._exact):
+            found.setdefault(posixpath.basename(entry), []).append(entry)
+        return found
+
+    def _images(self, names: Sequence[str]) -> Iterator[tuple[str, Image.Image]]:
+        entries = [self.find(name) for name in names]
+        for name, content in zip(names, self._source.read(entries), strict=True):
+            yield name, self._decoded(name, content)
+
+    def _decoded(self, name: str, content: bytes) -> Image.Image:
+        try:
+            image = Image.open(io.BytesIO(content))
+            limit, pixels = Image.MAX_IMAGE_PIXELS, image.width * image.height
+            if limit is not None and pixels > limit:
+                raise Image.DecompressionBombError(f"{pixels} pixels, the limit is {limit}")
+            image.load()
+        except UnidentifiedImageError as error:
+            raise self._unreadable(name, "no known picture format") from error
+        except _UNREADABLE as error:
+            raise self._unreadable(name, error) from error
+        return image
+
+    def _unreadable(self, name: str, why: object) -> InputError:
+        return InputError(f"image {name!r} cannot be read: {why}", file=self._source.url)
+
+
+def _hidden(entry: str) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in entry.split("/"))
+
+
+def _refuse_unsafe(name: str, url: str) -> None:
+    """Refuse names that would lead out of the folder or archive."""
+    parts = re.split(r"[/\\]", name)
+    if (
+        not name
+        or name[0] in "/\\"
+        or ".." in parts
+        or re.match(r"[A-Za-z]:|[a-z0-9]+://", name)
+        or "\0" in name
+    ):
+        raise InputError(
+            f"image name {name!r} is not safe: it must lie inside the folder or archive", file=url
+        )

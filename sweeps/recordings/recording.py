@@ -1,0 +1,114 @@
+"""What every format is read into: stimuli, responses, areas and groups."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from sweeps.errors import InputError
+from sweeps.recordings.facts import RecordingFacts
+from sweeps.recordings.images import Geometry
+
+ROLES = ("fit", "objects", "captions", "text")
+"""Roles of stimuli: `fit` is split into train, select and report; the others are only scored: object views,
+captioned scenes shown as pictures, and the same captions read as text."""
+
+
+@dataclass(frozen=True)
+class StimulusSet:
+    """Stimuli of one role: `table` (one row each), `responses` (stimuli, units, repeats), NaN = missing.
+
+    `images` gives uint8 (rows, size, size, 3) of a slice of rows, or is None where there are no pictures; `key` identifies
+    those pictures by content and geometry.
+    """
+
+    table: pd.DataFrame
+    responses: np.ndarray
+    key: str
+    images: Callable[[slice], np.ndarray] | None = None
+
+    @cached_property
+    def average(self) -> np.ndarray:
+        """Mean over the repeats that are there, (stimuli, units), float64; NaN where there is none."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            return np.nanmean(self.responses.astype(np.float64), axis=2)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One recording: its stimuli by role, the area of every unit, features where it brings its own.
+
+    `geometry` is how its pictures are shown, None where it has none.
+    """
+
+    name: str
+    fingerprint: str
+    areas: np.ndarray
+    sets: Mapping[str, StimulusSet]
+    features: Mapping[str, np.ndarray] = field(default_factory=dict)
+    geometry: Geometry | None = None
+
+    @property
+    def fit(self) -> StimulusSet:
+        return self.sets["fit"]
+
+    @property
+    def groups(self) -> np.ndarray:
+        """Group label of every `fit` stimulus."""
+        return self.fit.table["group"].to_numpy(dtype=str)
+
+    def area_names(self) -> list[str]:
+        """Areas in order of first appearance: the order of the hierarchy where the file gives one."""
+        return list(dict.fromkeys(self.areas.tolist()))
+
+    def facts(self) -> RecordingFacts:
+        """What the driver needs to know of it."""
+        return RecordingFacts(
+            name=self.name,
+            fingerprint=self.fingerprint,
+            areas={area: len(self.units(area)) for area in self.area_names()},
+            stimuli=len(self.groups),
+            groups=len(np.unique(self.groups)),
+            repeats=self.fit.responses.shape[2],
+            roles=tuple(self.sets),
+            features=tuple(self.features),
+            pictures=self.fit.images is not None,
+        )
+
+    def units(self, area: str) -> np.ndarray:
+        """Indices of the units of an area."""
+        return np.flatnonzero(self.areas == area)
+
+
+def check_responses(responses: np.ndarray, file: str) -> None:
+    """Raise InputError for units that cannot be fitted: infinite, all missing, constant."""
+    if np.isinf(responses).any():
+        units = np.flatnonzero(np.isinf(responses).any(axis=(0, 2)))
+        raise InputError(f"infinite responses in units {listed(units)}: only numbers and NaN are allowed", file=file)
+    empty = np.isnan(responses).all(axis=(0, 2))
+    if empty.any():
+        raise InputError(
+            f"units {listed(np.flatnonzero(empty))} are NaN throughout: "
+            "remove them, or name them in the recording's exclude_units", file=file,
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        spread = np.nanstd(np.nanmean(responses, axis=2), axis=0)
+    flat = spread <= 1e-9 * np.nanmax(np.abs(responses), axis=(0, 2))
+    if flat.any():
+        raise InputError(
+            f"units {listed(np.flatnonzero(flat))} respond the same to every stimulus (constant): "
+            "remove them, or name them in the recording's exclude_units", file=file,
+        )
+
+
+def listed(numbers: np.ndarray, most: int = 8) -> str:
+    """The first few numbers as text."""
+    shown = ", ".join(str(number) for number in numbers[:most])
+    return shown + (f" and {len(numbers) - most} more" if len(numbers) > most else "")

@@ -1,0 +1,253 @@
+"""The embedded default: a simulated recording with a known truth, so that a sweep's answer can be checked.
+
+Areas read planted blocks of a teacher network through localised softplus units; responses are Poisson counts
+with repeats. In every area a semantic axis (living against lifeless things) is a linear functional of the
+area's *own* planted block, its gain growing by area, so it does not move the planted depth. The recording also
+holds responses to object views, to captioned scenes, and to the captions alone (through the semantic axis).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import uuid
+import zipfile
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.backbones import BACKBONES
+from sweeps.errors import InputError
+from sweeps.identity import content_id
+from sweeps.probes import scenes, shapes
+from sweeps.recordings.facts import RecordingFacts
+from sweeps.recordings.folder import Folder, ImageSpec, read_folder
+from sweeps.recordings.recording import Recording
+
+VERSION = 1
+"""Raise when the simulated numbers change."""
+
+
+class Area(BaseModel):
+    """A simulated area: the teacher's block that it reads, its units, and the gain of the semantic axis."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    depth: int = Field(ge=0)
+    units: int = Field(40, ge=2, le=2000)
+    gain: float = Field(0.2, ge=0, lt=1)
+
+
+DEFAULT_AREAS = {
+    "V1": Area(depth=1, gain=0.1),
+    "V2": Area(depth=4, gain=0.2),
+    "V4": Area(depth=8, gain=0.35),
+    "IT": Area(depth=13, gain=0.5),
+}
+
+
+class Teacher(BaseModel):
+    """The network whose blocks the areas read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    backbone: Literal["efficientnet-lite0"] = "efficientnet-lite0"
+    weights: Literal["imagenet", "random"] = "imagenet"
+
+
+class SimulatedSpec(BaseModel):
+    """A simulated recording. `shuffled` pairs responses with stimuli at random: the control that must fail."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    format: Literal["simulated"]
+    name: str = "simulated"
+    seed: int = Field(0, ge=0)
+    teacher: Teacher = Teacher()
+    areas: dict[str, Area] = DEFAULT_AREAS
+    scenes: int = Field(600, ge=40, le=20000)
+    captions: int = Field(160, ge=24, le=5000)
+    rotations: int = Field(10, ge=4, le=72)
+    repeats: int = Field(6, ge=2, le=100)
+    rate: float = Field(5.0, gt=0)
+    image: ImageSpec = ImageSpec()
+    shuffled: bool = False
+
+    def recording_name(self) -> str:
+        """Name in the tables."""
+        return self.name
+
+    def identity(self) -> str:
+        """Content hash of what decides the simulated data."""
+        held = self.model_dump(mode="json", exclude={"name"})
+        versions = [VERSION, scenes.VERSION, BACKBONES[self.teacher.backbone].version]
+        return content_id([held, versions])
+
+
+def describe_simulated(spec: SimulatedSpec, base: str) -> RecordingFacts:
+    """What the driver needs to know, without making the data."""
+    blocks = BACKBONES[spec.teacher.backbone].block_count({})
+    for name, area in spec.areas.items():
+        if area.depth >= blocks:
+            raise InputError(
+                f"beyond the teacher: {spec.teacher.backbone} has blocks 0 to {blocks - 1}",
+                key=f"recordings.areas.{name}.depth", value=area.depth,
+            )
+    return RecordingFacts(
+        name=spec.name,
+        fingerprint=spec.identity(),
+        areas={name: area.units for name, area in spec.areas.items()},
+        stimuli=spec.scenes,
+        groups=spec.scenes,
+        repeats=spec.repeats,
+        roles=("fit", "objects", "captions", "text"),
+        truth={} if spec.shuffled else {name: area.depth for name, area in spec.areas.items()},
+        notes={"teacher": spec.teacher.model_dump(), "shuffled": spec.shuffled},
+    )
+
+
+def open_simulated(spec: SimulatedSpec, base: str, cache: Path) -> Recording:
+    """Open the recording in this node's cache, made there first if need be."""
+    from sweeps.features import locked
+
+    home = cache / "simulated" / spec.identity()
+    with locked(home.with_suffix(".lock")):
+        if not home.exists():
+            _make(spec, home, cache)
+    recording = read_folder(Folder(str(home)), spec.name, spec.image.geometry(), ())
+    return Recording(
+        spec.name, spec.identity(), recording.areas, recording.sets, recording.features, recording.geometry
+    )
+
+
+def noise_free(spec: SimulatedSpec, cache: Path) -> np.ndarray:
+    """Noise-free rates (scenes, units) of the `fit` stimuli: what the truth is computed from."""
+    rates: np.ndarray = np.load(cache / "simulated" / spec.identity() / "rates.npy", allow_pickle=False)
+    return rates
+
+
+# -- making it --------------------------------------------------------------------------------------
+
+
+def _make(spec: SimulatedSpec, home: Path, cache: Path) -> None:
+    pictures, table, living = _stimuli(spec)
+    rates = np.concatenate([_area_rates(spec, name, pictures, table, living) for name in spec.areas], axis=1)
+    random = np.random.default_rng([spec.seed, 20])
+    responses = random.poisson(rates[:, :, None], (*rates.shape, spec.repeats)).astype(np.float32)
+    fit = np.flatnonzero([row["role"] == "fit" for row in table])
+    if spec.shuffled:
+        responses[fit] = responses[random.permutation(fit)]
+    fresh = home.with_name(f".{home.name}.{uuid.uuid4().hex}")
+    fresh.mkdir(parents=True)
+    _write_folder(spec, fresh, pictures, table, responses)
+    np.save(fresh / "rates.npy", rates[fit])
+    shutil.rmtree(home, ignore_errors=True)
+    fresh.rename(home)
+
+
+def _stimuli(spec: SimulatedSpec) -> tuple[np.ndarray, list[dict[str, Any]], np.ndarray]:
+    """Pictures (stimuli, size, size, 3), their table, and how living each scene is (views: 0)."""
+    size = spec.image.size
+    drawn = scenes.random_scenes(spec.scenes + spec.captions, spec.seed, size)
+    rotations = [360.0 * turn / spec.rotations for turn in range(spec.rotations)]
+    views, labels = scenes.object_views(tuple(shapes.KINDS), rotations, size, spec.seed)
+    table: list[dict[str, Any]] = []
+    for index, scene in enumerate(drawn):
+        role = "fit" if index < spec.scenes else "captions"
+        table.append({"file": f"scene{index:05d}.png", "role": role, "caption": scene.caption})
+    for index, (kind, turn) in enumerate(zip(labels["object"], labels["rotation_deg"], strict=True)):
+        table.append({"file": f"view{index:05d}.png", "role": "objects", "object": kind, "transform": turn})
+    for row in table[spec.scenes : spec.scenes + spec.captions]:
+        table.append({**row, "role": "text"})
+    for row in table:
+        row["group"] = row["file"]
+    pictures = np.concatenate([np.stack([scene.image for scene in drawn]), views])
+    living = np.array([scene.living for scene in drawn] + [0.0] * len(views))
+    return pictures, table, living
+
+
+def _area_rates(
+    spec: SimulatedSpec, name: str, pictures: np.ndarray, table: list[dict[str, Any]], living: np.ndarray
+) -> np.ndarray:
+    """Rates (stimuli, units), text stimuli included, of one area."""
+    area = spec.areas[name]
+    maps = _teacher_maps(spec, area.depth, pictures)
+    scene_rows = slice(0, spec.scenes + spec.captions)
+    random = np.random.default_rng([spec.seed, 21, *name.encode()])
+    local = _standardised(_localised(maps, area.units, random), slice(0, spec.scenes))
+    axis = _standardised(_semantic(maps, living, scene_rows)[:, None], slice(0, spec.scenes))
+    preference = random.choice([-1.0, 1.0], area.units) * random.uniform(0.5, 1.0, area.units)
+    text_rows = [row["role"] == "text" for row in table]
+    spread = living[: spec.scenes].std()
+    text_axis = (living[spec.scenes : spec.scenes + spec.captions] - living[: spec.scenes].mean()) / spread
+    seen = np.sqrt(1 - area.gain**2) * local + area.gain * axis * preference
+    read = area.gain * text_axis[:, None] * preference
+    drive = np.concatenate([seen, read]) if any(text_rows) else seen
+    rates: np.ndarray = spec.rate * np.logaddexp(0.0, 1.5 * drive)
+    return rates
+
+
+def _teacher_maps(spec: SimulatedSpec, depth: int, pictures: np.ndarray) -> np.ndarray:
+    import torch
+
+    from models.readouts.gaussian import shrink
+    from sweeps.features import BATCH, as_images
+
+    network = BACKBONES[spec.teacher.backbone].load()({"weights": spec.teacher.weights}, spec.seed)
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(pictures), BATCH):
+            images = as_images(pictures[start : start + BATCH], torch.device("cpu"))
+            parts.append(shrink(network.forward_blocks(images, [depth])[0], 7).numpy())
+    return np.concatenate(parts).astype(np.float64)
+
+
+def _localised(maps: np.ndarray, units: int, random: np.random.Generator) -> np.ndarray:
+    """Drives (stimuli, units): each unit weighs the z-scored channels inside a Gaussian window of its own."""
+    deviation = maps.std(axis=(0, 2, 3), keepdims=True)
+    normal = (maps - maps.mean(axis=(0, 2, 3), keepdims=True)) / np.where(deviation > 1e-9, deviation, 1.0)
+    grid = np.linspace(-1, 1, maps.shape[2])
+    centre, width = random.uniform(-0.7, 0.7, (units, 2)), random.uniform(0.2, 0.5, units)
+    across = np.exp(-((grid - centre[:, :1]) ** 2) / (2 * width[:, None] ** 2))
+    down = np.exp(-((grid - centre[:, 1:]) ** 2) / (2 * width[:, None] ** 2))
+    weights = random.standard_normal((units, maps.shape[1]))
+    return np.einsum("nchw,uc,uh,uw->nu", normal, weights, down, across, optimize=True)
+
+
+def _semantic(maps: np.ndarray, living: np.ndarray, rows: slice) -> np.ndarray:
+    """The linear functional of the block's pooled channels that best tells living from lifeless scenes."""
+    pooled = maps.mean(axis=(2, 3))
+    centred = pooled - pooled[rows].mean(axis=0)
+    gram = centred[rows].T @ centred[rows]
+    penalty = 0.1 * np.trace(gram) / len(gram) * np.eye(len(gram))
+    weights = np.linalg.solve(gram + penalty, centred[rows].T @ (living[rows] - living[rows].mean()))
+    return np.asarray(centred @ weights)
+
+
+def _standardised(values: np.ndarray, rows: slice) -> np.ndarray:
+    deviation = values[rows].std(axis=0)
+    return np.asarray((values - values[rows].mean(axis=0)) / np.where(deviation > 1e-12, deviation, 1.0))
+
+
+def _write_folder(
+    spec: SimulatedSpec, folder: Path, pictures: np.ndarray, table: list[dict[str, Any]], responses: np.ndarray
+) -> None:
+    with zipfile.ZipFile(folder / "images.zip", "w", zipfile.ZIP_STORED) as archive:
+        for row, picture in zip(table, pictures, strict=False):
+            held = io.BytesIO()
+            Image.fromarray(picture).save(held, "PNG", compress_level=1)
+            archive.writestr(zipfile.ZipInfo(row["file"]), held.getvalue())
+    columns = ["file", "group", "role", "object", "transform", "caption"]
+    with open(folder / "stimuli.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, columns, restval="")
+        writer.writeheader()
+        writer.writerows(table)
+    with open(folder / "units.csv", "w", newline="") as file:
+        units = csv.writer(file)
+        units.writerow(["unit", "area"])
+        areas = [name for name, area in spec.areas.items() for _ in range(area.units)]
+        units.writerows(enumerate(areas))
+    np.save(folder / "responses.npy", responses)
+    (folder / "recording.yaml").write_text(json.dumps(spec.model_dump(mode="json"), indent=1))

@@ -1,0 +1,82 @@
+"""`sweeps check`: what an experiment would do, before it does it."""
+
+from __future__ import annotations
+
+import math
+
+from rich.console import Console
+from rich.table import Table
+
+from sweeps.plan import Plan
+from sweeps.runner import MOST_CELLS, PACKS_PER_WORKER
+from sweeps.scores import SCORES
+from sweeps.splits import FOLDED_BELOW_GROUPS, FOLDED_BELOW_STIMULI
+
+
+def preview(plan: Plan, console: Console) -> None:
+    """Print recordings, trials, distinct cells and packs, and what each score needs."""
+    _recordings(plan, console)
+    _work(plan, console)
+    _scores(plan, console)
+    console.print(f"results: {plan.storage}    cache: {plan.cache}", markup=False)
+
+
+def _recordings(plan: Plan, console: Console) -> None:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("recording", "areas (units)", "stimuli", "groups", "repeats", "splits"):
+        table.add_column(name)
+    for facts in plan.facts:
+        folded = facts.groups < FOLDED_BELOW_GROUPS or facts.stimuli < FOLDED_BELOW_STIMULI
+        split = plan.experiment.split
+        how = f"{min(round(1 / split.report), facts.groups)} outer folds" if folded else f"report {split.report:g}"
+        areas = ", ".join(f"{area} ({units})" for area, units in facts.areas.items())
+        table.add_row(facts.name, areas, str(facts.stimuli), str(facts.groups), str(facts.repeats), how)
+    console.print(table)
+    unread = sorted({area for facts in plan.facts for area in facts.areas} - set(plan.space.depths))
+    if unread:
+        console.print(f"areas that no depth is given for, left out: {', '.join(unread)}")
+
+
+def _work(plan: Plan, console: Console) -> None:
+    search, size, cells = plan.experiment.search, plan.space.size(), plan.cell_count()
+    trials = search.trials or size
+    most = f" of {size}" if size is not None and search.trials else ""
+    console.print(f"{search.method}: {trials} trials{most}; objectives: {', '.join(search.objectives)}")
+    if cells is not None:
+        packs = max(1, math.ceil(cells / min(MOST_CELLS, max(1, math.ceil(cells / PACKS_PER_WORKER)))))
+        limit = " at most" if search.trials else ""
+        console.print(f"{cells} distinct cells{limit}; {packs} packs or more, {PACKS_PER_WORKER} for every worker")
+    pictures = sum(facts.stimuli for facts in plan.facts if facts.pictures)
+    probes = sum(len(probe) for probe in plan.probes.values()) if pictures else 0
+    console.print(
+        f"every frozen backbone sees {pictures} pictures of the recordings and {probes} of the probes "
+        "(once for each picture size)"
+    )
+
+
+def _scores(plan: Plan, console: Console) -> None:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("score", "what", "needs"):
+        table.add_column(name)
+    for name in plan.experiment.scores:
+        score = SCORES[name]
+        if score.probe:
+            probe = plan.probes.get(score.probe)
+            needs = f"probe {probe.name}, {len(probe)} pictures" if probe else f"probe {score.probe}: not given, NaN"
+        else:
+            needs = _missing(plan, name)
+        table.add_row(name, score.summary, needs)
+    console.print(table)
+
+
+def _missing(plan: Plan, name: str) -> str:
+    needed = {"invariance_alignment": {"objects"}, "transfer_brain": {"captions", "text"}}.get(name)
+    if name == "feature_transfer":
+        able = [facts.name for facts in plan.facts if len(facts.features) > 1]
+    elif needed:
+        able = [facts.name for facts in plan.facts if needed <= set(facts.roles)]
+    else:
+        return "held-out responses"
+    if not able:
+        return f"NaN here: {SCORES[name].absent}"
+    return f"recorded in {', '.join(able)}"

@@ -1,0 +1,90 @@
+"""The display of a running sweep: one bar in a terminal, a few lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from sweeps.plan import Plan
+    from sweeps.schedule import Progress as Counts
+
+MOMENT = 0.2
+
+
+class Display:
+    """Trials and cells done, rate, time left and the best scores; silent when `quiet`."""
+
+    def __init__(self, plan: Plan, counts: Counts, quiet: bool) -> None:
+        self.plan = plan
+        self.counts = counts
+        self.console = Console(quiet=quiet, highlight=False)
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self.console,
+            disable=quiet or not self.console.is_terminal,
+        )
+        self.task = self.bar.add_task("cells", total=None, note="")
+        self.shown = 0.0
+
+    def __enter__(self) -> Display:
+        self.began = time.monotonic()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.update(force=True)
+        self.bar.stop()
+        if kind is None:
+            self.say(self.summary())
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        self.console.print(text, markup=False, soft_wrap=True)
+
+    def started(self, dashboard: str, workers: int) -> None:
+        """Ray is up."""
+        where = f"; dashboard: http://{dashboard.removeprefix('http://')}" if dashboard else ""
+        self.say(f"{self.plan.experiment.name}: {workers} packs at a time{where}")
+        self.say(f"results: {self.plan.storage}")
+        self.bar.start()
+
+    def truths(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Planted depths and the sets that cannot be told apart."""
+        for row in rows:
+            self.say(
+                f"planted: {row['area']} reads depth {row['planted']} of {row['recording']}'s teacher; "
+                f"cannot be told apart: {', '.join(str(depth) for depth in row['alike'])}"
+            )
+
+    def update(self, force: bool = False) -> None:
+        """Show the present counts, at most a few times a second."""
+        if not force and time.monotonic() - self.shown < MOMENT:
+            return
+        self.shown = time.monotonic()
+        counts = self.counts
+        best = "  ".join(f"best {name} {value:.3f}" for name, value in counts.best.items())
+        failed = f"  {counts.failed} failed" if counts.failed else ""
+        note = f"trials {counts.known + counts.done + counts.failed}/{counts.trials}{failed}  {best}"
+        done = counts.cells_done + counts.cells_failed
+        self.bar.update(self.task, total=counts.cells, completed=done, note=note)
+
+    def summary(self) -> str:
+        """What this run did, in one line."""
+        counts, seconds = self.counts, time.monotonic() - self.began
+        ran = counts.done + counts.failed
+        failed = f", {counts.failed} of them failed" if counts.failed else ""
+        return (
+            f"{counts.trials} trials: {ran} run now from {counts.cells_done + counts.cells_failed} cells{failed}, "
+            f"{counts.known} known before; {seconds:.1f} s"
+        )

@@ -1,0 +1,192 @@
+"""Running an experiment, and checking one without running it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweeps.errors import InputError
+from sweeps.experiment import as_yaml
+from sweeps.identity import content_id
+from sweeps.ledger import Ledger
+from sweeps.plan import Plan, commit, make_plan
+from sweeps.provenance import provenance
+from sweeps.schedule import Progress, Sweep
+from sweeps.search import make_proposer
+from sweeps.storage import Store, attempt
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sweeps.report.progress import Display
+
+PACKS_PER_WORKER = 6
+MOST_CELLS = 256
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run left behind: `trials` and `areas` as DataFrames, `progress` of this run, the storage place."""
+
+    storage: str
+    progress: Progress
+    notices: list[str]
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """One row per trial."""
+        from sweeps.results import load
+
+        return load(self.storage)
+
+    @property
+    def areas(self) -> pd.DataFrame:
+        """One row per (trial, recording, area)."""
+        from sweeps.results import load
+
+        return load(self.storage, table="areas")
+
+
+def run(
+    experiment: str | Path | Mapping[str, Any],
+    storage: str | None = None,
+    address: str | None = None,
+    data: str | None = None,
+    cache: str | None = None,
+    retry_failed: bool = False,
+    cpus: int | None = None,
+    quiet: bool = True,
+) -> Result:
+    """Run an experiment to its end, or go on with it; what is finished is never done again.
+
+    `experiment` is a file, a shipped experiment's name or a mapping; `storage` a folder or URL (default: the
+    experiment's, else results/<name>); `address` a Ray cluster (None: an own local one unless RAY_ADDRESS is set,
+    with `cpus` cores or all); `data` the folder or URL that recording paths are relative to. Raises InputError
+    for bad input before anything is written.
+    """
+    return run_plan(make_plan(experiment, data, storage, cache), address, retry_failed, cpus, quiet)
+
+
+def run_plan(
+    plan: Plan, address: str | None = None, retry_failed: bool = False, cpus: int | None = None, quiet: bool = True
+) -> Result:
+    """Run a checked plan."""
+    from sweeps.report.progress import Display
+
+    store = Store(plan.storage)
+    ledger = attempt(lambda: Ledger(store, plan.columns()), plan.storage)
+    sweep = _sweep(plan, ledger, retry_failed)
+    with Display(plan, sweep.progress, quiet) as display:
+        if sweep.finished and _truths_known(plan, ledger):
+            display.say("nothing to do: every trial is finished")
+        else:
+            _execute(plan, sweep, ledger, address, cpus, display)
+        sweep.flush()
+        ledger.fold()
+        attempt(lambda: store.put("experiment.yaml", as_yaml(plan.experiment).encode()), plan.storage)
+    return Result(plan.storage, sweep.progress, sweep.proposer.notices())
+
+
+def _sweep(plan: Plan, ledger: Ledger, retry_failed: bool) -> Sweep:
+    common = {**provenance(commit(), None), "peak_memory_mb": None}
+    proposer = make_proposer(plan.space, plan.experiment.search)
+    sweep = Sweep(plan.experiment, plan.planner, proposer, ledger, plan.wanted_keys, common, retry_failed)
+    sweep.plan()
+    return sweep
+
+
+def _execute(
+    plan: Plan, sweep: Sweep, ledger: Ledger, address: str | None, cpus: int | None, display: Display
+) -> None:
+    from sweeps import tune
+
+    with tune.cluster(address, cpus) as dashboard:
+        resources = _resources(plan, tune.has_gpu())
+        tune.check_resources(resources)
+        workers = plan.experiment.compute.workers
+        count = tune.worker_count(resources) if workers == "auto" else int(workers)
+        sweep.pack_size = _pack_size(plan.experiment.compute.cells_per_pack, count)
+        display.started(dashboard, count)
+        ledger.fold()
+        _find_truths(plan, ledger, resources, display)
+        tune.run_packs(sweep, plan.context(), resources, count, display.update)
+
+
+def _resources(plan: Plan, gpu: bool) -> dict[str, float]:
+    compute = plan.experiment.compute
+    gpus = (1.0 if gpu else 0.0) if compute.gpus_per_pack == "auto" else float(compute.gpus_per_pack)
+    return {"CPU": float(compute.cpus_per_pack), **({"GPU": gpus} if gpus else {})}
+
+
+def _pack_size(wanted: int | str, workers: int) -> Any:
+    if wanted != "auto":
+        return lambda cells: max(1, int(wanted))
+    return lambda cells: min(MOST_CELLS, max(1, math.ceil(cells / (PACKS_PER_WORKER * workers))))
+
+
+def _truth_ids(plan: Plan) -> dict[tuple[str, str], str]:
+    split = plan.experiment.split.model_dump()
+    return {
+        (facts.name, area): content_id([facts.fingerprint, area, split])
+        for facts in plan.facts
+        for area in facts.truth
+    }
+
+
+def _truths_known(plan: Plan, ledger: Ledger) -> bool:
+    held = {row["truth_id"] for row in ledger.rows("truths")}
+    return set(_truth_ids(plan).values()) <= held
+
+
+def _find_truths(plan: Plan, ledger: Ledger, resources: Mapping[str, float], display: Display) -> None:
+    """Say, before the sweep, which depths of a simulated recording cannot be told apart."""
+    from sweeps import tune
+
+    if not any("teacher" in facts.notes for facts in plan.facts):
+        return
+    if not _truths_known(plan, ledger) or not _truth_ids(plan):
+        display.say("making the simulated recording, and the depths that cannot be told apart in it")
+        found = tune.find_truths(plan.context(), resources)
+        ids = _truth_ids(plan)
+        rows = [
+            {**asdict(each), "truth_id": ids[each.recording, each.area], "teacher": json.dumps(each.teacher),
+             "alike": list(each.alike), "correlations": list(each.correlations)}
+            for each in found
+        ]
+        ledger.write("truths", rows)
+    ledger.fold()
+    held = {row["truth_id"]: row for row in ledger.rows("truths")}
+    display.truths([held[truth_id] for truth_id in _truth_ids(plan).values()])
+
+
+def check(
+    experiment: str | Path | Mapping[str, Any],
+    storage: str | None = None,
+    data: str | None = None,
+    cache: str | None = None,
+) -> Plan:
+    """Check an experiment without running it: reads one stimulus of every recording. Raises InputError."""
+    return make_plan(experiment, data, storage, cache)
+
+
+def check_demand(plan: Plan, address: str | None) -> None:
+    """Refuse demands that no node of a running cluster, or of this machine, can meet. Raises InputError."""
+    import os
+
+    compute = plan.experiment.compute
+    if address is None and "RAY_ADDRESS" not in os.environ:
+        cores = os.cpu_count() or 1
+        if compute.cpus_per_pack > cores:
+            raise InputError(
+                f"no node can hold a pack; this machine has {cores} CPUs",
+                file=plan.source, key="compute.cpus_per_pack", value=compute.cpus_per_pack,
+            )
+        return
+    from sweeps import tune
+
+    with tune.cluster(address):
+        tune.check_resources(_resources(plan, tune.has_gpu()))

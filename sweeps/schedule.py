@@ -1,0 +1,332 @@
+"""The state of a running sweep: trials wait for cells, cells lie in packs, packs come back as rows.
+
+Nothing here knows Ray: whatever runs packs asks `next_pack`, and says `done` with the parts that a pack has
+written or `died` when its process is gone.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from sweeps.cells import Cell, Pack, Planner, form_packs, jobs_of
+from sweeps.experiment import Experiment
+from sweeps.ledger import Ledger
+from sweeps.schema import SCHEMA_VERSION, cell_configuration, configuration_of
+from sweeps.scores import cell_columns
+from sweeps.search import TRIES, Proposer
+from sweeps.space import Configuration
+from sweeps.trial import join_scores
+
+FLUSH_ROWS = 500
+FLUSH_SECONDS = 5.0
+
+
+@dataclass
+class Progress:
+    """Counts of one run. `known` trials were finished before it began; `repeated` ones were asked again."""
+
+    trials: int = 0
+    done: int = 0
+    failed: int = 0
+    known: int = 0
+    cells: int = 0
+    cells_done: int = 0
+    cells_failed: int = 0
+    executed: int = 0
+    best: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class OpenTrial:
+    """A trial that waits for cells."""
+
+    trial_id: str
+    configuration: Configuration
+    cells: list[Cell]
+    missing: set[str]
+    attempt: int
+
+
+class Sweep:
+    """Proposes, plans, joins and keeps count; every finished row is durable before it counts."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        planner: Planner,
+        proposer: Proposer,
+        ledger: Ledger,
+        wanted_keys: str,
+        common: Mapping[str, Any],
+        retry_failed: bool = False,
+    ) -> None:
+        self.experiment = experiment
+        self.planner = planner
+        self.proposer = proposer
+        self.ledger = ledger
+        self.wanted = set(wanted_keys.split())
+        self.wanted_keys = wanted_keys
+        self.common = dict(common)
+        self.pack_size: Callable[[int], int] = lambda cells: cells
+        self.unpacked: list[Cell] = []
+        self.progress = Progress()
+        self.queue: deque[Pack] = deque()
+        self.running: dict[str, Pack] = {}
+        self.open: dict[str, OpenTrial] = {}
+        self.waiting: dict[str, list[str]] = defaultdict(list)
+        self.rows: list[dict[str, Any]] = []
+        self.flushed_at = time.monotonic()
+        self.seen: set[str] = set()
+        self.stale = 0
+        self.exhausted = False
+        self.columns = ["recording", "area", *cell_columns(experiment.scores)]
+        self._read_known(retry_failed)
+
+    def _read_known(self, retry_failed: bool) -> None:
+        self.cells: dict[str, dict[str, Any]] = {}
+        self.attempts: dict[str, int] = {}
+        for row in self.ledger.rows("cells"):
+            self.attempts[row["cell_id"]] = row["attempt"] + 1
+            if row["status"] == "done" and not self.wanted <= set(row["score_keys"].split()):
+                continue
+            if row["status"] == "done" or not retry_failed:
+                self.cells[row["cell_id"]] = self._slim(row)
+        self.trials: dict[str, dict[str, Any]] = {}
+        for row in self.ledger.rows("trials"):
+            self.attempts[row["trial_id"]] = row["attempt"] + 1
+            complete = row["status"] != "done" or self.wanted <= set(row["score_keys"].split())
+            if complete and (row["status"] == "done" or not retry_failed):
+                self.trials[row["trial_id"]] = row
+        if self.proposer.adaptive:
+            self._adopt()
+
+    def _adopt(self) -> None:
+        """Let an adaptive search begin where the rows of earlier runs end."""
+        for trial_id, row in self.trials.items():
+            configuration = configuration_of(row)
+            cells = self.planner.cells(configuration)
+            if self.planner.trial_id(cells) == trial_id and self.proposer.adopt(configuration, _select(row)):
+                self._count_known(trial_id, row)
+
+    def _count_known(self, trial_id: str, row: Mapping[str, Any]) -> None:
+        self.seen.add(trial_id)
+        self.progress.trials += 1
+        self.progress.known += 1
+        self._note_best(row)
+
+    def _slim(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        names = ("status", "error", "seconds", "peak_memory_mb", "device", "host", "data_fingerprint", *self.columns)
+        return {name: row.get(name) for name in names}
+
+    # -- asking -------------------------------------------------------------------------------------
+
+    def next_pack(self) -> tuple[str, Pack] | None:
+        """The next pack to run and its token, or None when there is none now (see `finished`)."""
+        self.plan()
+        if self.unpacked:
+            self._form_packs()
+        if not self.queue:
+            return None
+        pack = self.queue.popleft()
+        token = f"{id(pack):x}-{len(self.running)}-{self.progress.executed}-{time.monotonic_ns()}"
+        self.running[token] = pack
+        return token, pack
+
+    def plan(self) -> None:
+        """Propose until there is something to run, scores to wait for, or nothing left."""
+        while not (self.queue or self.unpacked or self.exhausted or (self.proposer.adaptive and self.open)):
+            self._propose()
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.exhausted and not self.queue and not self.unpacked and not self.running
+
+    def _propose(self) -> None:
+        wanted = self.experiment.search.trials
+        batch = self.proposer.propose()
+        fresh: dict[str, Cell] = {}
+        news = 0
+        for configuration in batch:
+            if wanted is not None and self.progress.trials >= wanted:
+                break
+            news += self._take(configuration, fresh)
+        self.stale = 0 if news else self.stale + 1
+        enough = wanted is not None and self.progress.trials >= wanted
+        if not batch or enough or (self.proposer.adaptive and self.stale >= TRIES):
+            self.exhausted = True
+        self.progress.cells += len(fresh)
+        self.unpacked.extend(fresh.values())
+
+    def _take(self, configuration: Configuration, fresh: dict[str, Cell]) -> bool:
+        """Take up a proposed configuration; whether it is new to this run."""
+        cells = self.planner.cells(configuration)
+        trial_id = self.planner.trial_id(cells)
+        known = self.trials.get(trial_id)
+        if known is not None:
+            self.proposer.tell(configuration, _select(known))
+            counted = trial_id not in self.seen
+            if counted:
+                self._count_known(trial_id, known)
+            return counted
+        if trial_id in self.open:
+            return False
+        self.seen.add(trial_id)
+        self.progress.trials += 1
+        missing = {cell.cell_id for cell in cells if cell.cell_id not in self.cells}
+        trial = OpenTrial(trial_id, configuration, cells, missing, self.attempts.get(trial_id, 0))
+        self.open[trial_id] = trial
+        for cell in cells:
+            if cell.cell_id in missing:
+                if cell.cell_id not in self.waiting:
+                    fresh[cell.cell_id] = cell
+                self.waiting[cell.cell_id].append(trial_id)
+        if not missing:
+            self._close(trial)
+        return True
+
+    def _form_packs(self) -> None:
+        by_attempt: dict[int, list[Cell]] = defaultdict(list)
+        for job in jobs_of(self.unpacked):
+            by_attempt[max(self.attempts.get(cell.cell_id, 0) for cell in job)].extend(job)
+        for attempt, cells in sorted(by_attempt.items()):
+            self.queue.extend(form_packs(cells, self.pack_size(len(self.unpacked)), attempt))
+        self.unpacked = []
+
+    # -- hearing back -------------------------------------------------------------------------------
+
+    def absorb(self, part: str) -> None:
+        """Take up a part of the cells table that a worker has written."""
+        self._record(self.ledger.absorb("cells", part))
+
+    def _record(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        for row in rows:
+            cell_id = row["cell_id"]
+            if cell_id in self.cells and self.cells[cell_id]["status"] == "done":
+                continue
+            self.cells[cell_id] = self._slim(row)
+            self.progress.cells_done += row["status"] == "done"
+            self.progress.cells_failed += row["status"] == "failed"
+            self.progress.executed += 1
+            for trial_id in self.waiting.pop(cell_id, []):
+                trial = self.open[trial_id]
+                trial.missing.discard(cell_id)
+                if not trial.missing:
+                    self._close(trial)
+        self.flush_if_due()
+
+    def done(self, token: str) -> None:
+        """A pack has come to its end; cells that it did not deliver are packed again."""
+        pack = self.running.pop(token)
+        left = [cell for cell in pack.cells if cell.cell_id not in self.cells]
+        if left:
+            self.queue.append(Pack(tuple(left), pack.attempt))
+
+    def died(self, token: str, error: str, node_lost: bool) -> None:
+        """The process of a pack is gone. Its finished rows count; the rest is tried again.
+
+        The loss of a node is nobody's fault: the rest is packed as it was. Otherwise it is tried once more
+        whole, then halved until the guilty cell is alone, which after `max_failures` further tries is failed.
+        """
+        pack = self.running.pop(token)
+        self._record(self.ledger.catch_up("cells"))
+        left = tuple(cell for cell in pack.cells if cell.cell_id not in self.cells)
+        if not left:
+            return
+        rest = Pack(left, pack.attempt + (not node_lost))
+        if node_lost or rest.attempt == 1:
+            self.queue.appendleft(rest)
+        elif len(jobs_of(left)) > 1:
+            self.queue.extendleft(reversed(Pack(left, pack.attempt).halves()))
+        elif rest.attempt > self.experiment.compute.max_failures:
+            self._fail(rest, error)
+        else:
+            self.queue.appendleft(rest)
+
+    def _fail(self, pack: Pack, error: str) -> None:
+        rows = [
+            {
+                **self.common,
+                "cell_id": cell.cell_id,
+                "status": "failed",
+                "error": error,
+                "recording": cell.recording,
+                "area": cell.area,
+                "depth": cell.depth,
+                **cell_configuration(cell.configuration()),
+                "score_keys": "",
+                "attempt": pack.attempt,
+                "schema_version": SCHEMA_VERSION,
+                "finished": datetime.now(UTC),
+            }
+            for cell in pack.cells
+        ]
+        self.ledger.write("cells", rows)
+        self._record(rows)
+
+    def _close(self, trial: OpenTrial) -> None:
+        del self.open[trial.trial_id]
+        row = self._trial_row(trial)
+        failed = row["status"] == "failed"
+        self.progress.failed += failed
+        self.progress.done += not failed
+        self.trials[trial.trial_id] = row
+        self.proposer.tell(trial.configuration, _select(row))
+        self._note_best(row)
+        self.rows.append(row)
+
+    def _trial_row(self, trial: OpenTrial) -> dict[str, Any]:
+        held = [self.cells[cell.cell_id] for cell in trial.cells]
+        failed = [(cell, row) for cell, row in zip(trial.cells, held, strict=True) if row["status"] == "failed"]
+        row: dict[str, Any] = {
+            **self.common,
+            "trial_id": trial.trial_id,
+            "status": "failed" if failed else "done",
+            "error": "; ".join(f"{cell.recording}/{cell.area}: {each['error']}" for cell, each in failed) or None,
+            **cell_configuration(trial.configuration),
+            **{f"cell.{cell.recording}.{cell.area}": cell.cell_id for cell in trial.cells},
+            "score_keys": self.wanted_keys,
+            "seconds": sum(each["seconds"] or 0.0 for each in held),
+            "peak_memory_mb": max((each["peak_memory_mb"] or 0.0 for each in held), default=0.0),
+            "device": _joined(each["device"] for each in held),
+            "host": _joined(each["host"] for each in held),
+            "data_fingerprint": _joined(each["data_fingerprint"] for each in held),
+            "attempt": trial.attempt,
+            "schema_version": SCHEMA_VERSION,
+            "finished": datetime.now(UTC),
+        }
+        return row if failed else row | join_scores(held, self.experiment.scores)
+
+    def _note_best(self, row: Mapping[str, Any]) -> None:
+        for objective in self.experiment.search.objectives:
+            value = row.get(objective)
+            if row["status"] == "done" and value is not None and not math.isnan(value):
+                self.progress.best[objective] = max(value, self.progress.best.get(objective, -math.inf))
+
+    def flush_if_due(self) -> None:
+        """Write finished trials when there are many, or when the last ones have waited."""
+        if len(self.rows) >= FLUSH_ROWS or time.monotonic() - self.flushed_at > FLUSH_SECONDS:
+            self.flush()
+            self.ledger.fold_if_due()
+
+    def flush(self) -> None:
+        """Write finished trials."""
+        self.ledger.write("trials", self.rows)
+        self.rows = []
+        self.flushed_at = time.monotonic()
+
+
+def _select(row: Mapping[str, Any]) -> dict[str, float] | None:
+    if row["status"] != "done":
+        return None
+    return {k: math.nan if v is None else v for k, v in row.items() if k.startswith("select.")}
+
+
+def _joined(values: Any) -> str:
+    return " ".join(sorted({value for value in values if value}))

@@ -1,0 +1,141 @@
+"""Columns of the tables: every column typed, the same on every worker."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from models.backbones import BACKBONES
+from models.readouts import READOUTS
+from sweeps.identity import canonical
+from sweeps.space import Configuration
+
+SCHEMA_VERSION = 1
+
+TIME = pa.timestamp("us", tz="UTC")
+SHARED = {
+    "status": pa.string(),
+    "error": pa.string(),
+    "config": pa.string(),
+    "score_keys": pa.string(),
+    "seconds": pa.float64(),
+    "attempt": pa.int64(),
+    "data_fingerprint": pa.string(),
+    "device": pa.string(),
+    "host": pa.string(),
+    "peak_memory_mb": pa.float64(),
+    "versions": pa.string(),
+    "commit": pa.string(),
+    "schema_version": pa.int64(),
+    "finished": TIME,
+}
+KNOWN: dict[str, dict[str, pa.DataType]] = {
+    "trials": {"trial_id": pa.string(), **SHARED},
+    "cells": {
+        "cell_id": pa.string(),
+        "recording": pa.string(),
+        "area": pa.string(),
+        "depth": pa.int64(),
+        "units": pa.int64(),
+        "stimuli": pa.int64(),
+        "groups": pa.int64(),
+        "outer_folds": pa.int64(),
+        "alpha": pa.float64(),
+        **SHARED,
+    },
+    "bootstraps": {"cell_id": pa.string(), "replicates": pa.list_(pa.float32())},
+    "truths": {
+        "truth_id": pa.string(),
+        "recording": pa.string(),
+        "area": pa.string(),
+        "planted": pa.int64(),
+        "alike": pa.list_(pa.int64()),
+        "correlations": pa.list_(pa.float64()),
+        "teacher": pa.string(),
+    },
+}
+KEYS = {"trials": "trial_id", "cells": "cell_id", "bootstraps": "cell_id", "truths": "truth_id"}
+
+_TYPES = {"float": pa.float64(), "int": pa.int64(), "bool": pa.bool_(), "str": pa.string()}
+
+
+def column_type(table: str, name: str) -> pa.DataType:
+    """The type of a column by its name alone; KeyError for a name that no table has."""
+    if name in KNOWN[table]:
+        return KNOWN[table][name]
+    head, _, tail = name.partition(".")
+    if head in ("select", "score"):
+        return pa.float64()
+    if head == "cell":
+        return pa.string()
+    if head == "config":
+        return _config_type(tail)
+    raise KeyError(f"no table has a column {name!r}")
+
+
+def _config_type(name: str) -> pa.DataType:
+    family, _, key = name.partition(".")
+    if name == "seed" or family == "depth":
+        return pa.int64()
+    if not key:
+        return pa.string()
+    components = {"backbone": BACKBONES, "readout": READOUTS}[family]
+    kinds = {each.parameters[key].column for each in components.values() if key in each.parameters}
+    return _TYPES[kinds.pop()] if len(kinds) == 1 else pa.string()
+
+
+def cell_configuration(configuration: Configuration) -> dict[str, Any]:
+    """Flat `config.*` columns and the canonical JSON of a configuration."""
+    columns: dict[str, Any] = {"config": canonical(configuration)}
+    for family in ("backbone", "readout"):
+        resolved = configuration[family]
+        columns[f"config.{family}"] = resolved["name"]
+        for key, value in resolved.items():
+            if key != "name":
+                text = pa.types.is_string(_config_type(f"{family}.{key}"))
+                columns[f"config.{family}.{key}"] = str(value) if text else value
+    columns |= {f"config.depth.{area}": depth for area, depth in configuration["depth"].items()}
+    columns["config.seed"] = configuration["seed"]
+    return columns
+
+
+def configuration_of(row: Mapping[str, Any]) -> Configuration:
+    """The configuration of a row."""
+    held: Configuration = json.loads(row["config"])
+    return held
+
+
+def schema_of(table: str, columns: Iterable[str] = ()) -> pa.Schema:
+    """The schema of a table: its known columns, then `columns` (those known already are not repeated)."""
+    names = list(dict.fromkeys([*KNOWN[table], *columns]))
+    return pa.schema([(name, column_type(table, name)) for name in names])
+
+
+def as_table(table: str, rows: list[dict[str, Any]], schema: pa.Schema | None = None) -> pa.Table:
+    """Rows as a typed table; columns that a row lacks are null, columns beyond `schema` are added."""
+    columns = list(schema.names) if schema else []
+    for row in rows:
+        columns.extend(name for name in row if name not in columns)
+    full = schema_of(table, columns)
+    return pa.Table.from_pylist([{name: row.get(name) for name in full.names} for row in rows], schema=full)
+
+
+def unify(table: str, parts: list[pa.Table], schema: pa.Schema | None = None) -> pa.Table:
+    """Parts as one table with every column of any of them."""
+    columns = list(schema.names) if schema else []
+    for part in parts:
+        columns.extend(name for name in part.column_names if name not in columns)
+    full = schema_of(table, columns)
+    aligned = [_align(part, full) for part in parts]
+    return pa.concat_tables(aligned) if aligned else full.empty_table()
+
+
+def _align(part: pa.Table, schema: pa.Schema) -> pa.Table:
+    columns = [
+        part[field.name].cast(field.type) if field.name in part.column_names else pa.nulls(len(part), field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)

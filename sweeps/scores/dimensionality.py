@@ -1,0 +1,57 @@
+"""Dimensionality of the twin's population beside the brain's, linear and nonlinear."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from metrics import closeness, noise_variance_of_mean, participation_ratio, two_nn
+from sweeps.scores.view import CellView
+
+DRAWS = 3
+"""Random draws of units and of matched noise whose mean is taken."""
+
+
+def dimensionality(view: CellView) -> dict[str, float]:
+    """Mean of exp(-|ln(twin / brain)|) of participation ratio and TwoNN, on the split's stimuli.
+
+    Units are z-scored; every area of a recording is cut to the same number of units (drawn by the cell's
+    seed). The brain's responses are repeat averages, so Gaussian noise of the variance of each unit's
+    average is added to the twin's noise-free responses. Without repeats the noise is unknown: the twin is
+    compared noise-free with the raw responses and `noise_matched` is 0.
+    """
+    observed = np.nanmean(view.repeats, axis=2)
+    spread = np.sqrt(np.asarray(noise_variance_of_mean(view.repeats)))
+    matched = bool(np.isfinite(spread).all())
+    spread = spread if matched else np.zeros(len(view.units))
+    complete = np.isfinite(observed).all(axis=1)
+    observed, predicted = observed[complete], view.predicted[complete]
+    random = view.random("dimensionality")
+    draws = np.array([_draw(view, observed, predicted, spread, random) for _ in range(DRAWS)])
+    twin_linear, brain_linear, twin_curved, brain_curved = draws.mean(axis=0)
+    linear, curved = closeness(twin_linear, brain_linear), closeness(twin_curved, brain_curved)
+    return {
+        "dimensionality": (linear + curved) / 2,
+        "participation_ratio": float(twin_linear),
+        "brain_participation_ratio": float(brain_linear),
+        "participation_ratio_closeness": linear,
+        "two_nn": float(twin_curved),
+        "brain_two_nn": float(brain_curved),
+        "two_nn_closeness": curved,
+        "noise_matched": float(matched),
+    }
+
+
+def _draw(
+    view: CellView, observed: np.ndarray, predicted: np.ndarray, spread: np.ndarray, random: np.random.Generator
+) -> tuple[float, float, float, float]:
+    units = np.sort(random.permutation(len(view.units))[: view.common_units])
+    noisy = predicted + spread * random.standard_normal(predicted.shape)
+    twin, brain = _standardised(noisy[:, units]), _standardised(observed[:, units])
+    return participation_ratio(twin), participation_ratio(brain), two_nn(twin), two_nn(brain)
+
+
+def _standardised(responses: np.ndarray) -> np.ndarray:
+    """Units z-scored; units that are constant on these stimuli are left out."""
+    spread = responses.std(axis=0)
+    varied = spread > 1e-12
+    return (responses[:, varied] - responses[:, varied].mean(axis=0)) / spread[varied]

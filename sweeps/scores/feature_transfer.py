@@ -1,0 +1,33 @@
+"""Transfer between two feature sets of one recording: trained on one, tested on the other."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sweeps.scores import unavailable
+from sweeps.scores.prediction import prediction
+from sweeps.scores.view import CellView
+
+
+def feature_transfer(view: CellView) -> dict[str, float]:
+    """Prediction of a readout of one feature set from another set, aligned on training stimuli only.
+
+    `direct` is the readout tested on its own set, `other` a readout trained and tested on the other set, and
+    the null pairs the two sets at random before the alignment is fitted. With more than two sets the others
+    are averaged.
+    """
+    found = view.transferred() if view.transferred else {}
+    if not found:
+        return unavailable("feature_transfer")
+    scores = {name: _prediction(view, predicted) for name, predicted in found.items()}
+    return {
+        "feature_transfer": scores["transfer"],
+        "feature_transfer_direct": _prediction(view, view.predicted[None]),
+        "feature_transfer_other": scores["other"],
+        "feature_transfer_null": scores["null"],
+    }
+
+
+def _prediction(view: CellView, predictions: np.ndarray) -> float:
+    replaced = [CellView(**{**view.__dict__, "predicted": predicted}) for predicted in predictions]
+    return float(np.mean([prediction(each)["prediction"] for each in replaced]))

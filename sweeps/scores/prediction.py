@@ -1,0 +1,27 @@
+"""How well the twin predicts the repeat average of held-out stimuli."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from metrics import correlation_to_average, noise_ceiling
+from sweeps.scores.view import CellView
+
+
+def prediction(view: CellView) -> dict[str, float]:
+    """Mean over units of the correlation to the repeat average; the ceiled version in its own column.
+
+    A unit that is predicted as constant has no correlation and counts as 0 (it predicts nothing), so that a
+    twin cannot gain by failing on its bad units. The ceiled mean takes units whose ceiling is at least 0.1.
+    Without repeats ceiling and ceiled version are NaN.
+    """
+    raw = correlation_to_average(view.predicted, view.repeats)
+    varied = np.nanstd(np.nanmean(view.repeats, axis=2), axis=0) > 0
+    scored = np.where(np.isnan(raw) & varied, 0.0, raw)
+    ceiling = np.asarray(noise_ceiling(view.repeats))
+    usable = ceiling >= 0.1
+    return {
+        "prediction": float(np.nanmean(scored)) if varied.any() else float("nan"),
+        "prediction_ceiled": float(np.mean(scored[usable] / ceiling[usable])) if usable.any() else float("nan"),
+        "brain_ceiling": float(np.nanmean(ceiling)) if np.isfinite(ceiling).any() else float("nan"),
+    }

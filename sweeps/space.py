@@ -1,0 +1,381 @@
+"""The search space: choices, ranges and fixed values, with parameters under the choice that owns them."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from models.backbones import BACKBONES
+from models.component import Component, Parameter
+from models.readouts import READOUTS
+from sweeps.errors import InputError
+
+Configuration = dict[str, Any]
+"""A resolved, active configuration: backbone {name, ...}, depth {area: block}, readout {name, ...}, seed."""
+
+FAMILIES: dict[str, Mapping[str, Component]] = {"backbone": BACKBONES, "readout": READOUTS}
+
+
+@dataclass(frozen=True)
+class Values:
+    """A finite list of values, in order."""
+
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Range:
+    """A continuous (or integer) range, uniform in the value or in its logarithm."""
+
+    low: float
+    high: float
+    log: bool = False
+    integer: bool = False
+
+    def at(self, share: float) -> float | int:
+        """The value at `share` (0 to 1) of the way from low to high."""
+        if self.log:
+            value = math.exp(math.log(self.low) + share * (math.log(self.high) - math.log(self.low)))
+        else:
+            value = self.low + share * (self.high - self.low)
+        return round(value) if self.integer else float(min(max(value, self.low), self.high))
+
+
+Domain = Values | Range
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One named component and the domains of its parameters (defaults filled in)."""
+
+    name: str
+    component: Component
+    domains: dict[str, Domain]
+
+
+@dataclass(frozen=True)
+class Space:
+    """Every configuration that an experiment may try."""
+
+    backbones: tuple[Choice, ...]
+    readouts: tuple[Choice, ...]
+    depths: dict[str, tuple[int, ...] | None]
+    shared: bool
+    seeds: tuple[int, ...]
+
+    def blocks(self, backbone: Mapping[str, Any]) -> int:
+        """Number of blocks of a resolved backbone."""
+        return BACKBONES[backbone["name"]].block_count(backbone)
+
+    def depth_values(self, area: str, backbone: Mapping[str, Any]) -> tuple[int, ...]:
+        """Depths that may be read for `area` from a resolved backbone."""
+        listed = self.depths[area]
+        return tuple(range(self.blocks(backbone))) if listed is None else listed
+
+    def size(self) -> int | None:
+        """Number of grid points, or None when some range is continuous."""
+        if self.continuous():
+            return None
+        return sum(
+            self._depth_count(backbone) * len(self.seeds) * sum(1 for _ in _points(self.readouts_for(backbone)))
+            for backbone in _points(self.backbones)
+        )
+
+    def readouts_for(self, backbone: Mapping[str, Any]) -> tuple[Choice, ...]:
+        """The readouts that fit a backbone: one that is trained end to end cannot be read in closed form."""
+        fitting = BACKBONES[backbone["name"]].readouts
+        return tuple(choice for choice in self.readouts if not fitting or choice.name in fitting)
+
+    def continuous(self) -> str | None:
+        """The key of the first continuous range, if there is one."""
+        for family, choices in (("backbone", self.backbones), ("readout", self.readouts)):
+            for choice in choices:
+                for key, domain in choice.domains.items():
+                    if isinstance(domain, Range):
+                        return f"space.{family}.{choice.name}.{key}"
+        return None
+
+    def _depth_count(self, backbone: Mapping[str, Any]) -> int:
+        counts = [len(self.depth_values(area, backbone)) for area in self.depths]
+        return counts[0] if self.shared else math.prod(counts)
+
+    def grid(self) -> Iterator[Configuration]:
+        """Every configuration once, backbones outermost, depths innermost."""
+        for backbone in _points(self.backbones):
+            readouts = list(_points(self.readouts_for(backbone)))
+            for readout, seed in itertools.product(readouts, self.seeds):
+                for depth in self._depth_grid(backbone):
+                    yield {"backbone": dict(backbone), "depth": depth, "readout": dict(readout), "seed": seed}
+
+    def _depth_grid(self, backbone: Mapping[str, Any]) -> Iterator[dict[str, int]]:
+        values = [self.depth_values(area, backbone) for area in self.depths]
+        rows = ((v,) * len(values) for v in values[0]) if self.shared else itertools.product(*values)
+        for row in rows:
+            yield dict(zip(self.depths, row, strict=True))
+
+    def sample(self, random: np.random.Generator) -> Configuration:
+        """One configuration drawn at random: choices uniformly, ranges as they say."""
+        backbone = _draw_choice(self.backbones, random)
+        shared = random.random()
+        depth = {}
+        for area in self.depths:
+            values = self.depth_values(area, backbone)
+            share = shared if self.shared else random.random()
+            depth[area] = values[min(int(share * len(values)), len(values) - 1)]
+        readout = _draw_choice(self.readouts_for(backbone), random)
+        return {"backbone": backbone, "depth": depth, "readout": readout, "seed": _draw(Values(self.seeds), random)}
+
+    def suggest(self, trial: Any) -> Configuration:
+        """One configuration asked from an Optuna trial (define by run)."""
+        backbone = _suggest_choice(trial, "backbone", self.backbones)
+        blocks = self.blocks(backbone)
+        if self.shared:
+            values = self.depth_values(next(iter(self.depths)), backbone)
+            block = _suggest(trial, f"depth@{blocks}", Values(values))
+            depth = dict.fromkeys(self.depths, block)
+        else:
+            depth = {
+                area: _suggest(trial, f"depth.{area}@{blocks}", Values(self.depth_values(area, backbone)))
+                for area in self.depths
+            }
+        readout = _suggest_choice(trial, f"readout@{backbone['name']}", self.readouts_for(backbone))
+        seed = _suggest(trial, "seed", Values(self.seeds))
+        return {"backbone": backbone, "depth": depth, "readout": readout, "seed": seed}
+
+    def encode(self, configuration: Configuration) -> dict[str, Any]:
+        """The Optuna parameters under which `suggest` would give this configuration.
+
+        Raises KeyError when the space does not hold it (an experiment whose space was edited).
+        """
+        backbone, readout, depth = (configuration[key] for key in ("backbone", "readout", "depth"))
+        if set(depth) != set(self.depths) or configuration["seed"] not in self.seeds:
+            raise KeyError("the space does not hold this configuration")
+        params = _encode_choice("backbone", self.backbones, backbone)
+        params |= _encode_choice(f"readout@{backbone['name']}", self.readouts_for(backbone), readout)
+        blocks = self.blocks(backbone)
+        params["seed"] = configuration["seed"]
+        params[f"depth@{blocks}"] = next(iter(depth.values()))
+        for area, block in depth.items():
+            if block not in self.depth_values(area, backbone):
+                raise KeyError("the space does not hold this configuration")
+            params[f"depth.{area}@{blocks}"] = block
+        return params
+
+
+def _points(choices: Sequence[Choice]) -> Iterator[dict[str, Any]]:
+    for choice in choices:
+        keys = list(choice.domains)
+        lists = [domain.values for domain in choice.domains.values() if isinstance(domain, Values)]
+        for row in itertools.product(*lists):
+            yield {"name": choice.name, **dict(zip(keys, row, strict=True))}
+
+
+def _draw(domain: Domain, random: np.random.Generator) -> Any:
+    if isinstance(domain, Range):
+        return domain.at(random.random())
+    return domain.values[int(random.integers(len(domain.values)))]
+
+
+def _draw_choice(choices: Sequence[Choice], random: np.random.Generator) -> dict[str, Any]:
+    choice = choices[int(random.integers(len(choices)))]
+    return {"name": choice.name, **{key: _draw(domain, random) for key, domain in choice.domains.items()}}
+
+
+def _suggest(trial: Any, name: str, domain: Domain) -> Any:
+    if isinstance(domain, Range):
+        if domain.integer:
+            return trial.suggest_int(name, int(domain.low), int(domain.high), log=domain.log)
+        return trial.suggest_float(name, domain.low, domain.high, log=domain.log)
+    values = domain.values
+    if len(values) == 1:
+        return values[0]
+    if all(isinstance(v, int) and not isinstance(v, bool) for v in values) and _contiguous(values):
+        return trial.suggest_int(name, values[0], values[-1])
+    return trial.suggest_categorical(name, values)
+
+
+def _contiguous(values: Sequence[int]) -> bool:
+    return list(values) == list(range(values[0], values[0] + len(values)))
+
+
+def _suggest_choice(trial: Any, family: str, choices: Sequence[Choice]) -> dict[str, Any]:
+    labels = tuple(f"{index}:{choice.name}" for index, choice in enumerate(choices))
+    picked = labels[0] if len(labels) == 1 else trial.suggest_categorical(family, labels)
+    choice = choices[labels.index(picked)]
+    return {"name": choice.name} | {
+        key: _suggest(trial, f"{family}.{picked}.{key}", domain) for key, domain in choice.domains.items()
+    }
+
+
+def _encode_choice(family: str, choices: Sequence[Choice], resolved: Mapping[str, Any]) -> dict[str, Any]:
+    for index, choice in enumerate(choices):
+        if choice.name == resolved["name"] and all(
+            _holds(domain, resolved.get(key)) for key, domain in choice.domains.items()
+        ):
+            label = f"{index}:{choice.name}"
+            return {family: label} | {f"{family}.{label}.{key}": resolved[key] for key in choice.domains}
+    raise KeyError("the space does not hold this configuration")
+
+
+def _holds(domain: Domain, value: Any) -> bool:
+    if isinstance(domain, Values):
+        return value in domain.values
+    return isinstance(value, (int, float)) and domain.low <= value <= domain.high
+
+
+# -- reading the YAML ------------------------------------------------------------------------------
+
+
+def read_space(raw: Mapping[str, Any], areas: Sequence[str]) -> Space:
+    """The space described by the `space` section, checked against the recorded `areas`.
+
+    Raises InputError naming the key, the value and what is allowed.
+    """
+    unknown = set(raw) - {"backbone", "depth", "readout", "seed"}
+    if unknown:
+        key = sorted(unknown)[0]
+        raise InputError("unknown key", key=f"space.{key}", allowed=("backbone", "depth", "readout", "seed"))
+    backbones = _read_choices("backbone", raw.get("backbone"))
+    readouts = _read_choices("readout", raw.get("readout"))
+    depths, shared = _read_depths(raw.get("depth", {"shared": "all"}), areas)
+    space = Space(backbones, readouts, depths, shared, _read_seeds(raw.get("seed", 0)))
+    _check_depths(space)
+    for choice in backbones:
+        if not space.readouts_for({"name": choice.name}):
+            raise InputError(
+                f"none of these fits the backbone {choice.name}",
+                key="space.readout",
+                value=[readout.name for readout in readouts],
+                allowed=choice.component.readouts,
+            )
+    return space
+
+
+def _read_choices(family: str, raw: Any) -> tuple[Choice, ...]:
+    entries = raw if isinstance(raw, list) else [raw]
+    if raw is None or not entries:
+        raise InputError("at least one is needed", key=f"space.{family}", allowed=FAMILIES[family])
+    return tuple(_read_choice(family, entry) for entry in entries)
+
+
+def _read_choice(family: str, entry: Any) -> Choice:
+    components = FAMILIES[family]
+    if isinstance(entry, str):
+        name, settings = entry, {}
+    elif isinstance(entry, dict) and len(entry) == 1:
+        name, settings = next(iter(entry.items()))
+    else:
+        raise InputError("must be a name or {name: {parameter: ...}}", key=f"space.{family}", value=entry)
+    if name not in components:
+        raise InputError(f"unknown {family}", key=f"space.{family}", value=name, allowed=components)
+    if not isinstance(settings, dict):
+        raise InputError("must be {parameter: value}", key=f"space.{family}.{name}", value=settings)
+    component = components[name]
+    for key in settings:
+        if key not in component.parameters:
+            raise InputError("unknown key", key=f"space.{family}.{name}.{key}", allowed=component.parameters)
+    domains = {
+        key: _read_domain(f"space.{family}.{name}.{key}", settings.get(key, parameter.default), parameter)
+        for key, parameter in component.parameters.items()
+    }
+    return Choice(str(name), component, domains)
+
+
+def _read_domain(key: str, raw: Any, parameter: Parameter) -> Domain:
+    if isinstance(raw, dict):
+        return _read_range(key, raw, parameter)
+    values = raw if isinstance(raw, list) else [raw]
+    if not values:
+        raise InputError("at least one value is needed", key=key, value=raw)
+    return Values(tuple(dict.fromkeys(_read_value(key, value, parameter) for value in values)))
+
+
+def _read_value(key: str, value: Any, parameter: Parameter) -> Any:
+    if not parameter.accepts(value):
+        raise InputError(f"must be {parameter.allowed()}", key=key, value=value)
+    return float(value) if parameter.kind == "float" and not isinstance(value, str) else value
+
+
+def _read_range(key: str, raw: Mapping[str, Any], parameter: Parameter) -> Domain:
+    for name in raw:
+        if name not in ("low", "high", "log", "steps"):
+            raise InputError("unknown key", key=f"{key}.{name}", allowed=("low", "high", "log", "steps"))
+    if parameter.kind not in ("float", "int"):
+        raise InputError(f"takes no range, only {parameter.allowed()}", key=key, value=dict(raw))
+    for name in ("low", "high"):
+        if isinstance(raw.get(name), str) or not parameter.accepts(raw.get(name)):
+            raise InputError(f"must be {parameter.allowed()}", key=f"{key}.{name}", value=raw.get(name))
+    low, high, log, steps = raw["low"], raw["high"], raw.get("log", False), raw.get("steps")
+    if not low < high:
+        raise InputError(f"low must be below high ({high})", key=f"{key}.low", value=low)
+    if not isinstance(log, bool):
+        raise InputError("must be true or false", key=f"{key}.log", value=log)
+    if log and low <= 0:
+        raise InputError("a logarithmic range needs low above 0", key=f"{key}.low", value=low)
+    if steps is not None and (not isinstance(steps, int) or isinstance(steps, bool) or steps < 2):
+        raise InputError("must be an integer from 2", key=f"{key}.steps", value=steps)
+    span = Range(low, high, log, parameter.kind == "int")
+    if steps is None:
+        return span
+    return Values(tuple(dict.fromkeys(span.at(step / (steps - 1)) for step in range(steps))))
+
+
+def _read_seeds(raw: Any) -> tuple[int, ...]:
+    seeds = raw if isinstance(raw, list) else [raw]
+    parameter = Parameter(0, "int", low=0)
+    if not seeds:
+        raise InputError("at least one seed is needed", key="space.seed", value=raw)
+    return tuple(dict.fromkeys(_read_value("space.seed", seed, parameter) for seed in seeds))
+
+
+def _read_depths(raw: Any, areas: Sequence[str]) -> tuple[dict[str, tuple[int, ...] | None], bool]:
+    if not isinstance(raw, dict) or not raw:
+        raise InputError("must be {area: all | list} or {shared: all | list}", key="space.depth", value=raw)
+    if "shared" in raw:
+        if len(raw) > 1:
+            raise InputError("`shared` stands alone: it ties all areas", key="space.depth", value=raw)
+        depth = _read_depth("space.depth.shared", raw["shared"])
+        return dict.fromkeys(areas, depth), True
+    for area in raw:
+        if area not in areas:
+            raise InputError("no recording has this area", key=f"space.depth.{area}", allowed=areas)
+    return {area: _read_depth(f"space.depth.{area}", raw[area]) for area in areas if area in raw}, False
+
+
+def _read_depth(key: str, raw: Any) -> tuple[int, ...] | None:
+    if raw == "all":
+        return None
+    values = raw if isinstance(raw, list) else [raw]
+    parameter = Parameter(0, "int", low=0)
+    if not values:
+        raise InputError("must be `all` or a list of block indices", key=key, value=raw)
+    if not all(parameter.accepts(value) for value in values):
+        raise InputError("must be `all`, a block index or a list of block indices", key=key, value=raw)
+    return tuple(sorted(set(values)))
+
+
+def _check_depths(space: Space) -> None:
+    for choice in space.backbones:
+        for backbone in _corner_points(choice):
+            blocks = space.blocks(backbone)
+            for area, listed in space.depths.items():
+                if listed is not None and listed[-1] >= blocks:
+                    key = "space.depth.shared" if space.shared else f"space.depth.{area}"
+                    raise InputError(
+                        f"beyond the backbone: {choice.name} has blocks 0 to {blocks - 1}", key=key, value=listed[-1]
+                    )
+
+
+def _corner_points(choice: Choice) -> Iterator[dict[str, Any]]:
+    held = choice.component.blocks
+    counts: Sequence[Any] = [None]
+    if isinstance(held, str):
+        domain = choice.domains[held]
+        counts = domain.values if isinstance(domain, Values) else [int(domain.low)]
+    for count in counts:
+        yield {"name": choice.name, **({held: count} if isinstance(held, str) else {})}

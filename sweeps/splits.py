@@ -1,0 +1,77 @@
+"""Train, select and report stimuli by group: a split never cuts a group."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sweeps.errors import InputError
+
+FOLDED_BELOW_GROUPS = 30
+FOLDED_BELOW_STIMULI = 200
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Stimulus indices of one fold. Report predictions are scored once per stimulus over all folds."""
+
+    train: np.ndarray
+    select: np.ndarray
+    report: np.ndarray
+
+
+def is_folded(groups: np.ndarray) -> bool:
+    """Whether grouped outer folds take the report set's place (fewer than 30 groups or 200 stimuli)."""
+    return len(np.unique(groups)) < FOLDED_BELOW_GROUPS or len(groups) < FOLDED_BELOW_STIMULI
+
+
+def split_groups(
+    groups: np.ndarray, report: float, select: float, split_seed: int, seed: int
+) -> list[Fold]:
+    """One fold, or several grouped outer folds when the recording is small.
+
+    groups (stimuli,). The report set depends on `split_seed` alone; the rest is divided into train and select
+    by `split_seed` and the trial's `seed`. Folded: the groups are dealt into round(1 / report) folds by
+    `split_seed`; each fold is the report set once, and another fold, chosen by `seed`, its select set, so that
+    every stimulus is predicted once out of fold for either purpose.
+
+    Raises InputError when there are fewer groups than the splits need.
+    """
+    distinct = np.unique(groups)
+    if is_folded(groups):
+        return _outer_folds(groups, distinct, round(1 / report), split_seed, seed)
+    order = np.random.default_rng([split_seed, 1]).permutation(len(distinct))
+    held = max(1, round(report * len(distinct)))
+    rest = np.random.default_rng([split_seed, 2, seed]).permutation(np.sort(order[held:]))
+    kept = max(1, round(select * len(distinct)))
+    _need(len(rest) - kept, distinct)
+    parts = (rest[kept:], rest[:kept], order[:held])
+    return [Fold(*(_members(groups, distinct[part]) for part in parts))]
+
+
+def _outer_folds(groups: np.ndarray, distinct: np.ndarray, wanted: int, split_seed: int, seed: int) -> list[Fold]:
+    count = min(wanted, len(distinct))
+    order = np.random.default_rng([split_seed, 1]).permutation(len(distinct))
+    parts = [_members(groups, distinct[order[start::count]]) for start in range(count)]
+    _need(len(distinct) - len(order[0::count]) - len(order[1::count]), distinct)
+    ring = np.random.default_rng([split_seed, 2, seed]).permutation(count)
+    folds: list[Fold] = [None] * count  # type: ignore[list-item]
+    for place, report in enumerate(ring):
+        select = ring[(place + 1) % count]
+        train = np.sort(np.concatenate([part for i, part in enumerate(parts) if i not in (report, select)]))
+        folds[report] = Fold(train, parts[select], parts[report])
+    return folds
+
+
+def _members(groups: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    return np.flatnonzero(np.isin(groups, chosen))
+
+
+def _need(train_groups: int, distinct: np.ndarray) -> None:
+    if train_groups < 2:
+        raise InputError(
+            "fewer groups than splits: train (2 groups), select and report (1 each) need at least 4 groups",
+            key="group",
+            value=len(distinct),
+        )

@@ -1,0 +1,196 @@
+"""Rows on object storage: immutable parts are the log, one object per table is their fold."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import uuid
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from sweeps.errors import InputError
+from sweeps.recordings.images import open_filesystem
+from sweeps.schema import KEYS, as_table, unify
+
+FOLDED = b"cortex-sweeps.folded"
+RANKS = {"done": 0, "pruned": 1, "failed": 2}
+
+T = TypeVar("T")
+
+
+class Store:
+    """One sweep's storage: a local folder or an object-store URL.
+
+    `parts/<table>/<uuid>.parquet` are written once, each by one PUT (locally: write and rename), and
+    `<table>/<table>.parquet` is replaced whole by one PUT. Listings are never cached.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri.rstrip("/")
+        self.local = "://" not in self.uri
+        self.fs, root = open_filesystem(self.uri)
+        self.root = root.rstrip("/")
+
+    def __reduce__(self) -> tuple[type[Store], tuple[str]]:
+        return Store, (self.uri,)
+
+    def put(self, name: str, content: bytes) -> None:
+        """Write an object as a whole: it exists with all its bytes, or not at all."""
+        path = f"{self.root}/{name}"
+        if not self.local:
+            self.fs.pipe_file(path, content)
+            return
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fresh = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+        try:
+            with open(fresh, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(fresh, target)
+        finally:
+            fresh.unlink(missing_ok=True)
+
+    def get(self, name: str) -> bytes | None:
+        """An object's bytes in one request, or None when there is none."""
+        try:
+            return bytes(self.fs.cat_file(f"{self.root}/{name}"))
+        except FileNotFoundError:
+            return None
+
+    def check_writable(self) -> None:
+        """Write and remove a small object; InputError that says why not. Leaves nothing behind."""
+        existed = self.local and Path(self.root).exists()
+        name = f".write-check-{uuid.uuid4().hex}"
+        try:
+            self.put(name, b"")
+            self.fs.rm_file(f"{self.root}/{name}")
+        except Exception as error:
+            raise storage_error(self.uri, error) from None
+        if self.local and not existed:
+            Path(self.root).rmdir()
+
+    # -- parts --------------------------------------------------------------------------------------
+
+    def write_part(self, table: str, rows: list[dict[str, Any]]) -> str:
+        """Write rows as one part and return its name once it is durable."""
+        name = f"{uuid.uuid4().hex}.parquet"
+        self.put(f"parts/{table}/{name}", to_bytes(as_table(table, rows)))
+        return name
+
+    def read_part(self, table: str, name: str) -> pa.Table:
+        """A part by name; FileNotFoundError when it is gone (compacted meanwhile)."""
+        content = self.get(f"parts/{table}/{name}")
+        if content is None:
+            raise FileNotFoundError(f"{self.uri}/parts/{table}/{name}")
+        return pq.read_table(io.BytesIO(content))
+
+    def part_names(self, table: str) -> list[str]:
+        """Names of the parts that are there, sorted."""
+        try:
+            found = self.fs.ls(f"{self.root}/parts/{table}", detail=False)
+        except FileNotFoundError:
+            return []
+        names = (str(path).rsplit("/", 1)[-1] for path in found)
+        return sorted(name for name in names if name.endswith(".parquet") and not name.startswith("."))
+
+    # -- folds --------------------------------------------------------------------------------------
+
+    def read_fold(self, table: str) -> tuple[pa.Table | None, set[str]]:
+        """The folded table and the names of the parts in it; (None, empty) when there is none yet."""
+        content = self.get(f"{table}/{table}.parquet")
+        if content is None:
+            return None, set()
+        held = pq.read_table(io.BytesIO(content))
+        metadata = held.schema.metadata or {}
+        return held, set(json.loads(metadata.get(FOLDED, b"[]")))
+
+    def write_fold(self, table: str, rows: pa.Table, parts: Iterable[str]) -> None:
+        """Replace the folded table."""
+        metadata = {FOLDED: json.dumps(sorted(parts)).encode()}
+        self.put(f"{table}/{table}.parquet", to_bytes(rows.replace_schema_metadata(metadata)))
+
+    def read_table(self, table: str) -> pa.Table | None:
+        """Every row of a table once: the fold and all newer parts; None when neither exists."""
+        held, folded = self.read_fold(table)
+        fresh = [name for name in self.part_names(table) if name not in folded]
+        if held is None and not fresh:
+            return None
+        parts = [part for part in (self._part_or_none(table, name) for name in fresh) if part is not None]
+        return fold(table, [part for part in [held, *parts] if part is not None])
+
+    def _part_or_none(self, table: str, name: str) -> pa.Table | None:
+        try:
+            return self.read_part(table, name)
+        except FileNotFoundError:
+            return None
+
+
+def to_bytes(table: pa.Table) -> bytes:
+    """A table as Parquet bytes."""
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def fold(table: str, parts: list[pa.Table], schema: pa.Schema | None = None) -> pa.Table:
+    """One row per key: `done` before `pruned` before `failed`, then the latest attempt, then the latest in time.
+
+    A pure function of the rows, whatever their order.
+    """
+    joined = unify(table, parts, schema)
+    key = KEYS[table]
+    if len(joined) == 0:
+        return joined
+    if "status" not in joined.column_names:
+        order = [(key, "ascending")]
+        return _first_of_each(joined.sort_by(order), key)
+    ranks = pa.array([RANKS.get(status, 9) for status in joined["status"].to_pylist()], pa.int8())
+    ordered = joined.append_column("_rank", ranks).sort_by(
+        [(key, "ascending"), ("_rank", "ascending"), ("attempt", "descending"), ("finished", "descending")]
+    )
+    return _first_of_each(ordered.drop_columns(["_rank"]), key)
+
+
+def _first_of_each(ordered: pa.Table, key: str) -> pa.Table:
+    keys = ordered[key].combine_chunks()
+    if len(keys) < 2:
+        return ordered
+    fresh = pa.concat_arrays([pa.array([True]), pc.not_equal(keys[1:], keys[:-1])])
+    return ordered.filter(fresh)
+
+
+def storage_error(uri: str, error: Exception) -> InputError:
+    """What went wrong with a storage place, in the user's words; credentials are never repeated."""
+    text = f"{type(error).__name__}: {error}"
+    known: list[tuple[tuple[str, ...], str]] = [
+        (("NoCredentials", "Unable to locate credentials"), "no AWS credentials were found (environment, profile or role)"),
+        (("InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "Forbidden", "403", "PermissionError"),
+         "access denied: check the credentials and their permission to write here"),
+        (("NoSuchBucket", "bucket does not exist"), "no such bucket"),
+        (("EndpointConnectionError", "ConnectTimeout", "Could not connect", "Connection refused"),
+         "the object store does not answer (AWS_ENDPOINT_URL)"),
+        (("ReadOnly", "Read-only"), "cannot be written: the file system is read-only"),
+        (("NotADirectory", "FileExists", "IsADirectory"), "cannot be written: a file is in the way"),
+    ]
+    for words, meaning in known:
+        if any(word in text for word in words):
+            return InputError(meaning, key="storage", value=uri)
+    return InputError(f"cannot be written ({type(error).__name__}: {error})", key="storage", value=uri)
+
+
+def attempt(action: Callable[[], T], uri: str) -> T:
+    """Run a storage action; whatever it raises becomes an InputError about the storage place."""
+    try:
+        return action()
+    except InputError:
+        raise
+    except Exception as error:
+        raise storage_error(uri, error) from None

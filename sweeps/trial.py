@@ -1,0 +1,61 @@
+"""A trial of finished cells is a join: the mean over areas of the mean over an area's recordings."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from metrics import dimensionality_alignment
+from sweeps.scores import cell_columns, trial_columns
+
+MEASURES = ("participation_ratio", "two_nn")
+
+
+def join_scores(rows: Sequence[Mapping[str, Any]], names: list[str]) -> dict[str, float]:
+    """Scores of a trial from the rows of its cells (recording, area and score columns).
+
+    Every column is the mean over areas of the mean over the area's recordings, NaN left out. Kendall's tau,
+    curve distance and collapse index compare areas within one recording (its areas in recorded order) and are
+    averaged over the recordings that have at least three areas, NaN where there is none.
+    """
+    columns = cell_columns(names)
+    values = np.array([[_number(row.get(column)) for column in columns] for row in rows])
+    areas: dict[str, list[int]] = defaultdict(list)
+    for index, row in enumerate(rows):
+        areas[row["area"]].append(index)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        means = np.array([np.nanmean(values[index], axis=0) for index in areas.values()])
+        scores = dict(zip(columns, np.nanmean(means, axis=0).tolist(), strict=True))
+    if "dimensionality" in names:
+        scores |= _curves(rows)
+    return {name: scores.get(name, math.nan) for name in [*columns, *trial_columns(names)]}
+
+
+def _curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    by_recording: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for row in rows:
+        by_recording[row["recording"]].append(row)
+    found: dict[str, list[float]] = defaultdict(list)
+    for held in by_recording.values():
+        if len(held) < 3:
+            continue
+        for split in ("select", "score"):
+            for measure in MEASURES:
+                twin = np.array([_number(row.get(f"{split}.{measure}")) for row in held])
+                brain = np.array([_number(row.get(f"{split}.brain_{measure}")) for row in held])
+                if np.isfinite(twin).all() and np.isfinite(brain).all():
+                    result = dimensionality_alignment(twin, brain)
+                    found[f"{split}.{measure}_tau"].append(result.tau)
+                    found[f"{split}.{measure}_curve_distance"].append(result.curve_distance)
+                    found[f"{split}.{measure}_collapse"].append(result.collapse)
+    return {name: float(np.mean(values)) for name, values in found.items()}
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)

@@ -1,0 +1,98 @@
+"""The truth of a simulated recording: which depths cannot be told apart, computed before the sweep."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metrics import correlation
+from models.backbones import BACKBONES
+from sweeps.context import Context
+from sweeps.errors import InputError
+from sweeps.fitting import Readout
+from sweeps.identity import content_id
+from sweeps.recordings import read_spec
+from sweeps.recordings.simulated import SimulatedSpec, noise_free
+from sweeps.workshop import Workshop
+
+MARGIN = 0.02
+"""Noise-free select correlations closer than this to the planted depth's cannot be told apart."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """One simulated area: its planted depth and the depths that cannot be told from it.
+
+    `correlations` are noise-free select correlations of every depth of the teacher.
+    """
+
+    recording: str
+    area: str
+    planted: int
+    teacher: dict[str, Any]
+    alike: tuple[int, ...]
+    correlations: tuple[float, ...]
+
+
+def truths(context: Context) -> list[Truth]:
+    """Make every simulated recording on this node and compute its truth (kept in the cache).
+
+    A ridge readout of every block of the teacher is fitted to the noise-free rates of the train stimuli and
+    scored on the select stimuli, as in the sweep. Raises InputError when the depths that cannot be told apart
+    are more than a quarter of all: such an answer could not be checked.
+    """
+    workshop = Workshop(context)
+    found: list[Truth] = []
+    for raw in context.recordings:
+        spec = read_spec(raw)
+        if isinstance(spec, SimulatedSpec):
+            found += _truths_of(workshop, spec)
+    return found
+
+
+def _truths_of(workshop: Workshop, spec: SimulatedSpec) -> list[Truth]:
+    recording = workshop.recording(spec.name)
+    if spec.shuffled:
+        return []
+    identity = content_id([spec.identity(), workshop.context.split, MARGIN])
+    kept = Path(workshop.context.cache) / "simulated" / f"truth-{identity}.json"
+    if kept.exists():
+        held = json.loads(kept.read_text())
+        return [Truth(**{**each, "alike": tuple(each["alike"]), "recording": spec.name}) for each in held]
+    found = _compute(workshop, spec)
+    for each in found:
+        if 4 * len(each.alike) > len(each.correlations):
+            raise InputError(
+                f"depths {list(each.alike)} of {len(each.correlations)} cannot be told apart, more than a quarter: "
+                "add scenes or units, or plant another depth",
+                key=f"recordings.{recording.name}.areas.{each.area}.depth", value=each.planted,
+            )
+    kept.write_text(json.dumps([asdict(each) for each in found]))
+    return found
+
+
+def _compute(workshop: Workshop, spec: SimulatedSpec) -> list[Truth]:
+    recording = workshop.recording(spec.name)
+    rates = noise_free(spec, Path(workshop.context.cache))
+    fold = workshop.folds(recording, 0)[0]
+    backbone = {"name": spec.teacher.backbone, "weights": spec.teacher.weights}
+    component = BACKBONES[spec.teacher.backbone]
+    scores = []
+    for depth in range(component.block_count(backbone)):
+        kernels = workshop.kernels(recording, backbone, component, spec.seed, depth, 7)
+        readout = Readout.fit(workshop, recording, kernels, rates, fold.train, "auto")
+        predicted = readout.predict(kernels.fit[fold.select])
+        scores.append(np.asarray(correlation(predicted, rates[fold.select])))
+    table = np.array(scores)
+    return [_truth(spec, name, table[:, recording.units(name)].mean(axis=1)) for name in spec.areas]
+
+
+def _truth(spec: SimulatedSpec, name: str, scores: np.ndarray) -> Truth:
+    planted = spec.areas[name].depth
+    alike = tuple(int(depth) for depth in np.flatnonzero(scores >= scores[planted] - MARGIN))
+    teacher = spec.teacher.model_dump()
+    return Truth(spec.name, name, planted, teacher, alike, tuple(round(float(score), 5) for score in scores))

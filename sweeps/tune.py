@@ -1,0 +1,342 @@
+"""The only file that knows Ray Tune: packs as Tune trials, the sweep as its searcher.
+
+Imports nothing of `models` or `metrics` at the top: a worker imports this module before it knows whether those
+names are ours (see guard).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray import tune
+from ray.tune.search import Searcher
+
+from sweeps.errors import InputError
+from sweeps.guard import claim_names
+
+if TYPE_CHECKING:
+    from sweeps.schedule import Sweep
+    from sweeps.truth import Truth
+    from sweeps.context import Context
+
+REPORT_SECONDS = 2.0
+"""A pack writes its finished rows as one part about this often."""
+
+TUNE_ENVIRONMENT = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    "TUNE_WARN_THRESHOLD_S": "30",
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+
+
+class SweepPack(tune.Trainable):
+    """One pack at a time, in a process that lives through many packs.
+
+    Each step fits cells for about two seconds, writes their rows as one part and reports the part's name: a
+    row is durable before the driver hears of it.
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Check the code of this process, then open the workshop."""
+        self._refused = ""
+        self._bench: Any = None
+        self._context = dict(config["context"])
+        try:
+            claim_names(config["context"]["digest"])
+            self._open(config["context"])
+            self._load(config)
+        except InputError as error:
+            self._refused = str(error)
+
+    def _open(self, context: Mapping[str, Any]) -> None:
+        import torch
+
+        from sweeps.context import Context
+        from sweeps.measure import Bench
+        from sweeps.storage import Store
+        from sweeps.workshop import Workshop
+
+        torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", "1"))))
+        self._bench = Bench(Workshop(Context(**context)))
+        self._store = Store(context["storage"])
+
+    def _load(self, config: Mapping[str, Any]) -> None:
+        from sweeps.cells import Pack, jobs_of
+
+        pack = Pack.from_config(config["pack"])
+        self._text = str(pack)
+        self._attempt = pack.attempt
+        for name in {cell.recording for cell in pack.cells}:
+            self._bench.workshop.recording(name)
+        self._jobs: Iterator[list[Any]] = iter(jobs_of(pack.cells))
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take another pack in this process; a new sweep asks for a new process."""
+        if dict(new_config["context"]) != self._context:
+            return False
+        if self._bench is None:
+            return True
+        self._refused = ""
+        try:
+            self._load(new_config)
+        except InputError as error:
+            self._refused = str(error)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Fit and score cells until it is time to report."""
+        if self._refused:
+            return {"refused": self._refused, "part": "", "done": True}
+        cells: list[dict[str, Any]] = []
+        replicates: list[dict[str, Any]] = []
+        until, job = time.monotonic() + REPORT_SECONDS, None
+        for job in self._jobs:
+            rows, held = self._bench.rows(job, self._attempt)
+            cells += rows
+            replicates += held
+            if time.monotonic() > until:
+                break
+        else:
+            job = None
+        if replicates:
+            self._store.write_part("bootstraps", replicates)
+        part = self._store.write_part("cells", cells) if cells else ""
+        return {"part": part, "cells": len(cells), "done": job is None}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing: rows are the only state, and they are durable."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Nothing."""
+
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        """What one pack asks of the cluster."""
+        return tune.PlacementGroupFactory([dict(config["resources"])])
+
+    def __repr__(self) -> str:
+        return f"SweepPack({getattr(self, '_text', 'starting')})"
+
+
+class Unsaved:
+    """Not part of the state that Tune pickles: the rows are the state."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return self
+
+
+class PackSearcher(Unsaved, Searcher):
+    """Hands the sweep's packs to Tune, and what comes back to the sweep."""
+
+    def __init__(self, sweep: Sweep, context: Context, resources: Mapping[str, float]) -> None:
+        super().__init__()
+        self.sweep = sweep
+        self.context = asdict(context)
+        self.resources = dict(resources)
+        self.tokens: dict[str, str] = {}
+        self.problem: Exception | None = None
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next pack, None to wait for scores, or the end."""
+        found = None if self.problem else self._guarded(self.sweep.next_pack)
+        if found is None:
+            over = self.problem is not None or self.sweep.finished
+            return Searcher.FINISHED if over else None
+        token, pack = found
+        self.tokens[trial_id] = token
+        return {"context": self.context, "resources": self.resources, "pack": pack.as_config()}
+
+    def _guarded(self, action: Callable[[], Any]) -> Any:
+        """Run an action of the sweep; its first error ends the run and is raised when Tune has stopped."""
+        try:
+            return action()
+        except Exception as error:
+            self.problem = self.problem or error
+            return None
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Take up the rows of a step."""
+        if result.get("refused"):
+            self.problem = self.problem or InputError(result["refused"])
+        elif result.get("part"):
+            self._guarded(lambda: self.sweep.absorb(result["part"]))
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Take up the last step of a pack; a dead one is heard of through `trial_died`."""
+        if error:
+            return
+        if result:
+            self.on_trial_result(trial_id, result)
+        token = self.tokens.pop(trial_id, None)
+        if token is not None and self.problem is None:
+            self._guarded(lambda: self.sweep.done(token))
+
+    def trial_died(self, trial_id: str, error: str) -> None:
+        """The process of a pack is gone."""
+        token = self.tokens.pop(trial_id, None)
+        if token is not None:
+            self._guarded(lambda: self.sweep.died(token, last_line(error), node_lost(error)))
+
+    def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
+        """There is nothing that Tune could tell."""
+        return True
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the rows are the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing."""
+
+
+class Watch(Unsaved, tune.Callback):
+    """Tells the searcher of dead packs and the display of every step."""
+
+    def __init__(self, searcher: PackSearcher, update: Callable[[], None]) -> None:
+        self.searcher = searcher
+        self.update = update
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A pack's process died, or its step raised."""
+        file = trial.error_file
+        self.searcher.trial_died(trial.trial_id, Path(file).read_text() if file else "no error was recorded")
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Let the display and the fold keep time."""
+        self.searcher._guarded(self.searcher.sweep.flush_if_due)
+        self.update()
+
+
+def node_lost(error: str) -> bool:
+    """Whether an error says that the node is gone, not the process."""
+    return any(words in error for words in ("its node has died", "node was preempted", "NodeDiedError"))
+
+
+def last_line(error: str) -> str:
+    """The most telling line of a traceback: the first that is not indented and names an error, else the last."""
+    lines = [line.strip() for line in error.splitlines() if line.strip()]
+    named = [line for line in lines if "Error" in line.split(":")[0] and not line.startswith("File")]
+    return " ".join((named or lines or ["the process of the pack died"])[-1].split())
+
+
+@contextmanager
+def cluster(address: str | None, cpus: int | None = None) -> Iterator[str]:
+    """A connection to Ray: the given address, else RAY_ADDRESS, else an own local cluster; yields its dashboard.
+
+    A cluster that is up already (a notebook's own) is used as it is and left running; an own one is shut down.
+    """
+    own = not ray.is_initialized()
+    if own:
+        ray.init(
+            address=address,
+            num_cpus=cpus if address is None and "RAY_ADDRESS" not in os.environ else None,
+            dashboard_host=None if address or "RAY_ADDRESS" in os.environ else "127.0.0.1",
+            include_dashboard=None,
+            log_to_driver=False,
+            logging_level="ERROR",
+        )
+    try:
+        yield ray.get_runtime_context().gcs_address and (ray._private.worker._global_node.webui_url or "")
+    finally:
+        if own:
+            ray.shutdown()
+
+
+def check_resources(resources: Mapping[str, float]) -> None:
+    """Refuse a pack that no node can hold: Ray Tune would wait for it for ever. Raises InputError."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    largest = ray._private.state.state.get_max_resources_from_cluster_config() or {}
+    scalable = {key: float(value) for key, value in largest.items()}
+    for place in [*nodes, scalable]:
+        if all(place.get(key, 0.0) >= amount for key, amount in resources.items()):
+            return
+    best = {key: max([node.get(key, 0.0) for node in nodes] + [scalable.get(key, 0.0)]) for key in resources}
+    short = next(key for key in resources if best[key] < resources[key] or key == list(resources)[-1])
+    raise InputError(
+        f"no node can hold a pack; the largest node has {best[short]:g} {short}",
+        key=f"compute.{short.lower()}s_per_pack", value=resources[short],
+    )
+
+
+def worker_count(resources: Mapping[str, float]) -> int:
+    """How many packs the cluster can run at once, nodes that it may still start included."""
+    total = ray.cluster_resources()
+    largest = ray._private.state.state.get_max_resources_from_cluster_config() or {}
+    counts = [
+        max(total.get(key, 0.0), float(largest.get(key, 0.0))) / amount for key, amount in resources.items() if amount
+    ]
+    return max(1, int(min(counts)))
+
+
+def has_gpu() -> bool:
+    """Whether some node of the cluster has a GPU."""
+    return ray.cluster_resources().get("GPU", 0.0) > 0
+
+
+def find_truths(context: Context, resources: Mapping[str, float]) -> list[Truth]:
+    """Make simulated recordings and their truths in a worker; the driver imports no torch."""
+
+    @ray.remote(num_cpus=resources.get("CPU", 1), num_gpus=resources.get("GPU", 0), max_retries=1)
+    def task(held: dict[str, Any]) -> Any:
+        try:
+            claim_names(held["digest"])
+            import torch
+
+            from sweeps.context import Context as Held
+            from sweeps.truth import truths
+
+            torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", "1"))))
+            return truths(Held(**held))
+        except InputError as error:
+            return str(error)
+
+    found: Any = ray.get(task.remote(asdict(context)))
+    if isinstance(found, str):
+        raise InputError(found)
+    return list(found)
+
+
+def run_packs(
+    sweep: Sweep, context: Context, resources: Mapping[str, float], workers: int, update: Callable[[], None]
+) -> None:
+    """Run the sweep's packs under Ray Tune until it is finished; Tune's own state lies in a temporary folder."""
+    searcher = PackSearcher(sweep, context, resources)
+    folder = tempfile.mkdtemp(prefix="cortex-sweeps-tune-")
+    before = {name: os.environ.get(name) for name in TUNE_ENVIRONMENT}
+    os.environ.update(TUNE_ENVIRONMENT)
+    try:
+        tune.Tuner(
+            SweepPack,
+            tune_config=tune.TuneConfig(
+                search_alg=searcher, num_samples=-1, max_concurrent_trials=workers, reuse_actors=True
+            ),
+            run_config=tune.RunConfig(
+                name=context.sweep,
+                storage_path=folder,
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=0),
+                callbacks=[Watch(searcher, update)],
+            ),
+        ).fit()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+    if searcher.problem is not None:
+        raise searcher.problem
+

@@ -1,0 +1,139 @@
+"""Correlations against scipy, and the edge rules that keep a bad unit from becoming a number."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import pearsonr
+
+import metrics
+from metrics import correlation, correlation_to_average, noise_ceiling, normalized_correlation
+
+
+def _pair(seed: int = 0, stimuli: int = 40, units: int = 6) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    predicted = rng.normal(size=(stimuli, units))
+    return predicted, predicted + rng.normal(size=(stimuli, units))
+
+
+def test_correlation_equals_scipy_with_missing_pairs_left_out_per_unit() -> None:
+    predicted, observed = _pair()
+    predicted[3, 0] = observed[5, 0] = observed[5, 2] = np.nan
+    for unit, value in enumerate(correlation(predicted, observed)):
+        valid = ~np.isnan(predicted[:, unit] + observed[:, unit])
+        assert value == pytest.approx(pearsonr(predicted[valid, unit], observed[valid, unit])[0], abs=1e-12)
+
+
+@pytest.mark.parametrize("constant", [0.0, 0.1, -7.3, 1e12])
+def test_constant_unit_is_nan(constant: float) -> None:
+    predicted, observed = _pair()
+    predicted[:, 1] = constant
+    result = correlation(predicted, observed)
+    assert np.isnan(result[1])
+    assert np.isfinite(np.delete(result, 1)).all()
+
+
+def test_fewer_than_two_pairs_or_an_infinite_value_is_nan() -> None:
+    predicted, observed = _pair(units=3)
+    predicted[1:, 0] = np.nan
+    predicted[0, 1] = np.inf
+    assert np.isnan(correlation(predicted, observed)[:2]).all()
+    assert np.isnan(correlation(predicted[:0], observed[:0])).all()
+
+
+def test_large_offset_and_extreme_scale_do_not_change_r() -> None:
+    predicted, observed = _pair()
+    expected = correlation(predicted, observed)
+    np.testing.assert_allclose(correlation(predicted + 1e6, observed), expected, atol=1e-8)
+    np.testing.assert_allclose(correlation(predicted * 1e200, observed * 1e-200), expected, atol=1e-12)
+
+
+def test_shapes_are_refused_with_both_shapes_named() -> None:
+    with pytest.raises(ValueError, match=r"\(3, 2\) and \(4, 2\)"):
+        correlation(np.ones((3, 2)), np.ones((4, 2)))
+    with pytest.raises(ValueError, match="two axes"):
+        correlation(np.ones(3), np.ones(3))
+
+
+def test_average_takes_only_the_repeats_that_were_shown() -> None:
+    predicted, observed = _pair()
+    repeats = np.stack([observed - 1, observed + 1, np.full_like(observed, np.nan)], axis=2)
+    np.testing.assert_allclose(
+        correlation_to_average(predicted, repeats), correlation(predicted, observed), atol=1e-12
+    )
+    repeats[4] = np.nan
+    keep = np.arange(40) != 4
+    np.testing.assert_allclose(
+        correlation_to_average(predicted, repeats), correlation(predicted[keep], observed[keep]), atol=1e-12
+    )
+
+
+def test_true_rate_has_a_normalized_correlation_of_one() -> None:
+    rng = np.random.default_rng(1)
+    truth = rng.normal(size=(4000, 5))
+    repeats = truth[:, :, None] + 1.5 * rng.normal(size=(4000, 5, 4))
+    np.testing.assert_allclose(normalized_correlation(truth, repeats), 1.0, atol=0.03)
+    assert (correlation_to_average(truth, repeats) < 0.85).all()
+
+
+def test_normalized_correlation_is_the_ratio_and_nan_without_a_ceiling() -> None:
+    predicted, observed = _pair()
+    rng = np.random.default_rng(2)
+    repeats = observed[:, :, None] + 0.3 * rng.normal(size=(*observed.shape, 3))
+    expected = correlation_to_average(predicted, repeats) / noise_ceiling(repeats)
+    np.testing.assert_allclose(normalized_correlation(predicted, repeats), expected)
+    assert np.isnan(normalized_correlation(predicted, observed)).all()
+    opposite = np.stack([observed, -observed * np.linspace(0.9, 1.1, 40)[:, None]], axis=2)
+    assert (noise_ceiling(opposite) == 0).all()
+    assert np.isnan(normalized_correlation(predicted, opposite)).all()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6), st.floats(0.01, 100), st.floats(-10, 10))
+def test_units_may_be_permuted_scaled_and_shifted(seed: int, scale: float, shift: float) -> None:
+    predicted, observed = _pair(seed)
+    order = np.random.default_rng(seed).permutation(predicted.shape[1])
+    expected = correlation(predicted, observed)[order]
+    np.testing.assert_allclose(
+        correlation(scale * predicted[:, order] + shift, observed[:, order]), expected, atol=1e-9
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_torch_in_torch_out(dtype: torch.dtype) -> None:
+    predicted, observed = (torch.tensor(values, dtype=dtype) for values in _pair())
+    predicted.requires_grad_()
+    result = correlation(predicted, observed)
+    assert isinstance(result, torch.Tensor)
+    assert result.dtype == torch.float64
+    expected = correlation(predicted.detach().double().numpy(), observed.double().numpy())
+    np.testing.assert_array_equal(result.numpy(), expected)
+    repeats = observed[:, :, None].repeat(1, 1, 2)
+    for function in (correlation_to_average, normalized_correlation):
+        assert isinstance(function(predicted, repeats), torch.Tensor)
+
+
+def test_public_names_exist_and_an_unknown_one_names_its_neighbour() -> None:
+    assert all(getattr(metrics, name) is not None for name in metrics.__all__)
+    assert set(metrics.__all__) <= set(dir(metrics))
+    with pytest.raises(AttributeError, match="correlation"):
+        _ = metrics.corelation
+    assert all(isinstance(version, int) for version in metrics.VERSIONS.values())
+
+
+def test_importing_every_file_loads_neither_torch_nor_the_upper_floors() -> None:
+    code = (
+        "import sys, metrics; assert 'scipy' not in sys.modules;"
+        "[getattr(metrics, n) for n in metrics.__all__];"
+        "print(sorted({'torch', 'ray', 'sklearn', 'models', 'sweeps'} & set(sys.modules)))"
+    )
+    root = Path(metrics.__file__).parent.parent
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"
