@@ -68,9 +68,7 @@ def group_weights(groups: Array, replicates: int = 1000, seed: int = 0) -> Array
     distinct = len(np.unique(to_labels(groups, "groups")))
     if not distinct:
         raise ValueError("group_weights needs at least one group; got none")
-    counts = np.random.default_rng(seed).multinomial(
-        distinct, np.full(distinct, 1 / distinct), size=replicates
-    )
+    counts = np.random.default_rng(seed).multinomial(distinct, np.full(distinct, 1 / distinct), size=replicates)
     return like(counts, groups)
 
 
@@ -135,9 +133,7 @@ def bootstrap_correlation(predicted: Array, observed: Array, groups: Array, weig
         r = _weighted_correlation(sums.reshape(len(drawn), 6, -1))
         total += np.nansum(r, axis=1)
         count += (~np.isnan(r)).sum(axis=1)
-    return like(
-        np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0), predicted, observed
-    )
+    return like(np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0), predicted, observed)
 
 
 def permutation_p(observed: float, null: Array) -> float:

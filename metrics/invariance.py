@@ -67,14 +67,10 @@ def _check_seen(classes: NDArray[np.intp], fold: NDArray[np.intp], names: NDArra
     """A ValueError when an object would be tested without ever being trained on."""
     for index, name in enumerate(names):
         if len(np.unique(fold[classes == index])) < 2:
-            raise ValueError(
-                f"object {name!s} is seen in one fold of transforms only, so it cannot be held out"
-            )
+            raise ValueError(f"object {name!s} is seen in one fold of transforms only, so it cannot be held out")
 
 
-def object_decoding(
-    responses: Array, objects: Array, transforms: Array, folds: int = 5, penalty: float = 1.0
-) -> float:
+def object_decoding(responses: Array, objects: Array, transforms: Array, folds: int = 5, penalty: float = 1.0) -> float:
     """Accuracy of a linear object decoder that is tested on transformations it was not trained on.
 
     One-vs-all ridge, closed form: min_W |Y - mean Y - Z W|^2 + penalty |W|^2, Y one-hot, Z the units z-scored

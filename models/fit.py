@@ -126,9 +126,7 @@ def fit_gaussian(
     centre, spread = channel_statistics(small[train])
     readout = GaussianReadout(maps.shape[1], responses.shape[1], seed, rate, pool).to(maps.device)
     normal = (small - centre[:, None, None]) / spread[:, None, None]
-    settings = FitSettings(
-        parameters["learning_rate"], parameters["epochs"], parameters["patience"], seed=seed
-    )
+    settings = FitSettings(parameters["learning_rate"], parameters["epochs"], parameters["patience"], seed=seed)
     data = {"maps": ReadoutData(normal, {"area": responses}, train, select)}
     fit_twin(Twin(None, {"area": readout}), data, parameters["loss"], settings, parameters["l1"])
     readout.absorb(centre, spread)

@@ -42,22 +42,28 @@ class Decomposition:
         return self.basis.shape[0]
 
 
-def complement_of_constant(stimuli: int, like: Tensor) -> Tensor:
-    """Orthonormal basis (stimuli, stimuli - 1) of the vectors that sum to zero (Householder reflection)."""
-    mirror = torch.full((stimuli, 1), 1.0 / np.sqrt(stimuli), dtype=like.dtype, device=like.device)
-    mirror[0] += 1.0
-    reflection = torch.eye(stimuli, dtype=like.dtype, device=like.device)
-    reflection -= 2.0 * mirror @ mirror.T / (mirror.T @ mirror)
-    return reflection[:, 1:]
+def _mirror(stimuli: int, like: Tensor) -> Tensor:
+    """Unit vector whose Householder reflection takes the constant direction to the first axis."""
+    vector = torch.full((stimuli, 1), 1.0 / np.sqrt(stimuli), dtype=like.dtype, device=like.device)
+    vector[0] += 1.0
+    return vector / vector.norm()
 
 
 def decompose_kernel(kernel: Tensor) -> Decomposition:
-    """Dual form: from the kernel X X' (stimuli, stimuli), centred here, float64. Use when stimuli < features."""
+    """Dual form: from the kernel X X' (stimuli, stimuli), centred here, float64. Use when stimuli < features.
+
+    The kernel is reflected so that the constant becomes the first axis, which is then left out: what remains is
+    decomposed, so that no eigenvector can lean on the constant.
+    """
     kernel = kernel.double()
-    plane = complement_of_constant(kernel.shape[0], kernel)
-    spectrum, vectors = torch.linalg.eigh(plane.T @ kernel @ plane)
-    scale = float(spectrum.clamp(min=0).sum() / kernel.shape[0])
-    return Decomposition(plane @ vectors, spectrum.clamp(min=0), scale, full=True)
+    mirror = _mirror(len(kernel), kernel)
+    half = kernel - 2.0 * mirror @ (mirror.T @ kernel)
+    reflected = half - 2.0 * (half @ mirror) @ mirror.T
+    spectrum, vectors = torch.linalg.eigh(reflected[1:, 1:])
+    basis = torch.cat([torch.zeros_like(vectors[:1]), vectors])
+    basis -= 2.0 * mirror @ (mirror[1:].T @ vectors)
+    spectrum = spectrum.clamp(min=0)
+    return Decomposition(basis, spectrum, float(spectrum.sum() / len(kernel)), full=True)
 
 
 def decompose_features(features: Tensor) -> Decomposition:
@@ -77,42 +83,42 @@ def decompose(features: Tensor) -> Decomposition:
 
 
 def leave_group_out_residuals(
-    parts: Decomposition, responses: Tensor, alpha: float, groups: Sequence[Tensor]
+    parts: Decomposition, responses: Tensor, alphas: Tensor, groups: Sequence[Tensor]
 ) -> Tensor:
-    """Residuals (stimuli, units) of each stimulus under the ridge fit without that stimulus's group.
+    """Residuals (alphas, stimuli, units) of each stimulus under the ridge fit without that stimulus's group.
 
-    residual_g = (I - H)_gg^{-1} (y - H y)_g, the intercept re-estimated without the group. `alpha` is
+    residual_g = (I - H)_gg^{-1} (y - H y)_g, the intercept re-estimated without the group. `alphas` are
     absolute (the penalty on |weights|^2); `groups` are index tensors that cover the stimuli once.
     """
-    shrink = alpha / (parts.spectrum + alpha)
+    shrink = alphas[:, None] / (parts.spectrum + alphas[:, None])
     centred = responses - responses.mean(dim=0)
     inside = parts.basis.T @ centred
-    residual = parts.basis @ (shrink[:, None] * inside)
+    shrunk = (inside[:, None, :] * shrink.T[:, :, None]).flatten(1)
+    residual = (parts.basis @ shrunk).unflatten(1, (len(alphas), -1)).transpose(0, 1)
     if not parts.full:
-        residual = residual + centred - parts.basis @ inside
+        residual = residual + (centred - parts.basis @ inside)
     if all(len(group) == 1 for group in groups):
-        return residual / _leverage_complement(parts, shrink)[:, None]
+        return residual / _leverage_complement(parts, shrink)[:, :, None]
     return _solve_groups(parts, shrink, residual, groups)
 
 
 def _leverage_complement(parts: Decomposition, shrink: Tensor) -> Tensor:
-    """Diagonal of I - H (stimuli,)."""
+    """Diagonal of I - H for every alpha (alphas, stimuli)."""
     squared = parts.basis**2
-    diagonal = squared @ shrink
+    diagonal = shrink @ squared.T
     return diagonal if parts.full else diagonal + 1.0 - 1.0 / parts.stimuli - squared.sum(dim=1)
 
 
-def _solve_groups(
-    parts: Decomposition, shrink: Tensor, residual: Tensor, groups: Sequence[Tensor]
-) -> Tensor:
+def _solve_groups(parts: Decomposition, shrink: Tensor, residual: Tensor, groups: Sequence[Tensor]) -> Tensor:
     left_out = torch.empty_like(residual)
     for group in groups:
         rows = parts.basis[group]
-        maker = (rows * shrink) @ rows.T
+        maker = (rows * shrink[:, None, :]) @ rows.T
         if not parts.full:
             size = len(group)
-            maker += torch.eye(size, dtype=rows.dtype, device=rows.device) - 1.0 / parts.stimuli - rows @ rows.T
-        left_out[group] = torch.linalg.solve(maker, residual[group])
+            outside = torch.eye(size, dtype=rows.dtype, device=rows.device) - 1.0 / parts.stimuli - rows @ rows.T
+            maker = maker + outside
+        left_out[:, group] = torch.linalg.solve(maker, residual[:, group])
     return left_out
 
 
@@ -155,7 +161,7 @@ def fit_ridge(
 
     Minimises |y - X w - b|^2 + alpha * scale * |w|^2 per unit, scale = mean diagonal of the centred kernel.
     `kernel` (stimuli, stimuli) is X X' of the training stimuli, centred or not; `responses` (stimuli, units).
-    Ties go to the larger alpha. A constant feature set (scale 0) predicts each unit's mean.
+    Memory: alphas x stimuli x units. A constant feature set (scale 0) predicts each unit's mean.
     Raises ValueError with fewer than two groups when alpha is `auto`.
     """
     index = group_indices(groups)
@@ -163,13 +169,11 @@ def fit_ridge(
         raise ValueError("leave-one-group-out needs at least two groups of training stimuli")
     responses = responses.double()
     candidates = sorted(alphas, reverse=True) if alpha == "auto" else [float(alpha)]
+    relative = torch.tensor(candidates, dtype=torch.float64, device=responses.device)
     scale = parts.scale if parts.scale > 0 else 1.0
-    best = torch.full(responses.shape[1:], torch.inf, dtype=torch.float64, device=responses.device)
-    chosen = torch.full_like(best, candidates[0])
-    for candidate in candidates:
-        error = leave_group_out_residuals(parts, responses, candidate * scale, index).square().mean(dim=0)
-        better = error < best
-        best, chosen = torch.where(better, error, best), torch.where(better, candidate, chosen)
+    errors = leave_group_out_residuals(parts, responses, relative * scale, index).square().mean(dim=1)
+    best, place = errors.min(dim=0)
+    chosen = relative[place]
     dual = dual_coefficients(parts, responses, chosen * scale)
     offset = responses.mean(dim=0) - kernel.double().mean(dim=0) @ dual
     return RidgeFit(dual, offset, chosen, best)

@@ -59,6 +59,8 @@ class Twin(nn.Module):
 
     def maps(self, inputs: Tensor, keys: Sequence[str]) -> dict[str, Tensor]:
         """What each of the readouts `keys` reads: the core's map at its depth, or `inputs` without a core."""
+        for key in keys:
+            self.readout(key)  # a KeyError that lists the known ones
         if self.core is None:
             return dict.fromkeys(keys, inputs)
         blocks = sorted({self.depths[key] for key in keys})

@@ -132,9 +132,7 @@ class Planner:
             "twin": [twin, [each.fingerprint for each in self.facts]] if twin else [],
         }
         depth = configuration["depth"][area]
-        return Cell(
-            content_id(identity), facts.name, area, depth, backbone, readout, configuration["seed"], twin
-        )
+        return Cell(content_id(identity), facts.name, area, depth, backbone, readout, configuration["seed"], twin)
 
     @staticmethod
     def trial_id(cells: Sequence[Cell]) -> str:

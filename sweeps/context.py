@@ -11,7 +11,8 @@ class Context:
     """Everything that all packs of a sweep share, as plain data.
 
     `depths` are the blocks of each backbone that the sweep may read: features of all of them are computed in
-    one pass. `score_keys` identify the scores of a finished row. `fingerprints` are the driver's, which every node must see too.
+    one pass. `score_keys` identify the scores of a finished row. `fingerprints` are the driver's, which every
+    node must see too.
     """
 
     sweep: str

@@ -80,7 +80,7 @@ class Experiment(Strict):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     recordings: list[dict[str, Any]] = Field(min_length=1)
-    probes: dict[Literal["objects", "captions"], Any] = {"objects": "rendered", "captions": "rendered"}
+    probes: dict[str, Any] = {"objects": "rendered", "captions": "rendered"}
     space: dict[str, Any]
     split: Split = Split()
     search: Search = Search()
@@ -159,7 +159,9 @@ def _check_scores(experiment: Experiment, file: str | None) -> None:
         if objective.startswith("score."):
             raise InputError(
                 "report scores never drive a search: use its select. twin",
-                file=file, key="search.objectives", value=objective,
+                file=file,
+                key="search.objectives",
+                value=objective,
             )
         columns = [f"select.{column}" for name in experiment.scores for column in SCORES[name].columns]
         if objective not in columns:

@@ -83,7 +83,13 @@ class FeatureCache:
 
     @torch.inference_mode()
     def _compute(
-        self, entry: Path, index: int, network: torch.nn.Module, images: np.ndarray, depths: Sequence[int], pool: int
+        self,
+        entry: Path,
+        index: int,
+        network: torch.nn.Module,
+        images: np.ndarray,
+        depths: Sequence[int],
+        pool: int,
     ) -> None:
         parts: list[list[Tensor]] = [[] for _ in depths]
         for start in range(0, len(images), BATCH):

@@ -62,17 +62,21 @@ def empty_fit(recording: Recording, units: int) -> CellFit:
 def _fit_ridge_cell(workshop: Workshop, cell: Cell) -> CellFit:
     recording = workshop.recording(cell.recording)
     kernels = workshop.kernels(
-        recording, cell.backbone, BACKBONES[cell.backbone["name"]], cell.seed, cell.depth, cell.readout["pool"]
+        recording,
+        cell.backbone,
+        BACKBONES[cell.backbone["name"]],
+        cell.seed,
+        cell.depth,
+        cell.readout["pool"],
     )
     units = recording.units(cell.area)
-    responses = recording.fit.average[:, units]
     folds = workshop.folds(recording, cell.seed)
     found, alphas = empty_fit(recording, len(units)), []
     for fold in folds:
         rows = {"select": fold.train, "report": np.union1d(fold.train, fold.select)}
         held = {"select": fold.select, "report": fold.report}
         for split in SPLITS:
-            readout = Readout.fit(workshop, recording, kernels, responses, rows[split], cell.readout["alpha"])
+            readout = fit_readout(workshop, recording, kernels, cell, rows[split])
             found.held_out[split][held[split]] = readout.predict(kernels.fit[held[split]])
             for name, kernel in kernels.shown.items():
                 share = readout.predict(kernel) / len(folds)
@@ -82,6 +86,17 @@ def _fit_ridge_cell(workshop: Workshop, cell: Cell) -> CellFit:
     if cell.backbone["name"] == "features" and len(recording.features) > 1:
         found.transferred = {split: _transfer(workshop, cell, recording, split) for split in SPLITS}
     return found
+
+
+def fit_readout(workshop: Workshop, recording: Recording, kernels: Kernels, cell: Cell, rows: np.ndarray) -> Readout:
+    """The readout of a cell's units from some stimuli; cells that differ in seed only may share it."""
+    alpha = cell.readout["alpha"]
+    responses = recording.fit.average[:, recording.units(cell.area)]
+    key = (kernels.key, cell.area, alpha, np.ascontiguousarray(rows, dtype=np.int64).tobytes())
+    readout: Readout = workshop.readouts.get(
+        key, lambda: Readout.fit(workshop, recording, kernels, responses, rows, alpha)
+    )
+    return readout
 
 
 @dataclass(frozen=True)
@@ -163,7 +178,7 @@ def _transfer_from(
     for fold in workshop.folds(recording, cell.seed):
         rows = fold.train if split == "select" else np.union1d(fold.train, fold.select)
         held = fold.select if split == "select" else fold.report
-        readout = Readout.fit(workshop, recording, kernels, responses, rows, alpha)
+        readout = fit_readout(workshop, recording, kernels, cell, rows)
         alignment = Alignment.fit(source[rows])
         for name, order in (("transfer", rows), ("null", random.permutation(rows))):
             carried = np.asarray(alignment.predict(own[order], source[held]))
@@ -173,4 +188,3 @@ def _transfer_from(
         found["other"][held] = direct.predict(beside.fit[held])
     kept = np.isfinite(found["transfer"]).any(axis=1)
     return {name: predicted[kept] for name, predicted in found.items()}
-

@@ -34,7 +34,7 @@ class Ledger:
     def rows(self, table: str, columns: Iterable[str] | None = None) -> list[dict[str, Any]]:
         """Every row once, as far as they are known."""
         held = self._fold(table)
-        return held.to_pylist() if columns is None else held.select(list(columns)).to_pylist()  # type: ignore[no-any-return]
+        return held.to_pylist() if columns is None else held.select(list(columns)).to_pylist()
 
     def catch_up(self, table: str) -> list[dict[str, Any]]:
         """Read parts that were not read yet; their rows."""
@@ -47,7 +47,7 @@ class Ledger:
             return []
         held = self.store.read_part(table, part)
         self._add(table, part, held)
-        return held.to_pylist()  # type: ignore[no-any-return]
+        return held.to_pylist()
 
     def write(self, table: str, rows: list[dict[str, Any]]) -> None:
         """Write rows of the driver's own as a part."""

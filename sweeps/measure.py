@@ -48,7 +48,9 @@ class Bench:
             self._row(cell, attempt, seconds, {**scores, **fit.facts})
             for cell, fit, (scores, _) in zip(cells, fits, scored, strict=True)
         ]
-        return rows, [{"cell_id": cell.cell_id, "replicates": held} for cell, (_, held) in zip(cells, scored, strict=True)]
+        return rows, [
+            {"cell_id": cell.cell_id, "replicates": held} for cell, (_, held) in zip(cells, scored, strict=True)
+        ]
 
     def _scores(self, cell: Cell, fit: CellFit) -> tuple[dict[str, float], np.ndarray]:
         scores: dict[str, float] = {}
@@ -80,6 +82,7 @@ class Bench:
             embed=self.workshop.embed,
             seed=int(cell.cell_id[:12], 16),
             common_units=min(len(recording.units(area)) for area in recording.area_names()),
+            remember=self.workshop.brain.get,
             transferred=fit.transferred.get(split),
         )
 
@@ -87,8 +90,7 @@ class Bench:
         groups = view.recording.groups[view.rows]
         key = (view.recording.fingerprint, groups.tobytes())
         weights = self._weights.get(key, lambda: group_weights(groups, REPLICATES, seed=view.split_seed))
-        observed = np.nanmean(view.repeats, axis=2)
-        return np.asarray(bootstrap_correlation(view.predicted, observed, groups, weights), dtype=np.float32)
+        return np.asarray(bootstrap_correlation(view.predicted, view.observed, groups, weights), dtype=np.float32)
 
     def _row(
         self,

@@ -12,6 +12,7 @@ import numpy as np
 
 from models.backbones import BACKBONES
 from sweeps.cells import Planner
+from sweeps.context import Context
 from sweeps.errors import InputError
 from sweeps.experiment import Experiment, find_experiment, parse_experiment, read_experiment
 from sweeps.guard import check_names, home
@@ -20,10 +21,9 @@ from sweeps.recordings import describe
 from sweeps.recordings.facts import RecordingFacts
 from sweeps.scores import SCORES, cell_columns, score_key, trial_columns
 from sweeps.search import make_proposer
-from sweeps.space import Space, read_space
+from sweeps.space import Space, points, read_space
 from sweeps.splits import split_groups
 from sweeps.storage import Store
-from sweeps.context import Context
 
 DEFAULT_CACHE = "~/.cache/cortex-sweeps"
 
@@ -105,23 +105,15 @@ class Plan:
         if self.space.continuous():
             return None
         total = 0
-        seeds = len(self.space.seeds)
         places = [area for facts in self.facts for area in facts.areas if area in self.space.depths]
-        for choice in self.space.backbones:
-            points = _points(choice.domains)
-            backbone = {"name": choice.name, **{key: domain.values[0] for key, domain in choice.domains.items()}}  # type: ignore[union-attr]
-            readouts = sum(_points(each.domains) for each in self.space.readouts_for(backbone))
-            if choice.component.trained:
-                depths = [len(self.space.depth_values(area, backbone)) for area in self.space.depths]
-                twins = depths[0] if self.space.shared else int(np.prod(depths))
-                total += points * readouts * seeds * twins * len(places)
+        for backbone in points(self.space.backbones):
+            readouts = sum(1 for _ in points(self.space.readouts_for(backbone)))
+            if BACKBONES[backbone["name"]].trained:
+                fits = self.space.depth_count(backbone) * len(places)
             else:
-                total += points * readouts * seeds * sum(len(self.space.depth_values(a, backbone)) for a in places)
+                fits = sum(len(self.space.depth_values(area, backbone)) for area in places)
+            total += readouts * len(self.space.seeds) * fits
         return total
-
-
-def _points(domains: Mapping[str, Any]) -> int:
-    return int(np.prod([len(domain.values) for domain in domains.values()], dtype=np.int64))
 
 
 def make_plan(
@@ -185,12 +177,15 @@ def _check_backbones(space: Space, facts: list[RecordingFacts]) -> None:
                     if name not in each.features:
                         raise InputError(
                             f"recording {each.name} brings no such feature set",
-                            key="space.backbone.features.set", value=name, allowed=each.features or ("(none)",),
+                            key="space.backbone.features.set",
+                            value=name,
+                            allowed=each.features or ("(none)",),
                         )
             elif not each.pictures:
                 raise InputError(
                     f"recording {each.name} has no pictures: only the backbone `features` can be used with it",
-                    key="space.backbone", value=choice.name,
+                    key="space.backbone",
+                    value=choice.name,
                 )
 
 

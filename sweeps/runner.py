@@ -72,7 +72,11 @@ def run(
 
 
 def run_plan(
-    plan: Plan, address: str | None = None, retry_failed: bool = False, cpus: int | None = None, quiet: bool = True
+    plan: Plan,
+    address: str | None = None,
+    retry_failed: bool = False,
+    cpus: int | None = None,
+    quiet: bool = True,
 ) -> Result:
     """Run a checked plan."""
     from sweeps.report.progress import Display
@@ -99,9 +103,7 @@ def _sweep(plan: Plan, ledger: Ledger, retry_failed: bool) -> Sweep:
     return sweep
 
 
-def _execute(
-    plan: Plan, sweep: Sweep, ledger: Ledger, address: str | None, cpus: int | None, display: Display
-) -> None:
+def _execute(plan: Plan, sweep: Sweep, ledger: Ledger, address: str | None, cpus: int | None, display: Display) -> None:
     from sweeps import tune
 
     with tune.cluster(address, cpus) as dashboard:
@@ -131,9 +133,7 @@ def _pack_size(wanted: int | str, workers: int) -> Any:
 def _truth_ids(plan: Plan) -> dict[tuple[str, str], str]:
     split = plan.experiment.split.model_dump()
     return {
-        (facts.name, area): content_id([facts.fingerprint, area, split])
-        for facts in plan.facts
-        for area in facts.truth
+        (facts.name, area): content_id([facts.fingerprint, area, split]) for facts in plan.facts for area in facts.truth
     }
 
 
@@ -153,8 +153,13 @@ def _find_truths(plan: Plan, ledger: Ledger, resources: Mapping[str, float], dis
         found = tune.find_truths(plan.context(), resources)
         ids = _truth_ids(plan)
         rows = [
-            {**asdict(each), "truth_id": ids[each.recording, each.area], "teacher": json.dumps(each.teacher),
-             "alike": list(each.alike), "correlations": list(each.correlations)}
+            {
+                **asdict(each),
+                "truth_id": ids[each.recording, each.area],
+                "teacher": json.dumps(each.teacher),
+                "alike": list(each.alike),
+                "correlations": list(each.correlations),
+            }
             for each in found
         ]
         ledger.write("truths", rows)
@@ -183,7 +188,9 @@ def check_demand(plan: Plan, address: str | None) -> None:
         if compute.cpus_per_pack > cores:
             raise InputError(
                 f"no node can hold a pack; this machine has {cores} CPUs",
-                file=plan.source, key="compute.cpus_per_pack", value=compute.cpus_per_pack,
+                file=plan.source,
+                key="compute.cpus_per_pack",
+                value=compute.cpus_per_pack,
             )
         return
     from sweeps import tune

@@ -121,7 +121,16 @@ class Sweep:
         self._note_best(row)
 
     def _slim(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        names = ("status", "error", "seconds", "peak_memory_mb", "device", "host", "data_fingerprint", *self.columns)
+        names = (
+            "status",
+            "error",
+            "seconds",
+            "peak_memory_mb",
+            "device",
+            "host",
+            "data_fingerprint",
+            *self.columns,
+        )
         return {name: row.get(name) for name in names}
 
     # -- asking -------------------------------------------------------------------------------------

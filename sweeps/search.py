@@ -159,9 +159,7 @@ class Tpe:
         except (KeyError, ValueError):
             return  # a row of an earlier version of the space
         params = {name: fixed.params[name] for name in fixed.distributions}
-        study.add_trial(
-            optuna.trial.create_trial(params=params, distributions=fixed.distributions, values=values)
-        )
+        study.add_trial(optuna.trial.create_trial(params=params, distributions=fixed.distributions, values=values))
 
 
 def make_proposer(space: Space, search: Search) -> Proposer:
@@ -187,4 +185,3 @@ def _distinct(space: Space, random: np.random.Generator) -> Iterator[Configurati
         if stale == 0:
             seen.add(text)
             yield configuration
-

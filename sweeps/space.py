@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -82,8 +82,8 @@ class Space:
         if self.continuous():
             return None
         return sum(
-            self._depth_count(backbone) * len(self.seeds) * sum(1 for _ in _points(self.readouts_for(backbone)))
-            for backbone in _points(self.backbones)
+            self.depth_count(backbone) * len(self.seeds) * sum(1 for _ in points(self.readouts_for(backbone)))
+            for backbone in points(self.backbones)
         )
 
     def readouts_for(self, backbone: Mapping[str, Any]) -> tuple[Choice, ...]:
@@ -100,14 +100,15 @@ class Space:
                         return f"space.{family}.{choice.name}.{key}"
         return None
 
-    def _depth_count(self, backbone: Mapping[str, Any]) -> int:
+    def depth_count(self, backbone: Mapping[str, Any]) -> int:
+        """Number of depth maps that a grid tries with a resolved backbone."""
         counts = [len(self.depth_values(area, backbone)) for area in self.depths]
         return counts[0] if self.shared else math.prod(counts)
 
     def grid(self) -> Iterator[Configuration]:
         """Every configuration once, backbones outermost, depths innermost."""
-        for backbone in _points(self.backbones):
-            readouts = list(_points(self.readouts_for(backbone)))
+        for backbone in points(self.backbones):
+            readouts = list(points(self.readouts_for(backbone)))
             for readout, seed in itertools.product(readouts, self.seeds):
                 for depth in self._depth_grid(backbone):
                     yield {"backbone": dict(backbone), "depth": depth, "readout": dict(readout), "seed": seed}
@@ -128,7 +129,12 @@ class Space:
             share = shared if self.shared else random.random()
             depth[area] = values[min(int(share * len(values)), len(values) - 1)]
         readout = _draw_choice(self.readouts_for(backbone), random)
-        return {"backbone": backbone, "depth": depth, "readout": readout, "seed": _draw(Values(self.seeds), random)}
+        return {
+            "backbone": backbone,
+            "depth": depth,
+            "readout": readout,
+            "seed": _draw(Values(self.seeds), random),
+        }
 
     def suggest(self, trial: Any) -> Configuration:
         """One configuration asked from an Optuna trial (define by run)."""
@@ -167,7 +173,8 @@ class Space:
         return params
 
 
-def _points(choices: Sequence[Choice]) -> Iterator[dict[str, Any]]:
+def points(choices: Sequence[Choice]) -> Iterator[dict[str, Any]]:
+    """Every resolved component of some choices without continuous ranges."""
     for choice in choices:
         keys = list(choice.domains)
         lists = [domain.values for domain in choice.domains.values() if isinstance(domain, Values)]
@@ -266,7 +273,7 @@ def _read_choices(family: str, raw: Any) -> tuple[Choice, ...]:
 def _read_choice(family: str, entry: Any) -> Choice:
     components = FAMILIES[family]
     if isinstance(entry, str):
-        name, settings = entry, {}
+        name, settings = entry, cast("dict[str, Any]", {})
     elif isinstance(entry, dict) and len(entry) == 1:
         name, settings = next(iter(entry.items()))
     else:
@@ -361,17 +368,19 @@ def _read_depth(key: str, raw: Any) -> tuple[int, ...] | None:
 
 def _check_depths(space: Space) -> None:
     for choice in space.backbones:
-        for backbone in _corner_points(choice):
+        for backbone in _corners(choice):
             blocks = space.blocks(backbone)
             for area, listed in space.depths.items():
                 if listed is not None and listed[-1] >= blocks:
                     key = "space.depth.shared" if space.shared else f"space.depth.{area}"
                     raise InputError(
-                        f"beyond the backbone: {choice.name} has blocks 0 to {blocks - 1}", key=key, value=listed[-1]
+                        f"beyond the backbone: {choice.name} has blocks 0 to {blocks - 1}",
+                        key=key,
+                        value=listed[-1],
                     )
 
 
-def _corner_points(choice: Choice) -> Iterator[dict[str, Any]]:
+def _corners(choice: Choice) -> Iterator[dict[str, Any]]:
     held = choice.component.blocks
     counts: Sequence[Any] = [None]
     if isinstance(held, str):

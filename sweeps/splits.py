@@ -26,9 +26,7 @@ def is_folded(groups: np.ndarray) -> bool:
     return len(np.unique(groups)) < FOLDED_BELOW_GROUPS or len(groups) < FOLDED_BELOW_STIMULI
 
 
-def split_groups(
-    groups: np.ndarray, report: float, select: float, split_seed: int, seed: int
-) -> list[Fold]:
+def split_groups(groups: np.ndarray, report: float, select: float, split_seed: int, seed: int) -> list[Fold]:
     """One fold, or several grouped outer folds when the recording is small.
 
     groups (stimuli,). The report set depends on `split_seed` alone; the rest is divided into train and select

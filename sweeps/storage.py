@@ -7,6 +7,7 @@ import json
 import os
 import uuid
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +20,10 @@ from sweeps.recordings.images import open_filesystem
 from sweeps.schema import KEYS, as_table, unify
 
 FOLDED = b"cortex-sweeps.folded"
+PUT_SECONDS = 300.0
+CHECK_SECONDS = 20.0
+"""A server that accepts a PUT and then is silent would otherwise be waited for for ever."""
+
 RANKS = {"done": 0, "pruned": 1, "failed": 2}
 
 T = TypeVar("T")
@@ -44,7 +49,7 @@ class Store:
         """Write an object as a whole: it exists with all its bytes, or not at all."""
         path = f"{self.root}/{name}"
         if not self.local:
-            self.fs.pipe_file(path, content)
+            self.fs.pipe_file(path, content, timeout=PUT_SECONDS)
             return
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -66,16 +71,24 @@ class Store:
             return None
 
     def check_writable(self) -> None:
-        """Write and remove a small object; InputError that says why not. Leaves nothing behind."""
-        existed = self.local and Path(self.root).exists()
-        name = f".write-check-{uuid.uuid4().hex}"
+        """Raise InputError, saying why, when rows cannot be written here. Leaves nothing behind locally.
+
+        Remotely an empty object is written and removed again; a role that may write but not delete is enough,
+        the object then stays.
+        """
+        if self.local:
+            place = next(path for path in (Path(self.root), *Path(self.root).parents) if path.exists())
+            if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+                why = "is not a folder" if not place.is_dir() else "cannot be written"
+                raise InputError(f"{place} {why}", key="storage", value=self.uri)
+            return
+        path = f"{self.root}/.write-check"
         try:
-            self.put(name, b"")
-            self.fs.rm_file(f"{self.root}/{name}")
+            self.fs.pipe_file(path, b"", timeout=CHECK_SECONDS)
+            with suppress(PermissionError):
+                self.fs.rm_file(path)
         except Exception as error:
             raise storage_error(self.uri, error) from None
-        if self.local and not existed:
-            Path(self.root).rmdir()
 
     # -- parts --------------------------------------------------------------------------------------
 
@@ -171,12 +184,26 @@ def storage_error(uri: str, error: Exception) -> InputError:
     """What went wrong with a storage place, in the user's words; credentials are never repeated."""
     text = f"{type(error).__name__}: {error}"
     known: list[tuple[tuple[str, ...], str]] = [
-        (("NoCredentials", "Unable to locate credentials"), "no AWS credentials were found (environment, profile or role)"),
-        (("InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "Forbidden", "403", "PermissionError"),
-         "access denied: check the credentials and their permission to write here"),
+        (
+            ("NoCredentials", "Unable to locate credentials"),
+            "no AWS credentials were found (environment, profile or role)",
+        ),
+        (
+            (
+                "InvalidAccessKeyId",
+                "SignatureDoesNotMatch",
+                "AccessDenied",
+                "Forbidden",
+                "403",
+                "PermissionError",
+            ),
+            "access denied: check the credentials and their permission to write here",
+        ),
         (("NoSuchBucket", "bucket does not exist"), "no such bucket"),
-        (("EndpointConnectionError", "ConnectTimeout", "Could not connect", "Connection refused"),
-         "the object store does not answer (AWS_ENDPOINT_URL)"),
+        (
+            ("EndpointConnectionError", "ConnectTimeout", "Could not connect", "Connection refused", "FSTimeout"),
+            "the object store does not answer (AWS_ENDPOINT_URL)",
+        ),
         (("ReadOnly", "Read-only"), "cannot be written: the file system is read-only"),
         (("NotADirectory", "FileExists", "IsADirectory"), "cannot be written: a file is in the way"),
     ]

@@ -76,9 +76,7 @@ def fit_trained_twin(workshop: Workshop, cells: Sequence[Cell]) -> list[CellFit]
 
 def _images(workshop: Workshop, recording: Recording) -> dict[str, Tensor]:
     cpu = torch.device("cpu")
-    return {
-        name: as_images(load(slice(0, count)), cpu) for name, (_, count, load) in workshop.shown(recording).items()
-    }
+    return {name: as_images(load(slice(0, count)), cpu) for name, (_, count, load) in workshop.shown(recording).items()}
 
 
 def _train(
@@ -111,4 +109,3 @@ def _train(
 
 def _key(cell: Cell) -> str:
     return f"{cell.recording}/{cell.area}"
-

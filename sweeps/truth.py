@@ -69,7 +69,8 @@ def _truths_of(workshop: Workshop, spec: SimulatedSpec) -> list[Truth]:
             raise InputError(
                 f"depths {list(each.alike)} of {len(each.correlations)} cannot be told apart, more than a quarter: "
                 "add scenes or units, or plant another depth",
-                key=f"recordings.{recording.name}.areas.{each.area}.depth", value=each.planted,
+                key=f"recordings.{recording.name}.areas.{each.area}.depth",
+                value=each.planted,
             )
     kept.write_text(json.dumps([asdict(each) for each in found]))
     return found

@@ -6,6 +6,7 @@ names are ours (see guard).
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -24,9 +25,9 @@ from sweeps.errors import InputError
 from sweeps.guard import claim_names
 
 if TYPE_CHECKING:
+    from sweeps.context import Context
     from sweeps.schedule import Sweep
     from sweeps.truth import Truth
-    from sweeps.context import Context
 
 REPORT_SECONDS = 2.0
 """A pack writes its finished rows as one part about this often."""
@@ -149,7 +150,7 @@ class PackSearcher(Unsaved, Searcher):
         self.tokens: dict[str, str] = {}
         self.problem: Exception | None = None
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> Any:
         """The next pack, None to wait for scores, or the end."""
         found = None if self.problem else self._guarded(self.sweep.next_pack)
         if found is None:
@@ -239,16 +240,11 @@ def cluster(address: str | None, cpus: int | None = None) -> Iterator[str]:
     """
     own = not ray.is_initialized()
     if own:
-        ray.init(
-            address=address,
-            num_cpus=cpus if address is None and "RAY_ADDRESS" not in os.environ else None,
-            dashboard_host=None if address or "RAY_ADDRESS" in os.environ else "127.0.0.1",
-            include_dashboard=None,
-            log_to_driver=False,
-            logging_level="ERROR",
-        )
+        joins = address is not None or "RAY_ADDRESS" in os.environ
+        local: dict[str, Any] = {} if joins else {"num_cpus": cpus, "dashboard_host": "127.0.0.1"}
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **local)
     try:
-        yield ray.get_runtime_context().gcs_address and (ray._private.worker._global_node.webui_url or "")
+        yield getattr(ray._private.worker._global_node, "webui_url", None) or ""
     finally:
         if own:
             ray.shutdown()
@@ -266,7 +262,8 @@ def check_resources(resources: Mapping[str, float]) -> None:
     short = next(key for key in resources if best[key] < resources[key] or key == list(resources)[-1])
     raise InputError(
         f"no node can hold a pack; the largest node has {best[short]:g} {short}",
-        key=f"compute.{short.lower()}s_per_pack", value=resources[short],
+        key=f"compute.{short.lower()}s_per_pack",
+        value=resources[short],
     )
 
 
@@ -339,4 +336,3 @@ def run_packs(
                 os.environ[name] = value
     if searcher.problem is not None:
         raise searcher.problem
-

@@ -72,12 +72,14 @@ class Workshop:
         self._geometries: dict[str, Geometry] = {}
         self._kernels = Recent(2)
         self._decompositions = Recent(8)
+        self.readouts = Recent(32)
+        self.brain = Recent(256)
         self._embeddings = Recent(4)
         self._pictures = Recent(2)
 
     def recording(self, name: str) -> Recording:
         """A recording by name; InputError when this node sees other contents than the driver."""
-        return self._recordings.get(name, lambda: self._open(name))  # type: ignore[no-any-return]
+        return self._recordings.get(name, lambda: self._open(name))
 
     def _open(self, name: str) -> Recording:
         for raw in self.context.recordings:
@@ -93,16 +95,15 @@ class Workshop:
             raise InputError(
                 f"this node sees other contents ({recording.fingerprint}) than the driver ({expected}): "
                 "put the data where every node sees the same, for example on s3://",
-                key="recordings", value=recording.name,
+                key="recordings",
+                value=recording.name,
             )
 
     def probe(self, kind: str) -> Probe | None:
         """A probe of the sweep, or None."""
         if kind not in self.context.probes:
             return None
-        probe: Probe = self._probes.get(
-            kind, lambda: open_probe(kind, self.context.probes[kind], self.context.base)
-        )
+        probe: Probe = self._probes.get(kind, lambda: open_probe(kind, self.context.probes[kind], self.context.base))
         return probe
 
     def folds(self, recording: Recording, seed: int) -> list[Fold]:
@@ -113,7 +114,7 @@ class Workshop:
         """Sentence embeddings (captions, 384), kept."""
         from models.sentences import embed
 
-        return self._embeddings.get((kind, captions), lambda: embed(captions))  # type: ignore[no-any-return]
+        return self._embeddings.get((kind, captions), lambda: embed(captions))
 
     def shown(self, recording: Recording) -> dict[str, tuple[str, int, Callable[[slice], np.ndarray]]]:
         """What a twin is shown, by name: key of the pictures, their number, and how to load a slice."""
@@ -123,9 +124,9 @@ class Workshop:
                 name = "fit" if role == "fit" else f"recorded.{role}"
                 stimuli[name] = (held.key, len(held.table), held.images)
         geometry = recording.geometry
-        for kind in self.context.probes if stimuli and geometry else ():
+        for kind in self.context.probes if stimuli else ():
             probe = self.probe(kind)
-            if probe is not None:
+            if probe is not None and geometry is not None:
                 key = digest_bytes([probe.fingerprint.encode(), str(geometry.size).encode()])
                 stimuli[f"probe.{kind}"] = (key, len(probe), self._probe_pictures(probe, geometry))
         return stimuli
@@ -146,12 +147,18 @@ class Workshop:
         return self.cache.maps(backbone, seed, key, count, load, depths, depth, pool)
 
     def kernels(
-        self, recording: Recording, backbone: Mapping[str, Any], component: Component, seed: int, depth: int, pool: int
+        self,
+        recording: Recording,
+        backbone: Mapping[str, Any],
+        component: Component,
+        seed: int,
+        depth: int,
+        pool: int,
     ) -> Kernels:
         """Kernels of one block, kept for the cells that share it."""
         used = seed if component.depends_on_seed(backbone) else -1
         key = repr((recording.fingerprint, sorted(backbone.items()), used, depth, pool))
-        return self._kernels.get(key, lambda: self._make_kernels(recording, backbone, seed, depth, pool, key))  # type: ignore[no-any-return]
+        return self._kernels.get(key, lambda: self._make_kernels(recording, backbone, seed, depth, pool, key))
 
     def _make_kernels(
         self, recording: Recording, backbone: Mapping[str, Any], seed: int, depth: int, pool: int, key: str
@@ -179,7 +186,7 @@ class Workshop:
     def decomposition(self, kernels: Kernels, rows: np.ndarray) -> Decomposition:
         """The decomposition of the kernel among some stimuli, shared by units, alphas, seeds and areas."""
         key = (kernels.key, digest_bytes([np.ascontiguousarray(rows, dtype=np.int64).tobytes()]))
-        return self._decompositions.get(key, lambda: self._decompose(kernels, rows))  # type: ignore[no-any-return]
+        return self._decompositions.get(key, lambda: self._decompose(kernels, rows))
 
     @staticmethod
     def _decompose(kernels: Kernels, rows: np.ndarray) -> Decomposition:

@@ -129,9 +129,7 @@ def _start(folder: Path, bucket: str) -> tuple[subprocess.Popen[bytes], S3Server
     raise RuntimeError(f"SeaweedFS did not answer in {START_ATTEMPTS} attempts; the end of {log}:\n{tail}")
 
 
-def _launch(
-    folder: Path, bucket: str, log: Path, ports: list[int]
-) -> tuple[subprocess.Popen[bytes], S3Server]:
+def _launch(folder: Path, bucket: str, log: Path, ports: list[int]) -> tuple[subprocess.Popen[bytes], S3Server]:
     key, secret = f"test{secrets.token_hex(6)}", secrets.token_hex(20)
     data = folder / "data"
     data.mkdir(exist_ok=True)
@@ -170,9 +168,7 @@ def _arguments(data: Path, ports: list[int]) -> list[str]:
 
 def _bare_environment(folder: Path) -> dict[str, str]:
     """This process's environment without its AWS and S3 settings, and with a private home."""
-    kept = {
-        name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "S3_", "WEED_"))
-    }
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "S3_", "WEED_"))}
     return kept | {"HOME": str(folder)}
 
 

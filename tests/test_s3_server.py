@@ -23,9 +23,7 @@ def test_put_get_and_list_without_a_cache(server: S3Server) -> None:
     store.pipe_file(f"{server.bucket}/trials/one", b"first")
     assert store.find(server.bucket) == [f"{server.bucket}/trials/one"]
     server.client().put_object(Bucket=server.bucket, Key="trials/two", Body=b"second")
-    assert store.find(f"{server.bucket}/trials") == [
-        f"{server.bucket}/trials/{name}" for name in ("one", "two")
-    ]
+    assert store.find(f"{server.bucket}/trials") == [f"{server.bucket}/trials/{name}" for name in ("one", "two")]
     store.pipe_file(f"{server.bucket}/trials/one", b"replaced")
     assert store.cat_file(f"{server.bucket}/trials/one") == b"replaced"
 

@@ -7,9 +7,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 
-def run_blocks(
-    stages: Sequence[Callable[[Tensor], Tensor]], start: Tensor, blocks: Sequence[int]
-) -> list[Tensor]:
+def run_blocks(stages: Sequence[Callable[[Tensor], Tensor]], start: Tensor, blocks: Sequence[int]) -> list[Tensor]:
     """The outputs of the asked blocks, in the asked order, of a chain that starts from `start`.
 
     Output of block i = stages[i](output of block i - 1). A block asked twice is computed once. Raises

@@ -28,9 +28,7 @@ class GaussianReadout(nn.Module):
     scale: Tensor
     units: int
 
-    def __init__(
-        self, channels: int, units: int, seed: int, rate: bool = True, pool: int | None = None
-    ) -> None:
+    def __init__(self, channels: int, units: int, seed: int, rate: bool = True, pool: int | None = None) -> None:
         super().__init__()
         self.units, self.rate, self.pool = units, rate, pool
         self.generator = torch.Generator().manual_seed(seed)

@@ -43,9 +43,7 @@ def _slope(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _enlarged(grid: np.ndarray, size: int) -> np.ndarray:
-    return np.asarray(
-        Image.fromarray(grid.astype(np.float32)).resize((size, size), Image.Resampling.BILINEAR)
-    )
+    return np.asarray(Image.fromarray(grid.astype(np.float32)).resize((size, size), Image.Resampling.BILINEAR))
 
 
 def _plain(rng: np.random.Generator, size: int) -> np.ndarray:

@@ -52,9 +52,7 @@ def read_folder(kind: str, url: str, every: int = 1) -> Probe:
     _check_pictures(folder, stimuli["file"].tolist(), stimuli.attrs["file"])
     files = tuple(stimuli["file"].loc[table.index])
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    fingerprint = content_hash(
-        kind=kind, version=VERSION, every=every, images=folder.digest(), **{"files": digests}
-    )
+    fingerprint = content_hash(kind=kind, version=VERSION, every=every, images=folder.digest(), **{"files": digests})
     return Probe(name, kind, table.reset_index(drop=True), fingerprint, FolderImages(folder, files))
 
 
@@ -82,9 +80,7 @@ def _stimuli(content: bytes, file: str) -> pd.DataFrame:
         raise InputError("lists no pictures", file=file)
     files = _columns(stimuli, ["file"])["file"]
     if files.duplicated().any():
-        raise InputError(
-            "lists a picture twice", file=file, key="file", value=files[files.duplicated()].iloc[0]
-        )
+        raise InputError("lists a picture twice", file=file, key="file", value=files[files.duplicated()].iloc[0])
     return stimuli
 
 
@@ -103,20 +99,14 @@ def _columns(stimuli: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
 def _objects(stimuli: pd.DataFrame, every: int) -> pd.DataFrame:
     column = next((name for name in TRANSFORMS if name in stimuli.columns), None)
     if column is None:
-        raise InputError(
-            f"has no column for the transform: one of {', '.join(TRANSFORMS)}", file=stimuli.attrs["file"]
-        )
+        raise InputError(f"has no column for the transform: one of {', '.join(TRANSFORMS)}", file=stimuli.attrs["file"])
     table = _columns(stimuli, ["object", column])
-    table = pd.DataFrame(
-        {"object": table["object"], "transform": _numbers(table[column], stimuli.attrs["file"])}
-    )
+    table = pd.DataFrame({"object": table["object"], "transform": _numbers(table[column], stimuli.attrs["file"])})
     rank = table.groupby("object")["transform"].rank(method="dense").astype(int) - 1
     table = table[rank % every == 0]
     if table["object"].nunique() < 2 or table.groupby("object")["transform"].nunique().min() < 2:
         problem = "needs two objects or more, each with two transforms or more"
-        raise InputError(
-            problem + (f", after every: {every}" if every > 1 else ""), file=stimuli.attrs["file"]
-        )
+        raise InputError(problem + (f", after every: {every}" if every > 1 else ""), file=stimuli.attrs["file"])
     return table
 
 
@@ -128,9 +118,7 @@ def _numbers(column: pd.Series[str], file: str) -> np.ndarray:
         return np.unique(column.to_numpy(dtype=str), return_inverse=True)[1].astype(float)
     if not finite.all():
         value = column.iloc[int(np.flatnonzero(~finite)[0])]
-        raise InputError(
-            "must be a finite number, as in other lines", file=file, key=str(column.name), value=value
-        )
+        raise InputError("must be a finite number, as in other lines", file=file, key=str(column.name), value=value)
     return numbers
 
 
@@ -139,7 +127,5 @@ def _check_pictures(folder: ImageFolder, files: Sequence[str], table: str) -> No
     unlisted = [name for name in folder.names if name not in found]
     if len(found) < len(files) or unlisted:
         example = f", such as {unlisted[0]!r}" if unlisted else ""
-        problem = (
-            f"lists {len(found)} pictures of {len(files)} lines, but there are {len(folder.names)}{example}"
-        )
+        problem = f"lists {len(found)} pictures of {len(files)} lines, but there are {len(folder.names)}{example}"
         raise InputError(problem, file=table)

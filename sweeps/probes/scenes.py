@@ -159,9 +159,7 @@ def _random_layout(rng: np.random.Generator, number: int) -> tuple[list[float], 
     centre = diameter[:, None] / 2 + rng.random((64, number, 2)) * (1 - diameter[:, None])
     if number > 1:
         a, b = np.triu_indices(number, 1)
-        room = np.min(
-            np.hypot(*np.moveaxis(centre[:, a] - centre[:, b], -1, 0)) / (diameter[a] + diameter[b]) * 2, 1
-        )
+        room = np.min(np.hypot(*np.moveaxis(centre[:, a] - centre[:, b], -1, 0)) / (diameter[a] + diameter[b]) * 2, 1)
         best = int(np.argmax(room >= 1)) if np.any(room >= 1) else int(np.argmax(room))
         diameter = diameter * min(1.0, float(room[best]))
         centre = centre[best : best + 1]

@@ -258,10 +258,7 @@ def _umbrella() -> list[Part]:
         Part(bar(0, -0.98, 0, 0.72, 0.08), GREY),
         Part(band(0.16, 0.72, 0.16, 0.18, 0.1, 0, 180), BROWN),
         Part(canopy, "main"),
-        *[
-            Part(panel, tone, rim=False)
-            for panel, tone in zip(panels, ("shade", "main", "light", "main"), strict=True)
-        ],
+        *[Part(panel, tone, rim=False) for panel, tone in zip(panels, ("shade", "main", "light", "main"), strict=True)],
     ]
 
 

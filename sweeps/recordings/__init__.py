@@ -51,7 +51,9 @@ def describe(recordings: list[dict[str, Any]], base: str) -> list[RecordingFacts
         found = FORMATS[spec.format].describe(spec, base)
         if found.name in [each.name for each in facts]:
             raise InputError(
-                "two recordings of one name: give one of them a `name`", key=f"recordings.{index}", value=found.name
+                "two recordings of one name: give one of them a `name`",
+                key=f"recordings.{index}",
+                value=found.name,
             )
         facts.append(found)
     return facts

@@ -175,13 +175,20 @@ def _kept(units: pd.DataFrame, exclude: tuple[int, ...], folder: Folder) -> np.n
     beyond = [unit for unit in exclude if not 0 <= unit < len(units)]
     if beyond:
         raise InputError(
-            f"must be rows of {folder.url}/units.csv, 0 to {len(units) - 1}", key="exclude_units", value=beyond[0]
+            f"must be rows of {folder.url}/units.csv, 0 to {len(units) - 1}",
+            key="exclude_units",
+            value=beyond[0],
         )
     return np.setdiff1d(np.arange(len(units)), exclude)
 
 
 def _stimulus_set(
-    folder: Folder, stimuli: pd.DataFrame, responses: np.ndarray, role: str, geometry: Geometry, fingerprint: str
+    folder: Folder,
+    stimuli: pd.DataFrame,
+    responses: np.ndarray,
+    role: str,
+    geometry: Geometry,
+    fingerprint: str,
 ) -> StimulusSet:
     rows = np.flatnonzero(stimuli["role"] == role)
     table = stimuli.iloc[rows].reset_index(drop=True)

@@ -278,13 +278,5 @@ def _hidden(entry: str) -> bool:
 def _refuse_unsafe(name: str, url: str) -> None:
     """Refuse names that would lead out of the folder or archive."""
     parts = re.split(r"[/\\]", name)
-    if (
-        not name
-        or name[0] in "/\\"
-        or ".." in parts
-        or re.match(r"[A-Za-z]:|[a-z0-9]+://", name)
-        or "\0" in name
-    ):
-        raise InputError(
-            f"image name {name!r} is not safe: it must lie inside the folder or archive", file=url
-        )
+    if not name or name[0] in "/\\" or ".." in parts or re.match(r"[A-Za-z]:|[a-z0-9]+://", name) or "\0" in name:
+        raise InputError(f"image name {name!r} is not safe: it must lie inside the folder or archive", file=url)

@@ -23,8 +23,8 @@ captioned scenes shown as pictures, and the same captions read as text."""
 class StimulusSet:
     """Stimuli of one role: `table` (one row each), `responses` (stimuli, units, repeats), NaN = missing.
 
-    `images` gives uint8 (rows, size, size, 3) of a slice of rows, or is None where there are no pictures; `key` identifies
-    those pictures by content and geometry.
+    `images` gives uint8 (rows, size, size, 3) of a slice of rows, or is None where there are no pictures; `key`
+    identifies those pictures by content and geometry.
     """
 
     table: pd.DataFrame
@@ -95,7 +95,8 @@ def check_responses(responses: np.ndarray, file: str) -> None:
     if empty.any():
         raise InputError(
             f"units {listed(np.flatnonzero(empty))} are NaN throughout: "
-            "remove them, or name them in the recording's exclude_units", file=file,
+            "remove them, or name them in the recording's exclude_units",
+            file=file,
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
@@ -104,7 +105,8 @@ def check_responses(responses: np.ndarray, file: str) -> None:
     if flat.any():
         raise InputError(
             f"units {listed(np.flatnonzero(flat))} respond the same to every stimulus (constant): "
-            "remove them, or name them in the recording's exclude_units", file=file,
+            "remove them, or name them in the recording's exclude_units",
+            file=file,
         )
 
 

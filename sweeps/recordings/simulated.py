@@ -93,7 +93,8 @@ def describe_simulated(spec: SimulatedSpec, base: str) -> RecordingFacts:
         if area.depth >= blocks:
             raise InputError(
                 f"beyond the teacher: {spec.teacher.backbone} has blocks 0 to {blocks - 1}",
-                key=f"recordings.areas.{name}.depth", value=area.depth,
+                key=f"recordings.areas.{name}.depth",
+                value=area.depth,
             )
     return RecordingFacts(
         name=spec.name,
@@ -232,7 +233,11 @@ def _standardised(values: np.ndarray, rows: slice) -> np.ndarray:
 
 
 def _write_folder(
-    spec: SimulatedSpec, folder: Path, pictures: np.ndarray, table: list[dict[str, Any]], responses: np.ndarray
+    spec: SimulatedSpec,
+    folder: Path,
+    pictures: np.ndarray,
+    table: list[dict[str, Any]],
+    responses: np.ndarray,
 ) -> None:
     with zipfile.ZipFile(folder / "images.zip", "w", zipfile.ZIP_STORED) as archive:
         for row, picture in zip(table, pictures, strict=False):

@@ -55,7 +55,7 @@ def recovered(table: pd.DataFrame) -> dict[str, tuple[str, int]]:
     """For every area the twin and the depth with the highest mean select prediction."""
     answer = {}
     for area, rows in table.dropna(subset=["select"]).groupby("area", sort=False):
-        best = rows.loc[rows["select"].idxmax()]
+        best = rows.iloc[int(np.argmax(rows["select"].to_numpy()))]
         answer[str(area)] = (str(best[TWIN]), int(best["depth"]))
     return answer
 
@@ -86,17 +86,16 @@ def compare(cells: pd.DataFrame, bootstraps: pd.DataFrame, contrast: Contrast) -
     Each side is the mean over recordings of the mean over its cells. All cells of a recording share the resamples,
     so that the interval is of the paired difference. None when a side has no cells.
     """
-    sides = [_side(cells, bootstraps, contrast.area, side) for side in (contrast.left, contrast.right)]
-    if sides[0] is None or sides[1] is None:
+    first = _side(cells, bootstraps, contrast.area, contrast.left)
+    second = _side(cells, bootstraps, contrast.area, contrast.right)
+    if first is None or second is None:
         return None
-    (left, left_draws), (right, right_draws) = sides
+    (left, left_draws), (right, right_draws) = first, second
     low, high = bootstrap_interval(left_draws - right_draws)
     return Compared(contrast.name, left, right, left - right, low, high)
 
 
-def _side(
-    cells: pd.DataFrame, bootstraps: pd.DataFrame, area: str, side: Side
-) -> tuple[float, np.ndarray] | None:
+def _side(cells: pd.DataFrame, bootstraps: pd.DataFrame, area: str, side: Side) -> tuple[float, np.ndarray] | None:
     chosen = (cells["area"] == area) & (cells["status"] == "done")
     if side.depth is not None:
         chosen &= cells["depth"].isin(side.depth)

@@ -65,9 +65,9 @@ def _trial_table(title: str, rows: pd.DataFrame, trials: pd.DataFrame, columns: 
     for column in shown:
         table.add_column(column.replace("score.", "report "), justify="right")
     names = labels(trials)
-    for index, row in rows.iterrows():
+    for (_, row), name in zip(rows.iterrows(), names[rows.index], strict=True):
         numbers = ["" if pd.isna(row[c]) else f"{row[c]:.3f}" for c in shown]
-        table.add_row(row["trial_id"][:8], names[index], depth_map(row), str(row["config.seed"]), *numbers)
+        table.add_row(row["trial_id"][:8], name, depth_map(row), str(row["config.seed"]), *numbers)
     return table
 
 
@@ -122,14 +122,24 @@ def _brain(console: Console, cells: pd.DataFrame, experiment: Experiment) -> Non
     best = done.loc[done.groupby("area", sort=False)["select.prediction"].idxmax()]
     table = Table(
         title="Each area's best cell by select prediction, on the report split (brain's own value in brackets)",
-        title_justify="left", box=None, padding=(0, 2, 0, 0),
+        title_justify="left",
+        box=None,
+        padding=(0, 2, 0, 0),
     )
     table.add_column("area")
     pairs = [
-        ("prediction", "brain_ceiling"), ("invariance", "brain_invariance"), ("invariance_alignment", None),
-        ("participation_ratio", "brain_participation_ratio"), ("two_nn", "brain_two_nn"), ("dimensionality", None),
-        ("transfer", "brain_transfer"), ("transfer_null", None), ("transfer_brain", "brain_transfer_brain"),
-        ("feature_transfer", None), ("feature_transfer_direct", None), ("feature_transfer_other", None),
+        ("prediction", "brain_ceiling"),
+        ("invariance", "brain_invariance"),
+        ("invariance_alignment", None),
+        ("participation_ratio", "brain_participation_ratio"),
+        ("two_nn", "brain_two_nn"),
+        ("dimensionality", None),
+        ("transfer", "brain_transfer"),
+        ("transfer_null", None),
+        ("transfer_brain", "brain_transfer_brain"),
+        ("feature_transfer", None),
+        ("feature_transfer_direct", None),
+        ("feature_transfer_other", None),
         ("feature_transfer_null", None),
     ]
     shown = [(a, b) for a, b in pairs if f"score.{a}" in best and best[f"score.{a}"].notna().any()]
@@ -161,7 +171,14 @@ def _truth(console: Console, uri: str, table: pd.DataFrame) -> None:
         fits = depth in list(row["alike"])
         right += fits
         alike = ", ".join(str(d) for d in row["alike"])
-        grid.add_row(row["area"], str(row["planted"]), alike, str(depth), twin, "recovered" if fits else "NOT recovered")
+        grid.add_row(
+            row["area"],
+            str(row["planted"]),
+            alike,
+            str(depth),
+            twin,
+            "recovered" if fits else "NOT recovered",
+        )
     console.print()
     console.print(grid)
     console.print(f"{right} of {len(truths)} areas recovered")
@@ -177,7 +194,9 @@ def _contrasts(console: Console, uri: str, cells: pd.DataFrame, experiment: Expe
     bootstraps = load(uri, "bootstraps")
     table = Table(
         title="Contrasts of the report prediction, 95% bootstrap interval over stimulus groups",
-        title_justify="left", box=None, padding=(0, 2, 0, 0),
+        title_justify="left",
+        box=None,
+        padding=(0, 2, 0, 0),
     )
     for name in ("contrast", "left", "right", "difference", "interval", ""):
         table.add_column(name, justify="left" if name in ("contrast", "") else "right")
@@ -188,8 +207,12 @@ def _contrasts(console: Console, uri: str, cells: pd.DataFrame, experiment: Expe
             continue
         clear = "above 0" if found.low > 0 else "below 0" if found.high < 0 else "includes 0"
         table.add_row(
-            found.name, f"{found.left:.3f}", f"{found.right:.3f}", f"{found.difference:+.3f}",
-            f"{found.low:+.3f} to {found.high:+.3f}", clear,
+            found.name,
+            f"{found.left:.3f}",
+            f"{found.right:.3f}",
+            f"{found.difference:+.3f}",
+            f"{found.low:+.3f} to {found.high:+.3f}",
+            clear,
         )
     console.print()
     console.print(table)

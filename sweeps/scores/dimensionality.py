@@ -19,8 +19,8 @@ def dimensionality(view: CellView) -> dict[str, float]:
     average is added to the twin's noise-free responses. Without repeats the noise is unknown: the twin is
     compared noise-free with the raw responses and `noise_matched` is 0.
     """
-    observed = np.nanmean(view.repeats, axis=2)
-    spread = np.sqrt(np.asarray(noise_variance_of_mean(view.repeats)))
+    observed = view.observed
+    spread = view.of_brain("spread", lambda: np.sqrt(np.asarray(noise_variance_of_mean(view.repeats))))
     matched = bool(np.isfinite(spread).all())
     spread = spread if matched else np.zeros(len(view.units))
     complete = np.isfinite(observed).all(axis=1)
@@ -42,7 +42,11 @@ def dimensionality(view: CellView) -> dict[str, float]:
 
 
 def _draw(
-    view: CellView, observed: np.ndarray, predicted: np.ndarray, spread: np.ndarray, random: np.random.Generator
+    view: CellView,
+    observed: np.ndarray,
+    predicted: np.ndarray,
+    spread: np.ndarray,
+    random: np.random.Generator,
 ) -> tuple[float, float, float, float]:
     units = np.sort(random.permutation(len(view.units))[: view.common_units])
     noisy = predicted + spread * random.standard_normal(predicted.shape)

@@ -36,16 +36,25 @@ def invariance_alignment(view: CellView) -> dict[str, float]:
         return unavailable("invariance_alignment")
     table = view.recording.sets["objects"].table
     chosen = view.half(table["object"])
-    spread = np.sqrt(np.nan_to_num(np.asarray(noise_variance_of_mean(view.recorded("objects"))), nan=0.0))
+    spread = view.of_brain("spread of object views", lambda: _spread(view))
     random = view.random("invariance_alignment")
     clean = view.shown["recorded.objects"][chosen]
     twins = [_decode(clean + spread * random.standard_normal(clean.shape), table[chosen]) for _ in range(3)]
     return {"invariance_alignment": 1.0 - abs(float(np.mean(twins)) - _brain(view))}
 
 
+def _spread(view: CellView) -> np.ndarray:
+    return np.sqrt(np.nan_to_num(np.asarray(noise_variance_of_mean(view.recorded("objects"))), nan=0.0))
+
+
 def _brain(view: CellView) -> float:
     if "objects" not in view.recording.sets:
         return float("nan")
+    value: float = view.of_brain("invariance", lambda: _brain_decoding(view))
+    return value
+
+
+def _brain_decoding(view: CellView) -> float:
     held = view.recording.sets["objects"]
     chosen = view.half(held.table["object"])
     return _decode(held.average[chosen][:, view.units], held.table[chosen])

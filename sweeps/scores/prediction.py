@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from metrics import correlation_to_average, noise_ceiling
+from metrics import correlation, noise_ceiling
 from sweeps.scores.view import CellView
 
 
@@ -15,10 +15,10 @@ def prediction(view: CellView) -> dict[str, float]:
     twin cannot gain by failing on its bad units. The ceiled mean takes units whose ceiling is at least 0.1.
     Without repeats ceiling and ceiled version are NaN.
     """
-    raw = correlation_to_average(view.predicted, view.repeats)
-    varied = np.nanstd(np.nanmean(view.repeats, axis=2), axis=0) > 0
+    raw = np.asarray(correlation(view.predicted, view.observed))
+    varied = np.nanstd(view.observed, axis=0) > 0
     scored = np.where(np.isnan(raw) & varied, 0.0, raw)
-    ceiling = np.asarray(noise_ceiling(view.repeats))
+    ceiling = np.asarray(view.of_brain("ceiling", lambda: noise_ceiling(view.repeats)))
     usable = ceiling >= 0.1
     return {
         "prediction": float(np.nanmean(scored)) if varied.any() else float("nan"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from metrics import Alignment, correlation, cross_modal_transfer
+from metrics.transfer import CrossModalTransfer
 from sweeps.scores import unavailable
 from sweeps.scores.view import CellView
 
@@ -30,7 +31,7 @@ def transfer(view: CellView) -> dict[str, float]:
     }
 
 
-def _transfer(view: CellView, captions: tuple[str, ...], responses: np.ndarray):  # type: ignore[no-untyped-def]
+def _transfer(view: CellView, captions: tuple[str, ...], responses: np.ndarray) -> CrossModalTransfer:
     fit, test = scene_split(view, len(captions))
     return cross_modal_transfer(view.embed("captions", captions), responses, fit, test, seed=view.seed)
 
@@ -39,7 +40,10 @@ def _brain_transfer(view: CellView) -> float:
     if "captions" not in view.recording.sets:
         return float("nan")
     held = view.recording.sets["captions"]
-    return float(_transfer(view, tuple(held.table["caption"]), held.average[:, view.units]).score)
+    value: float = view.of_brain(
+        "transfer", lambda: _transfer(view, tuple(held.table["caption"]), held.average[:, view.units]).score
+    )
+    return value
 
 
 def scene_split(view: CellView, scenes: int) -> tuple[np.ndarray, np.ndarray]:

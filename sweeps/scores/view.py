@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ class CellView:
     `shown` holds the twin's responses to other stimuli: "probe.objects", "probe.captions" and, where the
     recording has them, "recorded.objects", "recorded.captions". `tables` are the probes' tables, and
     `embed` the sentence encoder. `seed` is the cell's own; `common_units` the smallest number of units of
-    any area of the recording. `transferred` is filled for twins of features (see feature_transfer).
+    any area of the recording. `remember` keeps what depends on the recording alone. `transferred` is filled for twins of features (see feature_transfer).
     """
 
     split: str
@@ -34,11 +34,22 @@ class CellView:
     embed: Callable[[str, tuple[str, ...]], np.ndarray]
     seed: int
     common_units: int
+    remember: Callable[[Hashable, Callable[[], Any]], Any]
     transferred: Callable[[], Mapping[str, np.ndarray]] | None = None
 
     def random(self, name: str) -> np.random.Generator:
         """A generator for the draws of one score, seeded by the cell."""
         return np.random.default_rng([self.seed, len(name), *name.encode()])
+
+    def of_brain(self, name: str, compute: Callable[[], Any]) -> Any:
+        """A value that depends on what was recorded alone, not on the twin: computed once per area and split."""
+        key = (name, self.recording.fingerprint, self.units.tobytes(), self.split, self.rows.tobytes())
+        return self.remember(key, compute)
+
+    @property
+    def observed(self) -> np.ndarray:
+        """Repeat averages of the split (rows, units)."""
+        return self.recording.fit.average[self.rows][:, self.units]
 
     @property
     def repeats(self) -> np.ndarray:

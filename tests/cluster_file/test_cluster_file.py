@@ -135,9 +135,7 @@ def test_every_node_brings_its_own_narrow_role(config: dict[str, Any]) -> None:
 
 
 def test_no_secret_in_the_files() -> None:
-    secret = re.compile(
-        r"AKIA[0-9A-Z]{16}|ASIA[0-9A-Z]{16}|-----BEGIN|aws_secret|\b[0-9a-f]{64}\b|\b\d{12}\b", re.I
-    )
+    secret = re.compile(r"AKIA[0-9A-Z]{16}|ASIA[0-9A-Z]{16}|-----BEGIN|aws_secret|\b[0-9a-f]{64}\b|\b\d{12}\b", re.I)
     for path in (ROOT / "cluster.yaml", *(ROOT / "cluster" / name for name in POLICIES)):
         assert not secret.findall(path.read_text()), path.name
 

@@ -83,9 +83,7 @@ def test_shares_ignore_scale_shift_and_the_order_of_repeats(seed: int, scale: fl
     changed = scale * values[:, :, ::-1] + shift
     np.testing.assert_allclose(noise_ceiling(changed), noise_ceiling(values), atol=1e-6)
     np.testing.assert_allclose(explainable_variance(changed), explainable_variance(values), atol=1e-6)
-    np.testing.assert_allclose(
-        noise_variance_of_mean(changed), scale**2 * noise_variance_of_mean(values), rtol=1e-6
-    )
+    np.testing.assert_allclose(noise_variance_of_mean(changed), scale**2 * noise_variance_of_mean(values), rtol=1e-6)
 
 
 @pytest.mark.parametrize("function", [noise_ceiling, explainable_variance, noise_variance_of_mean])

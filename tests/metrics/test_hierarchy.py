@@ -63,15 +63,11 @@ def _data(seed: int = 0, units: int = 4, offset: float = 0.0) -> tuple[np.ndarra
     return predicted, observed, np.sort(rng.integers(0, 9, size=36))
 
 
-def _resampled(
-    predicted: np.ndarray, observed: np.ndarray, groups: np.ndarray, weights: np.ndarray
-) -> np.ndarray:
+def _resampled(predicted: np.ndarray, observed: np.ndarray, groups: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """The same replicates, by repeating rows and calling numpy's corrcoef."""
     names, result = np.unique(groups), []
     for counts in weights:
-        rows = np.concatenate(
-            [np.repeat(np.flatnonzero(groups == g), n) for g, n in zip(names, counts, strict=True)]
-        )
+        rows = np.concatenate([np.repeat(np.flatnonzero(groups == g), n) for g, n in zip(names, counts, strict=True)])
         each = []
         for unit in range(predicted.shape[1]):
             x, y = predicted[rows, unit], observed[rows, unit]
@@ -94,9 +90,7 @@ def test_blocks_of_units_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     weights = group_weights(groups, replicates=20)
     expected = bootstrap_correlation(predicted, observed, groups, weights)
     monkeypatch.setattr("metrics.hierarchy.BLOCK", 3)
-    np.testing.assert_allclose(
-        bootstrap_correlation(predicted, observed, groups, weights), expected, atol=1e-12
-    )
+    np.testing.assert_allclose(bootstrap_correlation(predicted, observed, groups, weights), expected, atol=1e-12)
 
 
 def test_every_group_once_is_the_plain_mean_correlation() -> None:
@@ -115,9 +109,7 @@ def test_bootstrap_edge_rules() -> None:
     np.testing.assert_allclose(bootstrap_correlation(predicted, observed, groups, weights), expected)
     assert np.isnan(bootstrap_correlation(predicted[:, :1], observed[:, :1], groups, weights)).all()
     assert np.isnan(bootstrap_correlation(predicted, observed, np.zeros(36), np.ones((5, 1)))).all()
-    flat = np.repeat(
-        [[1.0], [2.0]], 5, axis=0
-    )  # constant within a group, so one group drawn twice has no spread
+    flat = np.repeat([[1.0], [2.0]], 5, axis=0)  # constant within a group, so one group drawn twice has no spread
     result = bootstrap_correlation(flat, flat, np.repeat([0, 1], 5), np.array([[2, 0], [1, 1]]))
     np.testing.assert_array_equal(result, [np.nan, 1.0])
     with pytest.raises(ValueError, match="column per distinct group"):
@@ -158,9 +150,7 @@ def test_torch_in_torch_out() -> None:
     predicted, observed, groups = _data()
     weights = group_weights(torch.tensor(groups), replicates=9)
     assert isinstance(weights, torch.Tensor)
-    result = bootstrap_correlation(
-        torch.tensor(predicted), torch.tensor(observed), torch.tensor(groups), weights
-    )
+    result = bootstrap_correlation(torch.tensor(predicted), torch.tensor(observed), torch.tensor(groups), weights)
     assert isinstance(result, torch.Tensor)
     expected = bootstrap_correlation(predicted, observed, groups, group_weights(groups, replicates=9))
     np.testing.assert_array_equal(result.numpy(), expected)

@@ -63,9 +63,7 @@ def test_shapes_are_refused_with_both_shapes_named() -> None:
 def test_average_takes_only_the_repeats_that_were_shown() -> None:
     predicted, observed = _pair()
     repeats = np.stack([observed - 1, observed + 1, np.full_like(observed, np.nan)], axis=2)
-    np.testing.assert_allclose(
-        correlation_to_average(predicted, repeats), correlation(predicted, observed), atol=1e-12
-    )
+    np.testing.assert_allclose(correlation_to_average(predicted, repeats), correlation(predicted, observed), atol=1e-12)
     repeats[4] = np.nan
     keep = np.arange(40) != 4
     np.testing.assert_allclose(
@@ -133,7 +131,5 @@ def test_importing_every_file_loads_neither_torch_nor_the_upper_floors() -> None
         "print(sorted({'torch', 'ray', 'sklearn', 'models', 'sweeps'} & set(sys.modules)))"
     )
     root = Path(metrics.__file__).parent.parent
-    result = subprocess.run(
-        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
-    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

@@ -13,9 +13,7 @@ from metrics.transfer import PENALTIES
 FIT, TEST = np.arange(100), np.arange(100, 160)
 
 
-def _planted(
-    units: int = 30, shared: int = 3, seed: int = 0, noise: float = 0.5
-) -> tuple[np.ndarray, np.ndarray]:
+def _planted(units: int = 30, shared: int = 3, seed: int = 0, noise: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
     """Captions and responses that share a few latent axes, each with noise of its own."""
     rng = np.random.default_rng(seed)
     latent = rng.normal(size=(160, shared))
@@ -35,9 +33,7 @@ def test_align_equals_scikit_learn(features: int, penalty: float) -> None:
     alpha = penalty * ((source - source.mean(0)) ** 2).sum() / 60
     expected = Ridge(alpha=alpha).fit(source, target).predict(new)
     np.testing.assert_allclose(align(source, target, new, penalty), expected, rtol=1e-7, atol=1e-9)
-    np.testing.assert_array_equal(
-        aligned_prediction(source, target, new, penalty), align(source, target, new, penalty)
-    )
+    np.testing.assert_array_equal(aligned_prediction(source, target, new, penalty), align(source, target, new, penalty))
 
 
 @pytest.mark.parametrize("features", [6, 60])
@@ -127,9 +123,7 @@ def test_a_shared_decomposition_changes_nothing() -> None:
 def test_units_without_data_are_left_out() -> None:
     captions, responses = _planted()
     expected = cross_modal_transfer(captions, responses, FIT, TEST, 1.0)
-    spoilt = np.hstack(
-        [responses, np.full((160, 1), 0.1), np.where(np.arange(160) == 3, np.nan, 1.0)[:, None]]
-    )
+    spoilt = np.hstack([responses, np.full((160, 1), 0.1), np.where(np.arange(160) == 3, np.nan, 1.0)[:, None]])
     result = cross_modal_transfer(captions, spoilt, FIT, TEST, 1.0)
     assert result.forward == pytest.approx(expected.forward)
     assert result.backward == pytest.approx(expected.backward)

@@ -18,9 +18,7 @@ from sweeps.probes import PROBES, Probe, open_probe
 from sweeps.recordings.images import Geometry
 
 DATA = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
-OBJECTS = (
-    "file,object,rotation_deg\na0.png,a,0\na1.png,a,5\na2.png,a,10\nb0.png,b,0\nb1.png,b,5\nb2.png,b,10\n"
-)
+OBJECTS = "file,object,rotation_deg\na0.png,a,0\na1.png,a,5\na2.png,a,10\nb0.png,b,0\nb1.png,b,5\nb2.png,b,10\n"
 NAMES = ("a0", "a1", "a2", "b0", "b1", "b2")
 
 
@@ -38,9 +36,7 @@ def archive(names: tuple[str, ...] = NAMES) -> bytes:
     return stream.getvalue()
 
 
-def write(
-    folder: Path, stimuli: str = OBJECTS, images: bytes | None = None, settings: str = "name: toy\n"
-) -> Path:
+def write(folder: Path, stimuli: str = OBJECTS, images: bytes | None = None, settings: str = "name: toy\n") -> Path:
     folder.mkdir(exist_ok=True)
     (folder / "probe.yaml").write_text(settings)
     (folder / "stimuli.csv").write_text(stimuli)
@@ -120,9 +116,7 @@ def test_the_same_captions_and_pictures_whether_few_or_many() -> None:
         ("objects", "nowhere", r"nowhere/probe\.yaml: no such file"),
     ],
 )
-def test_bad_values_are_answered_in_one_line(
-    tmp_path: Path, kind: str, value: object, complaint: str
-) -> None:
+def test_bad_values_are_answered_in_one_line(tmp_path: Path, kind: str, value: object, complaint: str) -> None:
     with pytest.raises(InputError, match=complaint) as caught:
         open_probe(kind, value, tmp_path)
     assert "\n" not in str(caught.value)
@@ -239,12 +233,7 @@ def test_coil20() -> None:
         pytest.skip("COIL-20 is not in ../shared/data/coil20")
     whole = open_probe("objects", "coil20", DATA)
     assert len(whole) == 1440
-    assert (
-        whole.table.groupby("object")["transform"]
-        .agg(["min", "max", "nunique"])
-        .eq([0, 355, 72])
-        .all(axis=None)
-    )
+    assert whole.table.groupby("object")["transform"].agg(["min", "max", "nunique"]).eq([0, 355, 72]).all(axis=None)
     part = open_probe("objects", {"folder": "coil20", "every": 8}, DATA)
     assert sorted(set(part.table["transform"])) == [40.0 * i for i in range(9)]
     pixels = part.images(Geometry(112, crop=0.5))
@@ -256,9 +245,7 @@ def test_coil20() -> None:
 
 
 def test_probes_need_neither_torch_nor_ray() -> None:
-    code = (
-        "import sys, sweeps.probes; print([m for m in ('torch', 'ray', 'transformers') if m in sys.modules])"
-    )
+    code = "import sys, sweeps.probes; print([m for m in ('torch', 'ray', 'transformers') if m in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,

@@ -151,9 +151,7 @@ def test_a_remote_zip_is_fetched_once(memory: str, monkeypatch: pytest.MonkeyPat
     filesystem = fsspec.filesystem("memory")
     filesystem.pipe("/images-test/images.zip", zipped(TWO))
     fetched = []
-    monkeypatch.setattr(
-        images, "open_filesystem", lambda url: (Counting(filesystem, fetched), "/images-test")
-    )
+    monkeypatch.setattr(images, "open_filesystem", lambda url: (Counting(filesystem, fetched), "/images-test"))
     opened = ImageFolder(memory)
     opened.load(opened.names * 3, Geometry(8))
     opened.digest()
@@ -176,9 +174,7 @@ class Counting:
 
 def test_listings_of_a_bucket_are_not_cached(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = {}
-    monkeypatch.setattr(
-        images.fsspec, "url_to_fs", lambda url, **options: asked.update({url: options}) or (None, url)
-    )
+    monkeypatch.setattr(images.fsspec, "url_to_fs", lambda url, **options: asked.update({url: options}) or (None, url))
     images.open_filesystem("s3://lab/data")
     images.open_filesystem("data/here")
     assert asked == {"s3://lab/data": {"use_listings_cache": False}, "data/here": {}}
@@ -200,9 +196,7 @@ def test_what_a_mac_leaves_in_a_zip_is_not_a_picture(tmp_path: Path) -> None:
     assert ImageFolder(str(tmp_path)).names == ["a.png", "deep/b.png"]
 
 
-@pytest.mark.parametrize(
-    "name", ["../a.png", "/a.png", "deep/../../a.png", "..\\a.png", "C:\\a.png", "s3://a.png", ""]
-)
+@pytest.mark.parametrize("name", ["../a.png", "/a.png", "deep/../../a.png", "..\\a.png", "C:\\a.png", "s3://a.png", ""])
 def test_names_that_lead_outside_are_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "images.zip").write_bytes(zipped(TWO))
     with pytest.raises(InputError, match="is not safe"):
@@ -232,17 +226,13 @@ def test_an_archive_with_entries_that_lead_outside_is_refused(tmp_path: Path, en
     ],
 )
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-def test_pictures_that_cannot_be_had(
-    tmp_path: Path, contents: dict[str, bytes], name: str, complaint: str
-) -> None:
+def test_pictures_that_cannot_be_had(tmp_path: Path, contents: dict[str, bytes], name: str, complaint: str) -> None:
     (tmp_path / "images.zip").write_bytes(zipped(contents))
     with pytest.raises(InputError, match=complaint):
         ImageFolder(str(tmp_path)).load([name], Geometry(8))
 
 
-def test_an_entry_that_unpacks_to_too_much_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_entry_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     (tmp_path / "images.zip").write_bytes(zipped({"a.png": b"\0" * 2**21}))
     with pytest.raises(InputError, match="too large"):

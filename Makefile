@@ -1,0 +1,44 @@
+# `make sweep` sets up and runs the quickstart; `make test` sets up and passes the tests.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: sweep test test-slow check format clean
+
+sweep: $(VENV)/.run
+	$(BIN)/sweeps run quickstart
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.test
+	$(BIN)/python -m pytest -m slow
+
+check: $(VENV)/.check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.check
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: $(VENV)/bin/python pyproject.toml constraints.txt
+	@echo "installing (a few minutes the first time)"
+	$(PIP) -e . -c constraints.txt
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.run
+	$(PIP) -e ".[test]" -c constraints.txt
+	@touch $@
+
+$(VENV)/.check: $(VENV)/.test
+	$(PIP) -e ".[test,check]" -c constraints.txt
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info

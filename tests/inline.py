@@ -1,0 +1,65 @@
+"""Runs a sweep in this process, without Ray: what packs do, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sweeps.cells import Pack, jobs_of
+from sweeps.ledger import Ledger
+from sweeps.measure import Bench
+from sweeps.plan import Plan, make_plan
+from sweeps.results import load
+from sweeps.runner import _sweep
+from sweeps.schedule import Sweep
+from sweeps.storage import Store
+from sweeps.workshop import Workshop
+
+
+def plan_of(experiment: Mapping[str, Any], folder: Path, data: str | None = None) -> Plan:
+    """A checked plan whose storage and cache lie in `folder`."""
+    return make_plan(experiment, data=data, storage=str(folder / "results"), cache=str(folder / "cache"))
+
+
+def run_inline(
+    plan: Plan, pack_size: int = 8, before: Callable[[Pack], None] | None = None, retry_failed: bool = False
+) -> Sweep:
+    """Run a plan to its end; an exception from `before` stands for the death of a pack's process."""
+    ledger = Ledger(Store(plan.storage), plan.columns())
+    sweep = _sweep(plan, ledger, retry_failed)
+    sweep.pack_size = lambda cells: pack_size
+    bench = Bench(Workshop(plan.context()))
+    store = Store(plan.storage)
+    while (found := sweep.next_pack()) is not None:
+        token, pack = found
+        try:
+            for job in jobs_of(pack.cells):
+                if before is not None:
+                    before(Pack(tuple(job), pack.attempt))
+                rows, replicates = bench.rows(job, pack.attempt)
+                if replicates:
+                    store.write_part("bootstraps", replicates)
+                sweep.absorb(store.write_part("cells", rows))
+            sweep.done(token)
+        except ProcessDied as death:
+            sweep.died(token, str(death), node_lost=death.node)
+    sweep.flush()
+    ledger.catch_up("bootstraps")
+    ledger.fold()
+    return sweep
+
+
+class ProcessDied(Exception):
+    """Stands for the death of a pack's process, or of its node."""
+
+    def __init__(self, text: str = "the process died", node: bool = False) -> None:
+        super().__init__(text)
+        self.node = node
+
+
+def trials_of(plan: Plan) -> pd.DataFrame:
+    """The trials of a plan, by id."""
+    return load(plan.storage).set_index("trial_id").sort_index()
