@@ -59,10 +59,15 @@ class Cell:
 
 @dataclass(frozen=True)
 class Pack:
-    """Cells that one Tune trial fits, in order; `attempt` counts how often its cells were tried before."""
+    """Cells that one Tune trial fits, in order.
+
+    `attempt` counts how often its cells were tried before, earlier runs included; `deaths` how many processes
+    died of them in this run since they were last parted.
+    """
 
     cells: tuple[Cell, ...]
     attempt: int = 0
+    deaths: int = 0
 
     def as_config(self) -> dict[str, Any]:
         """Plain data for Tune."""
@@ -75,12 +80,13 @@ class Pack:
 
     def halves(self) -> tuple[Pack, Pack]:
         """Two packs of the next attempt; twins that are trained together stay together."""
-        jobs = list(jobs_of(self.cells))
+        jobs = jobs_of(self.cells)
         middle = len(jobs) // 2
-        first, second = jobs[:middle], jobs[middle:]
-        return tuple(  # type: ignore[return-value]
-            Pack(tuple(cell for job in half for cell in job), self.attempt + 1) for half in (first, second)
-        )
+        return self._half(jobs[:middle]), self._half(jobs[middle:])
+
+    def _half(self, jobs: Sequence[Sequence[Cell]]) -> Pack:
+        cells = tuple(cell for job in jobs for cell in job)
+        return Pack(cells, self.attempt + 1, deaths=1 if len(jobs) > 1 else 0)
 
     def __str__(self) -> str:
         first = self.cells[0]

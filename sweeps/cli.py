@@ -6,7 +6,6 @@ import sys
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from sweeps.errors import InputError
 
@@ -62,11 +61,12 @@ def check(
     """Check an experiment without running it: trials, cells, what each score needs."""
     from sweeps.plan import make_plan
     from sweeps.report.preview import preview
+    from sweeps.report.terminal import console_of
     from sweeps.runner import check_demand
 
     plan = make_plan(experiment, data, storage, cache)
     check_demand(plan, address)
-    preview(plan, Console(highlight=False))
+    preview(plan, console_of(sys.stdout))
 
 
 @app.command()

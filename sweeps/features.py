@@ -24,6 +24,9 @@ SHARD = 256
 
 BATCH = 64
 
+TRIES = 3
+"""How often an entry is begun anew that another process removed to make room."""
+
 
 class FeatureCache:
     """Feature maps on disk, shared by every process of a node; entries are cut to `limit` bytes, oldest first."""
@@ -49,8 +52,29 @@ class FeatureCache:
         What is missing is computed for all `depths` in one pass; processes of one node share the shards.
         `stimuli` identifies the pictures, `load` reads a slice of them as uint8 (n, size, size, 3).
         """
-        entry = self._entry(backbone, seed, stimuli, pool)
         shards = [slice(start, min(start + SHARD, count)) for start in range(0, count, SHARD)]
+        for left in reversed(range(TRIES)):
+            entry = self._entry(backbone, seed, stimuli, pool)
+            try:
+                self._fill(entry, backbone, seed, load, shards, depths, pool)
+                os.utime(entry)
+                return np.concatenate([np.load(_file(entry, depth, index)) for index in range(len(shards))])
+            except FileNotFoundError:  # another process needed the room
+                if not left:
+                    raise
+        raise AssertionError
+
+    def _fill(
+        self,
+        entry: Path,
+        backbone: Mapping[str, Any],
+        seed: int,
+        load: Callable[[slice], np.ndarray],
+        shards: Sequence[slice],
+        depths: Sequence[int],
+        pool: int,
+    ) -> None:
+        """Compute the missing shards of an entry: first those that nobody else is at, then what is still missing."""
         network: list[torch.nn.Module] = []
         for wait in (False, True):
             for index, rows in enumerate(shards):
@@ -62,8 +86,6 @@ class FeatureCache:
                     if missing:
                         network = network or [self._network(backbone, seed)]
                         self._compute(entry, index, network[0], load(rows), missing, pool)
-        os.utime(entry)
-        return np.concatenate([np.load(_file(entry, depth, index)) for index in range(len(shards))])
 
     def _entry(self, backbone: Mapping[str, Any], seed: int, stimuli: str, pool: int) -> Path:
         component = BACKBONES[backbone["name"]]
@@ -101,13 +123,13 @@ class FeatureCache:
         self._prune(entry)
 
     def _prune(self, current: Path) -> None:
-        sizes = {path: sum(f.stat().st_size for f in path.iterdir()) for path in self.folder.iterdir()}
-        total = sum(sizes.values())
-        for path in sorted(sizes, key=lambda path: path.stat().st_mtime):
+        entries = sorted((_used(path), _size(path), path) for path in self.folder.iterdir())
+        total = sum(size for _, size, _ in entries)
+        for _, size, path in entries:
             if total <= self.limit:
                 return
             if path != current:
-                total -= sizes[path]
+                total -= size
                 shutil.rmtree(path, ignore_errors=True)
 
 
@@ -120,11 +142,30 @@ def _file(entry: Path, depth: int, index: int) -> Path:
     return entry / f"block-{depth:03d}.{index:05d}.npy"
 
 
+def _used(path: Path) -> float:
+    """When an entry was last used; other processes may remove it meanwhile."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _size(path: Path) -> int:
+    """Bytes in a file or an entry; other processes may add to it and remove it meanwhile."""
+    try:
+        return sum(map(_size, path.iterdir())) if path.is_dir() else path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def _write(path: Path, array: np.ndarray) -> None:
     fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    with open(fresh, "wb") as file:
-        np.save(file, array)
-    os.replace(fresh, path)
+    try:
+        with open(fresh, "wb") as file:
+            np.save(file, array)
+        os.replace(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -16,7 +16,10 @@ def home() -> Path:
 
 
 def _location(name: str) -> str | None:
-    spec = importlib.util.find_spec(name)
+    try:
+        spec = importlib.util.find_spec(name)
+    except ValueError:  # a module made by hand
+        return None
     places = list(spec.submodule_search_locations or []) if spec else []
     return str(Path(places[0]).resolve().parent) if places else (spec.origin if spec else None)
 
@@ -51,7 +54,8 @@ def claim_names(digest: str) -> None:
         loaded = sys.modules.get(name)
         place = getattr(loaded, "__path__", None)
         if loaded is not None and (not place or str(Path(next(iter(place))).resolve().parent) != root):
-            del sys.modules[name]
+            for stranger in [each for each in sys.modules if each == name or each.startswith(f"{name}.")]:
+                del sys.modules[stranger]
     found = check_names()
     if found != digest:
         raise InputError(

@@ -12,15 +12,15 @@ from sweeps.schema import schema_of
 from sweeps.storage import Store, fold
 
 TABLES = ("trials", "cells", "bootstraps", "truths")
+FOLD_SECONDS = 60.0
 
 
 class Ledger:
-    """Reads the log once at the start, then follows it part by part; folds it every `interval` seconds."""
+    """Reads the log once at the start, then follows it part by part; folds it every FOLD_SECONDS."""
 
-    def __init__(self, store: Store, columns: Mapping[str, list[str]], interval: float = 60.0) -> None:
+    def __init__(self, store: Store, columns: Mapping[str, list[str]]) -> None:
         self.store = store
         self.schemas = {table: schema_of(table, columns.get(table, [])) for table in TABLES}
-        self.interval = interval
         self.parts: dict[str, set[str]] = {}
         self.tables: dict[str, list[pa.Table]] = {}
         self.stale: set[str] = set(TABLES)
@@ -66,7 +66,7 @@ class Ledger:
 
     def fold_if_due(self) -> None:
         """Fold when the interval has passed."""
-        if time.monotonic() - self.folded_at >= self.interval:
+        if time.monotonic() - self.folded_at >= FOLD_SECONDS:
             self.fold(("trials", "cells"))
 
     def fold(self, tables: Iterable[str] = TABLES) -> None:

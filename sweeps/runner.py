@@ -91,8 +91,13 @@ def run_plan(
             _execute(plan, sweep, ledger, address, cpus, display)
         sweep.flush()
         ledger.fold()
-        attempt(lambda: store.put("experiment.yaml", as_yaml(plan.experiment).encode()), plan.storage)
+        _keep_experiment(plan)
     return Result(plan.storage, sweep.progress, sweep.proposer.notices())
+
+
+def _keep_experiment(plan: Plan) -> None:
+    store = Store(plan.storage)
+    attempt(lambda: store.put("experiment.yaml", as_yaml(plan.experiment).encode()), plan.storage)
 
 
 def _sweep(plan: Plan, ledger: Ledger, retry_failed: bool) -> Sweep:
@@ -114,6 +119,7 @@ def _execute(plan: Plan, sweep: Sweep, ledger: Ledger, address: str | None, cpus
         sweep.pack_size = _pack_size(plan.experiment.compute.cells_per_pack, count)
         display.started(dashboard, count)
         ledger.fold()
+        _keep_experiment(plan)
         _find_truths(plan, ledger, resources, display)
         tune.run_packs(sweep, plan.context(), resources, count, display.update)
 

@@ -10,7 +10,7 @@ import math
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -235,28 +235,31 @@ class Sweep:
         pack = self.running.pop(token)
         left = [cell for cell in pack.cells if cell.cell_id not in self.cells]
         if left:
-            self.queue.append(Pack(tuple(left), pack.attempt))
+            self.queue.append(replace(pack, cells=tuple(left)))
 
     def died(self, token: str, error: str, node_lost: bool) -> None:
         """The process of a pack is gone. Its finished rows count; the rest is tried again.
 
         The loss of a node is nobody's fault: the rest is packed as it was. Otherwise it is tried once more
         whole, then halved until the guilty cell is alone, which after `max_failures` further tries is failed.
+        What earlier runs tried does not count.
         """
         pack = self.running.pop(token)
         self._record(self.ledger.catch_up("cells"))
         left = tuple(cell for cell in pack.cells if cell.cell_id not in self.cells)
         if not left:
             return
-        rest = Pack(left, pack.attempt + (not node_lost))
-        if node_lost or rest.attempt == 1:
+        rest = replace(pack, cells=left)
+        again = Pack(left, pack.attempt + 1, pack.deaths + 1)
+        alone = len(jobs_of(left)) == 1
+        if node_lost:
             self.queue.appendleft(rest)
-        elif len(jobs_of(left)) > 1:
-            self.queue.extendleft(reversed(Pack(left, pack.attempt).halves()))
-        elif rest.attempt > self.experiment.compute.max_failures:
-            self._fail(rest, error)
+        elif alone and again.deaths > self.experiment.compute.max_failures:
+            self._fail(again, error)
+        elif alone or again.deaths == 1:
+            self.queue.appendleft(again)
         else:
-            self.queue.appendleft(rest)
+            self.queue.extendleft(reversed(rest.halves()))
 
     def _fail(self, pack: Pack, error: str) -> None:
         rows = [

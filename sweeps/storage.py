@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
 
 from sweeps.errors import InputError
 from sweeps.recordings.images import open_filesystem
@@ -38,8 +39,8 @@ class Store:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri.rstrip("/")
-        self.local = "://" not in self.uri
         self.fs, root = open_filesystem(self.uri)
+        self.local = isinstance(self.fs, LocalFileSystem)
         self.root = root.rstrip("/")
 
     def __reduce__(self) -> tuple[type[Store], tuple[str]]:
@@ -156,28 +157,52 @@ def to_bytes(table: pa.Table) -> bytes:
 def fold(table: str, parts: list[pa.Table], schema: pa.Schema | None = None) -> pa.Table:
     """One row per key: `done` before `pruned` before `failed`, then the latest attempt, then the latest in time.
 
-    A pure function of the rows, whatever their order.
+    A pure function of the rows, whatever their order: rows that are equal in all of these are told apart by
+    what they hold.
     """
     joined = unify(table, parts, schema)
     key = KEYS[table]
     if len(joined) == 0:
         return joined
-    if "status" not in joined.column_names:
-        order = [(key, "ascending")]
-        return _first_of_each(joined.sort_by(order), key)
-    ranks = pa.array([RANKS.get(status, 9) for status in joined["status"].to_pylist()], pa.int8())
-    ordered = joined.append_column("_rank", ranks).sort_by(
-        [(key, "ascending"), ("_rank", "ascending"), ("attempt", "descending"), ("finished", "descending")]
-    )
-    return _first_of_each(ordered.drop_columns(["_rank"]), key)
+    order = [(key, "ascending")]
+    ranked = joined
+    if "status" in joined.column_names:
+        ranks = pa.array([RANKS.get(status, 9) for status in joined["status"].to_pylist()], pa.int8())
+        ranked = joined.append_column("_rank", ranks)
+        order += [("_rank", "ascending"), ("attempt", "descending"), ("finished", "descending")]
+    ordered = ranked.sort_by(order)
+    first = _starts(ordered, [key])
+    ties = pc.invert(_starts(ordered, [name for name, _ in order]))
+    if pc.any(ties).as_py():
+        ordered = _tied_in_order(ordered, first, ties)
+    return ordered.filter(first).select(joined.column_names)
 
 
-def _first_of_each(ordered: pa.Table, key: str) -> pa.Table:
-    keys = ordered[key].combine_chunks()
-    if len(keys) < 2:
-        return ordered
-    fresh = pa.concat_arrays([pa.array([True]), pc.not_equal(keys[1:], keys[:-1])])
-    return ordered.filter(fresh)
+def _starts(ordered: pa.Table, names: list[str]) -> pa.Array:
+    """Where a row differs from the one before it in some of these columns."""
+    found = pa.array([False] * (len(ordered) - 1), pa.bool_())
+    for name in names:
+        column = ordered[name].combine_chunks()
+        same = pc.fill_null(pc.equal(column[1:], column[:-1]), False)
+        both = pc.and_(pc.is_null(column[1:]), pc.is_null(column[:-1]))
+        found = pc.or_(found, pc.invert(pc.or_(same, both)))
+    return pa.concat_arrays([pa.array([True]), found])
+
+
+def _tied_in_order(ordered: pa.Table, first: pa.Array, ties: pa.Array) -> pa.Table:
+    """Rows that tie with the first of their key, put into an order that depends on nothing but their contents."""
+    starts, tied = first.to_pylist(), ties.to_pylist()
+    taken = list(range(len(ordered)))
+    begin = 0
+    while begin < len(taken):
+        end = begin + 1
+        while end < len(taken) and tied[end]:
+            end += 1
+        if starts[begin] and end - begin > 1:
+            rows = ordered.slice(begin, end - begin).to_pylist()
+            taken[begin] = begin + min(range(len(rows)), key=lambda index: repr(rows[index]))
+        begin = end
+    return ordered.take(pa.array(taken, pa.int64()))
 
 
 def storage_error(uri: str, error: Exception) -> InputError:

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 REPORT_SECONDS = 2.0
 """A pack writes its finished rows as one part about this often."""
 
+MANY_NODES = 1000
+"""Stands for a node kind without a limit."""
+
 TUNE_ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
@@ -241,8 +244,17 @@ def cluster(address: str | None, cpus: int | None = None) -> Iterator[str]:
     own = not ray.is_initialized()
     if own:
         joins = address is not None or "RAY_ADDRESS" in os.environ
-        local: dict[str, Any] = {} if joins else {"num_cpus": cpus, "dashboard_host": "127.0.0.1"}
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **local)
+        local: dict[str, Any] = {"num_cpus": cpus, "dashboard_host": "127.0.0.1"}
+        try:
+            ray.init(
+                address=address if joins else "local",
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                **({} if joins else local),
+            )
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            where = address or os.environ.get("RAY_ADDRESS", "local")
+            raise InputError(f"no Ray cluster can be reached: {error}", key="address", value=where) from None
     try:
         yield getattr(ray._private.worker._global_node, "webui_url", None) or ""
     finally:
@@ -250,36 +262,44 @@ def cluster(address: str | None, cpus: int | None = None) -> Iterator[str]:
             ray.shutdown()
 
 
+def node_kinds() -> list[tuple[dict[str, float], float]]:
+    """Resources of each node that is up, and of each kind that the autoscaler may start, with their number."""
+    kinds = [(dict(node["Resources"]), 1.0) for node in ray.nodes() if node["Alive"]]
+    config = ray._private.state.state.get_cluster_config()
+    startable = [
+        ({key: float(amount) for key, amount in group.resources.items()}, float(group.max_count))
+        for group in (config.node_group_configs if config else ())
+        if group.max_count
+    ]
+    return startable or kinds
+
+
 def check_resources(resources: Mapping[str, float]) -> None:
     """Refuse a pack that no node can hold: Ray Tune would wait for it for ever. Raises InputError."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    largest = ray._private.state.state.get_max_resources_from_cluster_config() or {}
-    scalable = {key: float(value) for key, value in largest.items()}
-    for place in [*nodes, scalable]:
-        if all(place.get(key, 0.0) >= amount for key, amount in resources.items()):
-            return
-    best = {key: max([node.get(key, 0.0) for node in nodes] + [scalable.get(key, 0.0)]) for key in resources}
-    short = next(key for key in resources if best[key] < resources[key] or key == list(resources)[-1])
+    kinds = [held for held, _ in node_kinds()]
+    if any(all(held.get(key, 0.0) >= amount for key, amount in resources.items()) for held in kinds):
+        return
+    largest = {key: max(held.get(key, 0.0) for held in kinds) for key in resources}
+    short = next((key for key in resources if largest[key] < resources[key]), next(iter(resources)))
     raise InputError(
-        f"no node can hold a pack; the largest node has {best[short]:g} {short}",
+        f"no node can hold a pack; the largest has {largest[short]:g} {short}",
         key=f"compute.{short.lower()}s_per_pack",
         value=resources[short],
     )
 
 
 def worker_count(resources: Mapping[str, float]) -> int:
-    """How many packs the cluster can run at once, nodes that it may still start included."""
-    total = ray.cluster_resources()
-    largest = ray._private.state.state.get_max_resources_from_cluster_config() or {}
-    counts = [
-        max(total.get(key, 0.0), float(largest.get(key, 0.0))) / amount for key, amount in resources.items() if amount
+    """How many packs the cluster can run at once, with every node that it may start."""
+    per_kind = [
+        (min(held.get(key, 0.0) // amount for key, amount in resources.items() if amount), count)
+        for held, count in node_kinds()
     ]
-    return max(1, int(min(counts)))
+    return max(1, int(sum(packs * (count if count > 0 else MANY_NODES) for packs, count in per_kind)))
 
 
 def has_gpu() -> bool:
-    """Whether some node of the cluster has a GPU."""
-    return ray.cluster_resources().get("GPU", 0.0) > 0
+    """Whether some node of the cluster has a GPU, or would have one when it is started."""
+    return any(held.get("GPU", 0.0) > 0 for held, _ in node_kinds())
 
 
 def find_truths(context: Context, resources: Mapping[str, float]) -> list[Truth]:

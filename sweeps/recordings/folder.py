@@ -90,14 +90,16 @@ class Folder:
         except (ValueError, EOFError, zipfile.BadZipFile) as error:
             raise InputError(f"is not a plain .npz file: {error}", file=f"{self.url}/{name}") from None
 
-    def digest(self) -> str:
-        """Digest of the contents of every file that the format knows, in name order."""
-        names = ["features.npz", "images.zip", "responses.npy", "stimuli.csv", "units.csv"]
+    def pictures(self) -> ImageFolder | None:
+        """The folder's pictures, if it has any."""
+        return ImageFolder(self.url) if self.has("images.zip") or self.has("images") else None
+
+    def digest(self, pictures: str) -> str:
+        """Digest of the contents of every file that the format knows, given that of the pictures."""
+        names = ["features.npz", "responses.npy", "stimuli.csv", "units.csv"]
         present = [name for name in names if self.has(name)]
-        if "images.zip" not in present and self.has("images"):
-            inside = sorted(self.fs.find(f"{self.root}/images"))
-            present += [entry[len(self.root) :].lstrip("/") for entry in inside]
-        return digest_bytes(part for name in present for part in (name.encode(), self.bytes(name)))
+        parts = (part for name in present for part in (name.encode(), self.bytes(name)))
+        return digest_bytes([pictures.encode(), *parts])
 
 
 def open_folder(spec: FolderSpec, base: str, cache: Path | None = None) -> Recording:
@@ -115,9 +117,11 @@ def read_folder(folder: Folder, name: str, geometry: Geometry, exclude: tuple[in
     keep = _kept(units, exclude, folder)
     responses = responses[:, keep]
     check_responses(responses, f"{folder.url}/responses.npy")
-    fingerprint = folder.digest()
+    pictures = folder.pictures()
+    shown = pictures.digest() if pictures else ""
+    fingerprint = folder.digest(shown)
     sets = {
-        role: _stimulus_set(folder, stimuli, responses, role, geometry, fingerprint)
+        role: _stimulus_set(stimuli, responses, role, geometry, pictures, shown)
         for role in ROLES
         if (stimuli["role"] == role).any()
     }
@@ -183,20 +187,19 @@ def _kept(units: pd.DataFrame, exclude: tuple[int, ...], folder: Folder) -> np.n
 
 
 def _stimulus_set(
-    folder: Folder,
     stimuli: pd.DataFrame,
     responses: np.ndarray,
     role: str,
     geometry: Geometry,
-    fingerprint: str,
+    pictures: ImageFolder | None,
+    digest: str,
 ) -> StimulusSet:
     rows = np.flatnonzero(stimuli["role"] == role)
     table = stimuli.iloc[rows].reset_index(drop=True)
-    key = content_id([fingerprint, role, geometry.key()])
-    if role == "text" or not (folder.has("images.zip") or folder.has("images")):
-        return StimulusSet(table, responses[rows], key)
-    pictures = ImageFolder(folder.url)
     names = table["file"].tolist()
+    key = content_id([digest, names, geometry.key()])
+    if role == "text" or pictures is None:
+        return StimulusSet(table, responses[rows], key)
     return StimulusSet(table, responses[rows], key, lambda rows: pictures.load(names[rows], geometry))
 
 

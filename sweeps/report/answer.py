@@ -34,8 +34,9 @@ def _is_setting(column: str) -> bool:
 def _setting(column: str, value: Any) -> str:
     if column in ("config.backbone", "config.readout"):
         return str(value)
-    text = f"{value:g}" if isinstance(value, float) else str(value)
-    return f"{column.rsplit('.', 1)[-1]}={text}"
+    if isinstance(value, str):
+        return value
+    return f"{column.rsplit('.', 1)[-1]}={value:g}"
 
 
 def by_depth(cells: pd.DataFrame) -> pd.DataFrame:
@@ -113,7 +114,7 @@ def _side(cells: pd.DataFrame, bootstraps: pd.DataFrame, area: str, side: Side) 
     return mean, draws
 
 
-def depth_map(row: pd.Series) -> str:
-    """The depths of a trial as text."""
+def depths_of(row: pd.Series) -> dict[str, int]:
+    """The depth of every area of a trial."""
     held: dict[str, int] = json.loads(row["config"])["depth"]
-    return " ".join(f"{area}:{depth}" for area, depth in held.items())
+    return held

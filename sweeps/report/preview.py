@@ -56,7 +56,7 @@ def _work(plan: Plan, console: Console) -> None:
 
 def _scores(plan: Plan, console: Console) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("score", "what", "needs"):
+    for name in ("score", "what it is; what it needs"):
         table.add_column(name)
     for name in plan.experiment.scores:
         score = SCORES[name]
@@ -65,7 +65,7 @@ def _scores(plan: Plan, console: Console) -> None:
             needs = f"probe {probe.name}, {len(probe)} pictures" if probe else f"probe {score.probe}: not given, NaN"
         else:
             needs = _missing(plan, name)
-        table.add_row(name, score.summary, needs)
+        table.add_row(name, f"{score.summary}; {needs}")
     console.print(table)
 
 
@@ -78,5 +78,5 @@ def _missing(plan: Plan, name: str) -> str:
     else:
         return "held-out responses"
     if not able:
-        return f"NaN here: {SCORES[name].absent}"
+        return f"NaN here, since {SCORES[name].absent}"
     return f"recorded in {', '.join(able)}"

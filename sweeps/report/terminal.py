@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+from typing import TextIO
 
 import pandas as pd
 import yaml
@@ -11,30 +13,60 @@ from rich.table import Table
 
 from sweeps.errors import InputError
 from sweeps.experiment import Experiment, parse_experiment
-from sweeps.report.answer import TWIN, by_depth, compare, depth_map, labels, pareto_front, recovered
+from sweeps.report.answer import TWIN, by_depth, compare, depths_of, labels, pareto_front, recovered
 from sweeps.results import load
 from sweeps.storage import Store
 
+PLAIN_WIDTH = 120
 BAR = 20
+SHORT = {"prediction": "predict.", "dimensionality": "dimens.", "invariance": "invar."}
+BESIDE: dict[str, str | None] = {
+    "prediction": "brain_ceiling",
+    "prediction_ceiled": None,
+    "invariance": "brain_invariance",
+    "invariance_alignment": None,
+    "dimensionality": None,
+    "participation_ratio": "brain_participation_ratio",
+    "two_nn": "brain_two_nn",
+    "transfer": "brain_transfer",
+    "transfer_null": None,
+    "transfer_brain": "brain_transfer_brain",
+    "transfer_brain_null": None,
+    "feature_transfer": None,
+    "feature_transfer_direct": None,
+    "feature_transfer_other": None,
+    "feature_transfer_null": None,
+}
+"""Scores shown for every area, and the column of the brain's own value."""
+
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
 def show(uri: str, console: Console | None = None, best: int = 5) -> None:
     """Print best trials, the Pareto front, score by depth of every area, the truth beside it, and the contrasts."""
-    console = console or Console(highlight=False)
+    console = console or console_of(sys.stdout)
     experiment = read_stored(uri)
     trials, cells = load(uri), load(uri, "cells")
     objectives = [name for name in experiment.search.objectives if trials[name].notna().any()]
     _counts(console, trials)
     if objectives and (trials["status"] == "done").any():
-        _best(console, trials, objectives, best)
+        names = labels(trials)
+        _best(console, trials, names, objectives, best)
         if len(objectives) > 1:
-            _front(console, trials, objectives)
+            _front(console, trials, names, objectives)
+        _twins(console, names)
     table = by_depth(cells)
-    _depths(console, table)
-    _brain(console, cells, experiment)
-    _truth(console, uri, table)
+    columns = [str(column) for column in trials]
+    areas = [name.removeprefix("config.depth.") for name in columns if name.startswith("config.depth.")]
+    _depths(console, table, areas)
+    _brain(console, cells, areas)
+    _truth(console, uri, table, areas)
     _contrasts(console, uri, cells, experiment)
+
+
+def console_of(stream: TextIO) -> Console:
+    """A console on a stream; wide enough for the tables where it is no terminal."""
+    return Console(file=stream, highlight=False, width=None if stream.isatty() else PLAIN_WIDTH)
 
 
 def read_stored(uri: str) -> Experiment:
@@ -57,47 +89,74 @@ def _columns(objectives: list[str]) -> list[str]:
     return list(dict.fromkeys([*objectives, *report, "score.dimensionality", "score.invariance", "score.transfer"]))
 
 
-def _trial_table(title: str, rows: pd.DataFrame, trials: pd.DataFrame, columns: list[str]) -> Table:
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for name in ("trial", "twin", "depths", "seed"):
-        table.add_column(name, no_wrap=name != "depths")
+def _heading(column: str) -> str:
+    split, _, name = column.partition(".")
+    return f"{'report' if split == 'score' else split}\n{SHORT.get(name, name.replace('_', ' '))}"
+
+
+def _grid(title: str) -> Table:
+    return Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+
+
+def _trial_table(title: str, rows: pd.DataFrame, names: pd.Series, columns: list[str]) -> Table:
+    """Trials as rows; twins as the letters that `_twins` explains."""
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
+    areas = [str(column).removeprefix("config.depth.") for column in rows if str(column).startswith("config.depth.")]
+    letters = _letters(names)
+    for name in ("\ntrial", "\ntwin", f"depth\n{'/'.join(areas)}", "\nseed"):
+        table.add_column(name, no_wrap=True)
     shown = [column for column in columns if column in rows and rows[column].notna().any()]
     for column in shown:
-        table.add_column(column.replace("score.", "report "), justify="right")
-    names = labels(trials)
+        table.add_column(_heading(column), justify="right", no_wrap=True)
     for (_, row), name in zip(rows.iterrows(), names[rows.index], strict=True):
         numbers = ["" if pd.isna(row[c]) else f"{row[c]:.3f}" for c in shown]
-        table.add_row(row["trial_id"][:8], name, depth_map(row), str(row["config.seed"]), *numbers)
+        held = depths_of(row)
+        depths = "/".join(str(held[area]) for area in areas if area in held)
+        table.add_row(row["trial_id"][:6], letters[name], depths, str(row["config.seed"]), *numbers)
     return table
 
 
-def _best(console: Console, trials: pd.DataFrame, objectives: list[str], count: int) -> None:
+def _letters(names: pd.Series) -> dict[str, str]:
+    """A short name for every twin: A, B, ... in order of first appearance, numbers after Z."""
+    distinct = list(dict.fromkeys(names))
+    return {name: chr(65 + place) if place < 26 else str(place) for place, name in enumerate(distinct)}
+
+
+def _twins(console: Console, names: pd.Series) -> None:
+    for name, letter in list(_letters(names).items())[:26]:
+        console.print(f"  twin {letter} = {name}", markup=False)
+
+
+def _best(console: Console, trials: pd.DataFrame, names: pd.Series, objectives: list[str], count: int) -> None:
     done = trials[trials["status"] == "done"].sort_values(objectives[0], ascending=False).head(count)
     console.print()
-    console.print(_trial_table(f"Best trials by {objectives[0]}", done, trials, _columns(objectives)))
+    console.print(_trial_table(f"Best trials by {objectives[0]}", done, names, _columns(objectives)))
 
 
-def _front(console: Console, trials: pd.DataFrame, objectives: list[str], most: int = 10) -> None:
+def _front(console: Console, trials: pd.DataFrame, names: pd.Series, objectives: list[str], most: int = 10) -> None:
     front = pareto_front(trials, objectives)
     console.print()
     title = f"Pareto front of {', '.join(objectives)}: {len(front)} trials"
-    console.print(_trial_table(title, front.head(most), trials, _columns(objectives)))
+    console.print(_trial_table(title, front.head(most), names, _columns(objectives)))
 
 
-def _depths(console: Console, table: pd.DataFrame) -> None:
-    for area, rows in table.groupby("area", sort=False):
-        console.print()
-        twins = list(dict.fromkeys(rows[TWIN]))
-        grid = Table(title=f"{area}: select prediction by depth", title_justify="left", box=None, padding=(0, 2, 0, 0))
+def _depths(console: Console, table: pd.DataFrame, areas: list[str]) -> None:
+    for area in areas:
+        rows = table[table["area"] == area]
+        if rows.empty:
+            continue
+        twins = list(dict.fromkeys(table[TWIN]))
+        grid = _grid(f"{area}: select prediction by depth (* best)")
         grid.add_column("depth", justify="right")
         for twin in twins:
             grid.add_column(twin)
-        top = max(float(rows["select"].max()), 1e-9)
         held = rows.set_index(["depth", TWIN])["select"]
+        top = max(float(held.max()), 1e-9)
         for depth in sorted(rows["depth"].unique()):
-            values = [held.get((depth, twin), math.nan) for twin in twins]
+            values = [float(held.get((depth, twin), math.nan)) for twin in twins]
             marks = [" *" if value == held.max() else "" for value in values]
             grid.add_row(str(depth), *(f"{bar(v / top)} {_number(v)}{m}" for v, m in zip(values, marks, strict=True)))
+        console.print()
         console.print(grid)
 
 
@@ -114,71 +173,55 @@ def _number(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.3f}"
 
 
-def _brain(console: Console, cells: pd.DataFrame, experiment: Experiment) -> None:
-    """Report scores of each area's best cell, with the brain's own value beside them."""
+def _short(value: float) -> str:
+    if math.isnan(value):
+        return ""
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def _brain(console: Console, cells: pd.DataFrame, areas: list[str]) -> None:
+    """Report scores of each area's best cell, with the brain's own value beside them; one column per area."""
     done = cells[(cells["status"] == "done") & cells["select.prediction"].notna()]
     if done.empty:
         return
-    best = done.loc[done.groupby("area", sort=False)["select.prediction"].idxmax()]
-    table = Table(
-        title="Each area's best cell by select prediction, on the report split (brain's own value in brackets)",
-        title_justify="left",
-        box=None,
-        padding=(0, 2, 0, 0),
-    )
-    table.add_column("area")
-    pairs = [
-        ("prediction", "brain_ceiling"),
-        ("invariance", "brain_invariance"),
-        ("invariance_alignment", None),
-        ("participation_ratio", "brain_participation_ratio"),
-        ("two_nn", "brain_two_nn"),
-        ("dimensionality", None),
-        ("transfer", "brain_transfer"),
-        ("transfer_null", None),
-        ("transfer_brain", "brain_transfer_brain"),
-        ("feature_transfer", None),
-        ("feature_transfer_direct", None),
-        ("feature_transfer_other", None),
-        ("feature_transfer_null", None),
-    ]
-    shown = [(a, b) for a, b in pairs if f"score.{a}" in best and best[f"score.{a}"].notna().any()]
-    for name, _ in shown:
-        table.add_column(name.replace("_", " "), justify="right")
-    for _, row in best.iterrows():
-        table.add_row(row["area"], *(_beside(row, name, brain) for name, brain in shown))
+    best = done.loc[done.groupby("area", sort=False)["select.prediction"].idxmax()].set_index("area")
+    shown = [name for name in BESIDE if f"score.{name}" in best and best[f"score.{name}"].notna().any()]
+    table = _grid("Each area's best cell by select prediction: report scores [the brain's own value]")
+    table.add_column("score", no_wrap=True)
+    here = [area for area in areas if area in best.index]
+    for area in here:
+        table.add_column(area, justify="right")
+    for name in shown:
+        table.add_row(
+            name.replace("_", " "), *(_beside(best[best.index == area].iloc[0], name, BESIDE[name]) for area in here)
+        )
     console.print()
     console.print(table)
 
 
 def _beside(row: pd.Series, name: str, brain: str | None) -> str:
-    own = _number(float(row[f"score.{name}"]))
-    other = _number(float(row[f"score.{brain}"])) if brain and f"score.{brain}" in row else ""
+    own = _short(float(row[f"score.{name}"]))
+    other = _short(float(row[f"score.{brain}"])) if brain and f"score.{brain}" in row else ""
     return f"{own} [{other}]" if other else own
 
 
-def _truth(console: Console, uri: str, table: pd.DataFrame) -> None:
+def _truth(console: Console, uri: str, table: pd.DataFrame, areas: list[str]) -> None:
     truths = load(uri, "truths") if _has(uri, "truths") else pd.DataFrame()
     if truths.empty:
         return
     answer = recovered(table)
-    grid = Table(title="Planted against recovered depth", title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for name in ("area", "planted", "cannot be told apart", "recovered", "from", ""):
+    grid = _grid("Planted against recovered depth")
+    for name in ("area", "planted", "cannot be told apart", "recovered", ""):
         grid.add_column(name)
     right = 0
-    for _, row in truths.iterrows():
-        twin, depth = answer.get(row["area"], ("", -1))
+    order = [areas.index(area) if area in areas else len(areas) for area in truths["area"]]
+    for _, row in truths.iloc[sorted(range(len(order)), key=order.__getitem__)].iterrows():
+        _, depth = answer.get(row["area"], ("", -1))
         fits = depth in list(row["alike"])
         right += fits
         alike = ", ".join(str(d) for d in row["alike"])
-        grid.add_row(
-            row["area"],
-            str(row["planted"]),
-            alike,
-            str(depth),
-            twin,
-            "recovered" if fits else "NOT recovered",
-        )
+        verdict = "recovered" if fits else "NOT recovered"
+        grid.add_row(row["area"], str(row["planted"]), alike, str(depth), verdict)
     console.print()
     console.print(grid)
     console.print(f"{right} of {len(truths)} areas recovered")
@@ -192,12 +235,7 @@ def _contrasts(console: Console, uri: str, cells: pd.DataFrame, experiment: Expe
     if not experiment.contrasts:
         return
     bootstraps = load(uri, "bootstraps")
-    table = Table(
-        title="Contrasts of the report prediction, 95% bootstrap interval over stimulus groups",
-        title_justify="left",
-        box=None,
-        padding=(0, 2, 0, 0),
-    )
+    table = _grid("Contrasts of the report prediction, 95% bootstrap interval over stimulus groups")
     for name in ("contrast", "left", "right", "difference", "interval", ""):
         table.add_column(name, justify="left" if name in ("contrast", "") else "right")
     for contrast in experiment.contrasts:

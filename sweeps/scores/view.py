@@ -20,7 +20,8 @@ class CellView:
     `shown` holds the twin's responses to other stimuli: "probe.objects", "probe.captions" and, where the
     recording has them, "recorded.objects", "recorded.captions". `tables` are the probes' tables, and
     `embed` the sentence encoder. `seed` is the cell's own; `common_units` the smallest number of units of
-    any area of the recording. `remember` keeps what depends on the recording alone. `transferred` is filled for twins of features (see feature_transfer).
+    any area of the recording. `remember` keeps what depends on the recording alone. `transferred` is filled
+    for twins of features (see feature_transfer).
     """
 
     split: str
