@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,7 @@ class Parameter:
 
     `kind` is one of `float`, `int`, `bool`, `str`. `words` are literal values that are allowed besides
     numbers ("auto"), or, for `str`, the only values allowed (empty: any text). `low` and `high` are
-    inclusive bounds; `positive` asks for a value above zero.
+    inclusive bounds; `positive` asks for a value above zero, `odd` for an odd one.
     """
 
     default: Any
@@ -24,6 +25,7 @@ class Parameter:
     low: float | None = None
     high: float | None = None
     positive: bool = False
+    odd: bool = False
 
     def allowed(self) -> str:
         """A phrase that says which values are allowed."""
@@ -31,7 +33,7 @@ class Parameter:
             return "true or false"
         if self.kind == "str":
             return " | ".join(self.words) if self.words else "a text"
-        text = "an integer" if self.kind == "int" else "a number"
+        text = "an odd integer" if self.odd else "an integer" if self.kind == "int" else "a number"
         text += " above 0" if self.positive else ""
         text += f" from {self.low:g}" if self.low is not None else ""
         text += f" up to {self.high:g}" if self.high is not None else ""
@@ -49,7 +51,8 @@ class Parameter:
         return isinstance(value, kinds) and not isinstance(value, bool) and self._within(value)
 
     def _within(self, value: float) -> bool:
-        if value != value or (self.positive and value <= 0):
+        largest = sys.float_info.max if self.kind == "float" else 2**53  # also refuses NaN and infinity
+        if not abs(value) <= largest or (self.positive and value <= 0) or (self.odd and value % 2 == 0):
             return False
         return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
 

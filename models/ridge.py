@@ -24,6 +24,9 @@ from torch import Tensor
 ALPHAS: tuple[float, ...] = tuple(float(10**power) for power in np.arange(-3.0, 4.01, 0.5))
 """Relative alphas tried by `auto`: half decades from 1e-3 to 1e4 times the kernel's mean diagonal."""
 
+ROUNDING = 1e-13
+"""Variance below this share of the features' squared norm is rounding, and taken as none."""
+
 
 @dataclass(frozen=True)
 class Decomposition:
@@ -62,7 +65,7 @@ def decompose_kernel(kernel: Tensor) -> Decomposition:
     spectrum, vectors = torch.linalg.eigh(reflected[1:, 1:])
     basis = torch.cat([torch.zeros_like(vectors[:1]), vectors])
     basis -= 2.0 * mirror @ (mirror[1:].T @ vectors)
-    spectrum = spectrum.clamp(min=0)
+    spectrum = torch.where(spectrum > ROUNDING * kernel.trace(), spectrum, 0.0)
     return Decomposition(basis, spectrum, float(spectrum.sum() / len(kernel)), full=True)
 
 
@@ -70,7 +73,7 @@ def decompose_features(features: Tensor) -> Decomposition:
     """Primal form: from features (stimuli, features), centred here, float64. Use when features < stimuli."""
     centred = features.double() - features.double().mean(dim=0)
     left, singular, _ = torch.linalg.svd(centred, full_matrices=False)
-    keep = singular > singular.max().clamp(min=1e-300) * 1e-12
+    keep = singular > ROUNDING * features.double().norm()
     scale = float((singular**2).sum() / features.shape[0])
     return Decomposition(left[:, keep], singular[keep] ** 2, scale, full=False)
 

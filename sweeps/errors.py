@@ -17,6 +17,8 @@ class InputError(Exception):
     a.yaml: image.crop = 1.7: must be a number above 0 up to 1
     >>> print(InputError("unknown kind", key="kind", value="fsh", allowed=["fish", "key"]))
     kind = 'fsh': unknown kind; allowed: fish, key; did you mean 'fish'?
+    >>> print(InputError("unknown key", key="image.sise", allowed=["size", "crop"]))
+    image.sise: unknown key; allowed: size, crop; did you mean 'size'?
     """
 
     def __init__(
@@ -42,11 +44,26 @@ class InputError(Exception):
     def _setting(self) -> str | None:
         if self.value is ...:
             return self.key
-        return f"{self.key} = {self.value!r}" if self.key else repr(self.value)
+        shown = shortened(repr(self.value))
+        return f"{self.key} = {shown}" if self.key else shown
 
     def _choices(self) -> str:
         if self.allowed is None:
             return ""
         names = [str(name) for name in self.allowed]
-        near = difflib.get_close_matches(self.value, names, n=1) if isinstance(self.value, str) else []
+        given = self.key if self.value is ... else self.value
+        near = [] if given in names else _near(given, names)
         return f"; allowed: {', '.join(names)}" + (f"; did you mean {near[0]!r}?" if near else "")
+
+
+def _near(given: Any, names: list[str]) -> list[str]:
+    """The name nearest to a text, or to the last part of a key."""
+    if not isinstance(given, str):
+        return []
+    found = difflib.get_close_matches(given, names, n=1)
+    return found or difflib.get_close_matches(given.rsplit(".", 1)[-1], names, n=1)
+
+
+def shortened(text: str, most: int = 160) -> str:
+    """The text, its middle left out when it is long."""
+    return text if len(text) <= most else f"{text[: most - 40]} ... {text[-30:]}"

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
+import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from annotated_types import Ge
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from sweeps.errors import InputError
 from sweeps.scores import SCORES, direction_of
+from sweeps.validation import Strict, from_validation
 
 SHIPPED = Path(__file__).parent / "experiments"
-
-
-class Strict(BaseModel):
-    """A section in which unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
 
 
 class Split(Strict):
@@ -34,7 +30,7 @@ class Search(Strict):
 
     method: Literal["grid", "random", "tpe"] = "grid"
     trials: int | None = Field(None, ge=1)
-    objectives: list[str] = ["select.prediction"]
+    objectives: list[str] = Field(["select.prediction"], min_length=1)
     seed: int = Field(0, ge=0)
     batch: int | None = Field(None, ge=1)
 
@@ -51,19 +47,26 @@ class Compute(Strict):
     """What a pack asks of the cluster."""
 
     cpus_per_pack: float = Field(1, gt=0)
-    gpus_per_pack: float | Literal["auto"] = "auto"
-    workers: int | Literal["auto"] = "auto"
-    cells_per_pack: int | Literal["auto"] = "auto"
+    gpus_per_pack: Annotated[float, Ge(0)] | Literal["auto"] = "auto"
+    workers: Annotated[int, Ge(1)] | Literal["auto"] = "auto"
+    cells_per_pack: Annotated[int, Ge(1)] | Literal["auto"] = "auto"
     max_failures: int = Field(3, ge=0)
     cache: str | None = None
     cache_gb: float = Field(50, gt=0)
+
+    @field_validator("gpus_per_pack")
+    @classmethod
+    def _whole_gpus(cls, value: float | str) -> float | str:
+        if isinstance(value, float) and value > 1 and not value.is_integer():
+            raise ValueError("must be a whole number above 1, a share of a GPU below 1, or auto")
+        return value
 
 
 class Side(Strict):
     """One side of a contrast: cells of an area whose configuration has these values."""
 
     depth: list[int] | None = None
-    where: dict[str, Any] = {}
+    where: dict[str, Any] = Field({})
 
 
 class Contrast(Strict):
@@ -80,13 +83,13 @@ class Experiment(Strict):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     recordings: list[dict[str, Any]] = Field(min_length=1)
-    probes: dict[str, Any] = {"objects": "rendered", "captions": "rendered"}
+    probes: dict[str, Any] = Field({"objects": "rendered", "captions": "rendered"})
     space: dict[str, Any]
     split: Split = Split()
     search: Search = Search()
     compute: Compute = Compute()
-    scores: list[str] = list(SCORES)
-    contrasts: list[Contrast] = []
+    scores: list[str] = Field(list(SCORES))
+    contrasts: list[Contrast] = Field([])
     storage: str | None = None
 
 
@@ -101,15 +104,39 @@ def find_experiment(name: str) -> Path:
     raise InputError("no such file, and no shipped experiment of that name", key=name, allowed=shipped)
 
 
+class Loader(yaml.SafeLoader):
+    """YAML as people mean it: 1e-4 is a number (YAML 1.1 reads a text), and no key may stand twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping; a key that stands twice, of which YAML would keep the last, is an error."""
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for index, key in enumerate(keys):
+            if key != "<<" and key in keys[:index]:
+                raise yaml.MarkedYAMLError(problem=f"the key {key!r} stands twice", problem_mark=node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
 def read_experiment(path: Path) -> Experiment:
     """The experiment in a YAML file; every problem is an InputError naming file, key, value and what is allowed."""
     try:
-        raw = yaml.safe_load(path.read_text())
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot be read: {error}", file=str(path)) from None
     except yaml.YAMLError as error:
-        raise InputError(f"is not YAML: {error}", file=str(path)) from None
+        raise InputError(f"is not YAML: {_yaml_problem(error)}", file=str(path)) from None
     return parse_experiment(raw, file=str(path))
+
+
+def _yaml_problem(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return str(error)
+    return f"line {mark.line + 1}, column {mark.column + 1}: {getattr(error, 'problem', '')}"
 
 
 def parse_experiment(raw: Any, file: str | None = None) -> Experiment:
@@ -122,33 +149,6 @@ def parse_experiment(raw: Any, file: str | None = None) -> Experiment:
         raise from_validation(error, Experiment, file) from None
     _check_scores(experiment, file)
     return experiment
-
-
-def from_validation(error: ValidationError, model: type[BaseModel], file: str | None, prefix: str = "") -> InputError:
-    """The first problem of a pydantic error as an InputError in our words."""
-    first = error.errors()[0]
-    path = [str(part) for part in first["loc"]]
-    key = prefix + ".".join(path)
-    if first["type"] == "extra_forbidden":
-        fields = _fields_at(model, path[:-1])
-        near = difflib.get_close_matches(path[-1], fields, n=1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        return InputError(f"unknown key{hint}; allowed: {', '.join(fields)}", file=file, key=key)
-    if first["type"] == "missing":
-        return InputError("is missing", file=file, key=key)
-    message = first["msg"].removeprefix("Value error, ")
-    return InputError(message[0].lower() + message[1:], file=file, key=key or None, value=first.get("input", ...))
-
-
-def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:
-    for part in path:
-        field = model.model_fields.get(part)
-        inner = field.annotation if field else None
-        if inner is None:
-            continue
-        inside = [inner, *getattr(inner, "__args__", ())]
-        model = next((entry for entry in inside if isinstance(entry, type) and issubclass(entry, BaseModel)), model)
-    return list(model.model_fields)
 
 
 def _check_scores(experiment: Experiment, file: str | None) -> None:

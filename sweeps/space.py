@@ -21,6 +21,10 @@ Configuration = dict[str, Any]
 FAMILIES: dict[str, Mapping[str, Component]] = {"backbone": BACKBONES, "readout": READOUTS}
 
 
+MOST_STEPS = 100_000
+"""Values that a range may be cut into."""
+
+
 @dataclass(frozen=True)
 class Values:
     """A finite list of values, in order."""
@@ -43,7 +47,15 @@ class Range:
             value = math.exp(math.log(self.low) + share * (math.log(self.high) - math.log(self.low)))
         else:
             value = self.low + share * (self.high - self.low)
-        return round(value) if self.integer else float(min(max(value, self.low), self.high))
+        value = min(max(value, self.low), self.high)
+        return round(value) if self.integer else float(value)
+
+    def draw(self, share: float) -> float | int:
+        """The value for a uniform `share`; every integer of a linear range is as likely as the others."""
+        if not self.integer:
+            return self.at(share)
+        wide = Range(self.low - 0.5, self.high + 0.5, self.log)
+        return round(min(max(wide.at(share), self.low), self.high))
 
 
 Domain = Values | Range
@@ -161,6 +173,8 @@ class Space:
         backbone, readout, depth = (configuration[key] for key in ("backbone", "readout", "depth"))
         if set(depth) != set(self.depths) or configuration["seed"] not in self.seeds:
             raise KeyError("the space does not hold this configuration")
+        if self.shared and len(set(depth.values())) > 1:
+            raise KeyError("the space does not hold this configuration: its areas share a depth")
         params = _encode_choice("backbone", self.backbones, backbone)
         params |= _encode_choice(f"readout@{backbone['name']}", self.readouts_for(backbone), readout)
         blocks = self.blocks(backbone)
@@ -174,17 +188,19 @@ class Space:
 
 
 def points(choices: Sequence[Choice]) -> Iterator[dict[str, Any]]:
-    """Every resolved component of some choices without continuous ranges."""
+    """Every resolved component of some choices without continuous ranges, once even where choices overlap."""
+    seen = set()
     for choice in choices:
-        keys = list(choice.domains)
         lists = [domain.values for domain in choice.domains.values() if isinstance(domain, Values)]
         for row in itertools.product(*lists):
-            yield {"name": choice.name, **dict(zip(keys, row, strict=True))}
+            if (choice.name, row) not in seen:
+                seen.add((choice.name, row))
+                yield {"name": choice.name, **dict(zip(choice.domains, row, strict=True))}
 
 
 def _draw(domain: Domain, random: np.random.Generator) -> Any:
     if isinstance(domain, Range):
-        return domain.at(random.random())
+        return domain.draw(random.random())
     return domain.values[int(random.integers(len(domain.values)))]
 
 
@@ -245,7 +261,7 @@ def read_space(raw: Mapping[str, Any], areas: Sequence[str]) -> Space:
     """
     unknown = set(raw) - {"backbone", "depth", "readout", "seed"}
     if unknown:
-        key = sorted(unknown)[0]
+        key = next(name for name in raw if name in unknown)
         raise InputError("unknown key", key=f"space.{key}", allowed=("backbone", "depth", "readout", "seed"))
     backbones = _read_choices("backbone", raw.get("backbone"))
     readouts = _read_choices("readout", raw.get("readout"))
@@ -312,8 +328,8 @@ def _read_range(key: str, raw: Mapping[str, Any], parameter: Parameter) -> Domai
     for name in raw:
         if name not in ("low", "high", "log", "steps"):
             raise InputError("unknown key", key=f"{key}.{name}", allowed=("low", "high", "log", "steps"))
-    if parameter.kind not in ("float", "int"):
-        raise InputError(f"takes no range, only {parameter.allowed()}", key=key, value=dict(raw))
+    if parameter.kind not in ("float", "int") or parameter.odd:
+        raise InputError(f"takes no range, only {parameter.allowed()} or a list", key=key, value=dict(raw))
     for name in ("low", "high"):
         if isinstance(raw.get(name), str) or not parameter.accepts(raw.get(name)):
             raise InputError(f"must be {parameter.allowed()}", key=f"{key}.{name}", value=raw.get(name))
@@ -324,8 +340,9 @@ def _read_range(key: str, raw: Mapping[str, Any], parameter: Parameter) -> Domai
         raise InputError("must be true or false", key=f"{key}.log", value=log)
     if log and low <= 0:
         raise InputError("a logarithmic range needs low above 0", key=f"{key}.low", value=low)
-    if steps is not None and (not isinstance(steps, int) or isinstance(steps, bool) or steps < 2):
-        raise InputError("must be an integer from 2", key=f"{key}.steps", value=steps)
+    count = Parameter(2, "int", low=2, high=MOST_STEPS)
+    if steps is not None and not count.accepts(steps):
+        raise InputError(f"must be {count.allowed()}", key=f"{key}.steps", value=steps)
     span = Range(low, high, log, parameter.kind == "int")
     if steps is None:
         return span

@@ -49,6 +49,12 @@ def split_groups(groups: np.ndarray, report: float, select: float, split_seed: i
 
 
 def _outer_folds(groups: np.ndarray, distinct: np.ndarray, wanted: int, split_seed: int, seed: int) -> list[Fold]:
+    if wanted < 3:
+        raise InputError(
+            f"a split.report of 1/{wanted} leaves nothing to train on: the groups of a small recording are dealt "
+            "into 1 / report folds, three of them at least",
+            key="group",
+        )
     count = min(wanted, len(distinct))
     order = np.random.default_rng([split_seed, 1]).permutation(len(distinct))
     parts = [_members(groups, distinct[order[start::count]]) for start in range(count)]

@@ -162,47 +162,27 @@ def fold(table: str, parts: list[pa.Table], schema: pa.Schema | None = None) -> 
     """
     joined = unify(table, parts, schema)
     key = KEYS[table]
-    if len(joined) == 0:
-        return joined
-    order = [(key, "ascending")]
-    ranked = joined
-    if "status" in joined.column_names:
-        ranks = pa.array([RANKS.get(status, 9) for status in joined["status"].to_pylist()], pa.int8())
-        ranked = joined.append_column("_rank", ranks)
-        order += [("_rank", "ascending"), ("attempt", "descending"), ("finished", "descending")]
-    ordered = ranked.sort_by(order)
-    first = _starts(ordered, [key])
-    ties = pc.invert(_starts(ordered, [name for name, _ in order]))
-    if pc.any(ties).as_py():
-        ordered = _tied_in_order(ordered, first, ties)
-    return ordered.filter(first).select(joined.column_names)
+    counts = pc.value_counts(joined[key]).flatten()
+    repeated = pc.is_in(joined[key], value_set=counts[0].filter(pc.greater(counts[1], 1)))
+    if pc.any(repeated).as_py():
+        kept = _best_of_each(joined.filter(repeated), key)
+        joined = pa.concat_tables([joined.filter(pc.invert(repeated)), kept])
+    return joined.sort_by(key)
 
 
-def _starts(ordered: pa.Table, names: list[str]) -> pa.Array:
-    """Where a row differs from the one before it in some of these columns."""
-    found = pa.array([False] * (len(ordered) - 1), pa.bool_())
-    for name in names:
-        column = ordered[name].combine_chunks()
-        same = pc.fill_null(pc.equal(column[1:], column[:-1]), False)
-        both = pc.and_(pc.is_null(column[1:]), pc.is_null(column[:-1]))
-        found = pc.or_(found, pc.invert(pc.or_(same, both)))
-    return pa.concat_arrays([pa.array([True]), found])
-
-
-def _tied_in_order(ordered: pa.Table, first: pa.Array, ties: pa.Array) -> pa.Table:
-    """Rows that tie with the first of their key, put into an order that depends on nothing but their contents."""
-    starts, tied = first.to_pylist(), ties.to_pylist()
-    taken = list(range(len(ordered)))
-    begin = 0
-    while begin < len(taken):
-        end = begin + 1
-        while end < len(taken) and tied[end]:
-            end += 1
-        if starts[begin] and end - begin > 1:
-            rows = ordered.slice(begin, end - begin).to_pylist()
-            taken[begin] = begin + min(range(len(rows)), key=lambda index: repr(rows[index]))
-        begin = end
-    return ordered.take(pa.array(taken, pa.int64()))
+def _best_of_each(rows: pa.Table, key: str) -> pa.Table:
+    best: dict[str, tuple[Any, ...]] = {}
+    for index, row in enumerate(rows.to_pylist()):
+        finished = row.get("finished")
+        place = (
+            RANKS.get(row.get("status", ""), len(RANKS)),
+            -(row.get("attempt") or 0),
+            -finished.timestamp() if finished else 0.0,
+            repr(sorted(row.items())),
+            index,
+        )
+        best[row[key]] = min(place, best.get(row[key], place))
+    return rows.take([place[-1] for place in best.values()])
 
 
 def storage_error(uri: str, error: Exception) -> InputError:

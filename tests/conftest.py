@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads that wait for each other on busy cores are slow
 
 import numpy as np
 import pytest

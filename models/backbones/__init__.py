@@ -44,7 +44,7 @@ BACKBONES: dict[str, Component] = {
         parameters={
             "layers": Parameter(3, "int", low=1, high=8),
             "channels": Parameter(16, "int", low=1),
-            "kernel": Parameter(7, "int", low=1),
+            "kernel": Parameter(7, "int", low=1, odd=True),
             "smoothness": Parameter(0.0, "float", low=0),
             "learning_rate": Parameter(0.005, "float", positive=True),
             "epochs": Parameter(60, "int", low=1),
@@ -56,4 +56,4 @@ BACKBONES: dict[str, Component] = {
         summary="a small convolutional core, trained together with its readouts",
     ),
 }
-"""Name -> backbone. `kernel` of `conv` must be odd, which the core itself checks."""
+"""Name -> backbone."""

@@ -10,11 +10,11 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from sweeps.errors import InputError
-from sweeps.experiment import from_validation
 from sweeps.recordings.facts import RecordingFacts
 from sweeps.recordings.folder import FolderSpec, describe_folder, open_folder
 from sweeps.recordings.recording import Recording
 from sweeps.recordings.simulated import SimulatedSpec, describe_simulated, open_simulated
+from sweeps.validation import from_validation
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ FORMATS: dict[str, Format] = {
 def read_spec(raw: Mapping[str, Any], key: str = "recordings") -> Any:
     """The checked section of one recording; InputError otherwise."""
     name = raw.get("format")
-    if name not in FORMATS:
+    if not isinstance(name, str) or name not in FORMATS:
         raise InputError("unknown format", key=f"{key}.format", value=name, allowed=FORMATS)
     try:
         return FORMATS[name].spec.model_validate(dict(raw))

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from sweeps.errors import InputError
 from sweeps.identity import content_id, digest_bytes
 from sweeps.recordings.facts import RecordingFacts
 from sweeps.recordings.images import Geometry, ImageFolder, join, open_filesystem
 from sweeps.recordings.recording import ROLES, Recording, StimulusSet, check_responses
+from sweeps.validation import Strict
 
 
-class ImageSpec(BaseModel):
+class ImageSpec(Strict):
     """How pictures are shown: the central `crop` of each side first, then resized to `size` pixels."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     size: int = Field(112, ge=16, le=1024)
     crop: float = Field(1.0, gt=0, le=1)
 
@@ -30,15 +31,14 @@ class ImageSpec(BaseModel):
         return Geometry(size=self.size, crop=self.crop)
 
 
-class FolderSpec(BaseModel):
+class FolderSpec(Strict):
     """A recording in the `folder` format: where it is and how its pictures are shown."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     format: Literal["folder"]
     path: str
     name: str | None = None
     image: ImageSpec = ImageSpec()
-    exclude_units: tuple[int, ...] = ()
+    exclude_units: tuple[int, ...] = Field((), strict=False)
 
     def recording_name(self) -> str:
         """Name in the tables: `name`, else the folder's own."""
@@ -53,8 +53,11 @@ class Folder:
         self.fs, self.root = open_filesystem(url)
 
     def has(self, name: str) -> bool:
-        """Whether the file or sub-folder exists."""
-        return bool(self.fs.exists(f"{self.root}/{name}"))
+        """Whether the file or sub-folder exists; InputError when the place does not answer."""
+        try:
+            return bool(self.fs.exists(f"{self.root}/{name}"))
+        except Exception as error:  # whatever the library of an object store raises
+            raise self._unreadable(name, error) from None
 
     def bytes(self, name: str) -> bytes:
         """Contents of a file; InputError when it cannot be read."""
@@ -62,20 +65,29 @@ class Folder:
             return bytes(self.fs.cat_file(f"{self.root}/{name}"))
         except FileNotFoundError:
             raise InputError("missing file", file=f"{self.url}/{name}") from None
-        except OSError as error:
-            raise InputError(f"cannot be read: {error}", file=f"{self.url}/{name}") from None
+        except Exception as error:
+            raise self._unreadable(name, error) from None
+
+    def _unreadable(self, name: str, error: Exception) -> InputError:
+        return InputError(f"cannot be read ({type(error).__name__}: {error})", file=f"{self.url}/{name}")
 
     def csv(self, name: str) -> pd.DataFrame:
-        """A CSV file, every column as text."""
+        """A CSV file of one row or more, every column as text."""
+        file = f"{self.url}/{name}"
         try:
-            return pd.read_csv(io.BytesIO(self.bytes(name)), dtype=str, keep_default_na=False)
+            table = pd.read_csv(io.BytesIO(self.bytes(name)), dtype=str, keep_default_na=False)
         except (ValueError, UnicodeDecodeError) as error:
-            raise InputError(f"is not a CSV table: {error}", file=f"{self.url}/{name}") from None
+            raise InputError(f"is not a CSV table: {error}", file=file) from None
+        if table.empty:
+            raise InputError("has no rows", file=file)
+        if not isinstance(table.index, pd.RangeIndex):  # pandas would take the first cells for row names
+            raise InputError(f"its rows have more cells than its header ({len(table.columns)})", file=file)
+        return table
 
     def array(self, name: str) -> np.ndarray:
         """A numeric .npy array."""
         try:
-            array = np.load(io.BytesIO(self.bytes(name)), allow_pickle=False)
+            array = np.lib.format.read_array(io.BytesIO(self.bytes(name)), allow_pickle=False)
         except (ValueError, EOFError) as error:
             raise InputError(f"is not a plain .npy array: {error}", file=f"{self.url}/{name}") from None
         if array.dtype.kind not in "fiub":
@@ -85,9 +97,9 @@ class Folder:
     def arrays(self, name: str) -> dict[str, np.ndarray]:
         """The arrays of an .npz file."""
         try:
-            with np.load(io.BytesIO(self.bytes(name)), allow_pickle=False) as held:
+            with np.lib.npyio.NpzFile(io.BytesIO(self.bytes(name)), allow_pickle=False) as held:
                 return {key: np.asarray(held[key], dtype=np.float64) for key in held.files}
-        except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        except (ValueError, EOFError, TypeError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
             raise InputError(f"is not a plain .npz file: {error}", file=f"{self.url}/{name}") from None
 
     def pictures(self) -> ImageFolder | None:
@@ -137,7 +149,7 @@ def _stimuli(folder: Folder) -> pd.DataFrame:
     table = folder.csv("stimuli.csv")
     file = f"{folder.url}/stimuli.csv"
     if "file" not in table:
-        raise InputError("has no column `file`", file=file, allowed=["file", "group", "role", "object", "caption"])
+        raise InputError(f"has no column `file`; it has {', '.join(table.columns)}", file=file)
     if "group" not in table:
         table["group"] = table["file"]
     if "role" not in table:
@@ -146,6 +158,9 @@ def _stimuli(folder: Folder) -> pd.DataFrame:
     for column in ("rotation_deg", "rotation", "position", "view"):
         if "transform" not in table and column in table:
             table["transform"] = table[column]
+    if (table["group"] == "").any():
+        line = int(np.flatnonzero(table["group"] == "")[0]) + 2
+        raise InputError(f"is empty in line {line}: every stimulus needs a group", file=file, key="group")
     strange = sorted(set(table["role"]) - set(ROLES))
     if strange:
         raise InputError("unknown role", file=file, key="role", value=strange[0], allowed=ROLES)
@@ -154,10 +169,12 @@ def _stimuli(folder: Folder) -> pd.DataFrame:
 
 def _units(folder: Folder) -> pd.DataFrame:
     units = folder.csv("units.csv")
+    file = f"{folder.url}/units.csv"
     if "area" not in units:
-        raise InputError("has no column `area`", file=f"{folder.url}/units.csv")
+        raise InputError(f"has no column `area`; it has {', '.join(units.columns)}", file=file)
     if (units["area"] == "").any():
-        raise InputError("a unit without an area", file=f"{folder.url}/units.csv", key="area", value="")
+        line = int(np.flatnonzero(units["area"] == "")[0]) + 2
+        raise InputError(f"is empty in line {line}: every unit needs an area", file=file, key="area")
     return units
 
 
@@ -172,7 +189,8 @@ def _responses(folder: Folder, stimuli: int, units: int) -> np.ndarray:
         raise InputError(f"has {responses.shape[0]} stimuli, but stimuli.csv has {stimuli} rows", file=file)
     if responses.shape[1] != units:
         raise InputError(f"has {responses.shape[1]} units, but units.csv has {units} rows", file=file)
-    return responses.astype(np.float32)
+    with np.errstate(over="ignore"):  # beyond 32 bits is infinite, which is refused
+        return responses.astype(np.float32)
 
 
 def _kept(units: pd.DataFrame, exclude: tuple[int, ...], folder: Folder) -> np.ndarray:
@@ -183,7 +201,10 @@ def _kept(units: pd.DataFrame, exclude: tuple[int, ...], folder: Folder) -> np.n
             key="exclude_units",
             value=beyond[0],
         )
-    return np.setdiff1d(np.arange(len(units)), exclude)
+    kept = np.setdiff1d(np.arange(len(units)), exclude)
+    if not len(kept):
+        raise InputError(f"leaves none of the {len(units)} units", key="exclude_units")
+    return kept
 
 
 def _stimulus_set(
@@ -200,6 +221,8 @@ def _stimulus_set(
     key = content_id([digest, names, geometry.key()])
     if role == "text" or pictures is None:
         return StimulusSet(table, responses[rows], key)
+    for name in names:
+        pictures.find(name)
     return StimulusSet(table, responses[rows], key, lambda rows: pictures.load(names[rows], geometry))
 
 

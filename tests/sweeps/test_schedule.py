@@ -1,0 +1,318 @@
+"""Cells, packs and rows of a sweep that runs in this process: what fails, what is repeated, what is known."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import metrics
+import numpy as np
+import pandas as pd
+import pytest
+from inline import ProcessDied, plan_of, run_inline, trials_of
+from models.backbones import BACKBONES
+from models.readouts import READOUTS
+
+from sweeps.cells import Pack
+from sweeps.plan import Plan
+from sweeps.results import load
+from sweeps.storage import Store
+
+Experiment = dict[str, Any]
+MIXED = {
+    "backbone": [
+        {"efficientnet-lite0": {"weights": ["imagenet", "random"]}},
+        "pixels",
+        {"conv": {"epochs": 1, "layers": 1, "channels": 4}},
+    ],
+    "depth": {"shared": [0]},
+    "readout": [{"ridge": {"pool": 4}}, {"gaussian": {"loss": "gaussian", "epochs": 2, "pool": 4}}],
+    "seed": [0, 1],
+}
+
+
+def edited(experiment: Experiment, **changes: Any) -> Experiment:
+    """A copy of an experiment; a dotted name reaches into its sections as `section__key`."""
+    held = copy.deepcopy(experiment)
+    for name, value in changes.items():
+        section, _, key = name.partition("__")
+        if key:
+            held.setdefault(section, {})[key] = value
+        else:
+            held[section] = value
+    return held
+
+
+def written(plan: Plan) -> Counter[str]:
+    """How many rows of each cell the workers have written."""
+    store = Store(plan.storage)
+    names = store.part_names("cells")
+    return Counter(cell for name in names for cell in store.read_part("cells", name)["cell_id"].to_pylist())
+
+
+def numbers(frame: pd.DataFrame) -> pd.DataFrame:
+    """The score columns of trials."""
+    return frame[sorted(c for c in frame.columns if c.startswith(("select.", "score.")))].astype(float)
+
+
+class Deaths:
+    """The process of a pack dies when it reaches the guilty cell, `times` times."""
+
+    def __init__(self, guilty: str, times: int = 10**6, node: bool = False) -> None:
+        self.guilty, self.times, self.node = guilty, times, node
+        self.tries: Counter[str] = Counter()
+
+    def __call__(self, pack: Pack) -> None:
+        self.tries.update(cell.cell_id for cell in pack.cells)
+        if self.times and any(cell.cell_id == self.guilty for cell in pack.cells):
+            self.times -= 1
+            raise ProcessDied("out of memory", self.node)
+
+
+def some_cell(plan: Plan) -> str:
+    """A cell in the middle of the grid."""
+    cells = {cell.cell_id for each in plan.space.grid() for cell in plan.planner.cells(each)}
+    return sorted(cells)[len(cells) // 2]
+
+
+# -- failures --------------------------------------------------------------------------------------
+
+
+def test_a_cell_that_raises_fails_its_own_trials_and_no_others(
+    make_recording: Callable[..., Path], experiment: Experiment, tmp_path: Path
+) -> None:
+    folder = make_recording(tmp_path / "data" / "negative")
+    responses = np.load(folder / "responses.npy")
+    responses[:, 6:] -= 10  # two of the five units of V4
+    np.save(folder / "responses.npy", responses)
+    poisson = {"gaussian": {"loss": "poisson", "epochs": 1, "pool": 4}}
+    plan = plan_of(
+        edited(
+            experiment,
+            recordings=[{"format": "folder", "path": str(folder), "image": {"size": 32}}],
+            space={
+                "backbone": "pixels",
+                "depth": {"shared": [0]},
+                "readout": [poisson, {"ridge": {"pool": 4}}],
+                "seed": [0, 1],
+            },
+        ),
+        tmp_path,
+    )
+    sweep = run_inline(plan)
+    assert (sweep.progress.done, sweep.progress.failed) == (2, 2)
+    trials = trials_of(plan)
+    failed = trials[trials["status"] == "failed"]
+    assert set(failed["config.readout"]) == {"gaussian"}
+    assert failed["error"].str.contains("negative/V4: ValueError: .*negative responses").all()
+    assert not failed["error"].str.contains("V1").any()
+    assert failed[["select.prediction", "score.prediction"]].isna().all(axis=None)
+    done = trials[trials["status"] == "done"]
+    assert set(done["config.readout"]) == {"ridge"}
+    assert done["error"].isna().all()
+    cells = load(plan.storage, "cells").set_index(["area", "config.readout"])["status"]
+    assert set(cells["V4", "gaussian"]) == {"failed"}
+    assert set(cells["V1", "gaussian"]) == {"done"}
+
+
+def test_failed_is_final_until_it_is_asked_for_again(experiment: Experiment, tmp_path: Path) -> None:
+    plan = plan_of(edited(experiment, compute__max_failures=0), tmp_path)
+    guilty = some_cell(plan)
+    first = run_inline(plan, before=Deaths(guilty))
+    assert (first.progress.failed, first.progress.done) == (3, 15)
+    assert trials_of(plan).query("status == 'failed'")["error"].str.contains("out of memory").all()
+
+    again = run_inline(plan)
+    assert (again.progress.executed, again.progress.known) == (0, 18)
+
+    seen = Deaths("nobody")
+    last = run_inline(plan, before=seen, retry_failed=True)
+    assert seen.tries == {guilty: 1}
+    assert (last.progress.known, last.progress.done, last.progress.failed) == (15, 3, 0)
+    trials = load(plan.storage)
+    assert len(trials) == trials["trial_id"].nunique() == 18
+    assert set(trials["status"]) == {"done"}
+    assert trials["error"].isna().all()
+    assert set(load(plan.storage, "cells")["status"]) == {"done"}
+
+
+def test_what_earlier_runs_tried_does_not_count_against_a_cell(experiment: Experiment, tmp_path: Path) -> None:
+    plan = plan_of(experiment, tmp_path)
+    guilty = some_cell(plan)
+    run_inline(plan, before=Deaths(guilty))
+    retried = run_inline(plan, before=Deaths(guilty, times=3), retry_failed=True)
+    assert (retried.progress.done, retried.progress.failed) == (3, 0)
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_only_the_guilty_cell_of_a_dying_pack_fails(experiment: Experiment, tmp_path: Path, size: int) -> None:
+    tries = {}
+    for allowed in (0, 3):
+        plan = plan_of(edited(experiment, compute__max_failures=allowed), tmp_path / str(allowed))
+        guilty = some_cell(plan)
+        deaths = Deaths(guilty)
+        sweep = run_inline(plan, pack_size=size, before=deaths)
+        tries[allowed] = deaths.tries.pop(guilty)
+        assert (sweep.progress.cells_failed, sweep.progress.failed, sweep.progress.done) == (1, 3, 15)
+        cells = load(plan.storage, "cells").set_index("cell_id")["status"]
+        assert cells[cells == "failed"].index.tolist() == [guilty]
+        assert set(written(plan).values()) == {1}
+        assert set(deaths.tries.values()) == {1}  # what is finished is not fitted again
+    assert tries[3] - tries[0] == 3
+    assert tries[0] == (1 if size == 1 else tries[0])
+    assert tries[0] <= 2 + np.ceil(np.log2(12)) + 1
+
+
+def test_a_pack_that_dies_once_loses_nothing(experiment: Experiment, tmp_path: Path) -> None:
+    plan = plan_of(edited(experiment, compute__max_failures=1), tmp_path)
+    sweep = run_inline(plan, pack_size=100, before=Deaths(some_cell(plan), times=1))
+    assert (sweep.progress.done, sweep.progress.failed) == (18, 0)
+    assert set(written(plan).values()) == {1}
+
+
+def test_the_loss_of_a_node_never_counts(experiment: Experiment, tmp_path: Path) -> None:
+    plan = plan_of(edited(experiment, compute__max_failures=0), tmp_path)
+    deaths = Deaths(some_cell(plan), times=7, node=True)
+    sweep = run_inline(plan, pack_size=4, before=deaths)
+    assert (sweep.progress.done, sweep.progress.failed) == (18, 0)
+    assert deaths.tries[deaths.guilty] == 8
+    assert set(load(plan.storage, "cells")["attempt"]) == {0}
+
+
+# -- packs -----------------------------------------------------------------------------------------
+
+
+def test_scores_do_not_depend_on_the_pack(experiment: Experiment, tmp_path: Path) -> None:
+    mixed = edited(experiment, space=MIXED)
+    found = []
+    for size in (1, 4, 100):
+        plan = plan_of(mixed, tmp_path / str(size))
+        sweep = run_inline(plan, pack_size=size)
+        assert (sweep.progress.done, sweep.progress.failed) == (14, 0)
+        found.append(numbers(trials_of(plan)))
+    for other in found[1:]:
+        pd.testing.assert_frame_equal(found[0], other, rtol=0, atol=1e-6)
+    assert found[0]["select.prediction"].notna().all()
+
+
+# -- what is known, and what is new ----------------------------------------------------------------
+
+
+def test_an_edited_space_runs_only_what_is_new(experiment: Experiment, tmp_path: Path) -> None:
+    run_inline(plan_of(experiment, tmp_path))
+    more = edited(experiment, space__depth={"V1": [0, 1, 2, 3], "V4": [0, 1, 2]})
+    seen = Deaths("nobody")
+    sweep = run_inline(plan_of(more, tmp_path), before=seen)
+    assert (sweep.progress.known, sweep.progress.done, len(seen.tries)) == (18, 6, 2)
+    assert len(load(plan_of(more, tmp_path).storage)) == 24
+
+
+@pytest.mark.parametrize(
+    ("table", "name", "column", "value"),
+    [
+        (BACKBONES, "pixels", "config.backbone", "pixels"),
+        (BACKBONES, "conv", "config.backbone", "conv"),
+        (READOUTS, "gaussian", "config.readout", "gaussian"),
+    ],
+)
+def test_a_raised_version_repeats_what_uses_the_component(
+    experiment: Experiment,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    table: dict[str, Any],
+    name: str,
+    column: str,
+    value: str,
+) -> None:
+    mixed = edited(experiment, space=MIXED)
+    plan = plan_of(mixed, tmp_path)
+    run_inline(plan)
+    before = load(plan.storage, "cells").set_index("cell_id")
+    monkeypatch.setitem(table, name, replace(table[name], version=table[name].version + 1))
+    seen = Deaths("nobody")
+    sweep = run_inline(plan_of(mixed, tmp_path), before=seen)
+    uses = before[before[column] == value]
+    assert 0 < len(uses) < len(before)
+    assert len(seen.tries) == len(uses)
+    assert not set(seen.tries) & set(before.index)
+    after = load(plan.storage, "cells").set_index("cell_id")
+    assert set(after.loc[list(seen.tries), column]) == {value}
+    assert sweep.progress.known + sweep.progress.done == 14
+
+
+def test_a_raised_version_of_a_score_scores_again(
+    experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_of(experiment, tmp_path)
+    run_inline(plan)
+    first = trials_of(plan)
+    raised = metrics.VERSIONS["prediction"] + 1
+    monkeypatch.setitem(metrics.VERSIONS, "prediction", raised)
+    plan = plan_of(experiment, tmp_path)
+    sweep = run_inline(plan)
+    assert (sweep.progress.known, sweep.progress.done, sweep.progress.executed) == (0, 18, 12)
+    second = trials_of(plan)
+    assert second.index.equals(first.index)
+    assert second["score_keys"].str.contains(f"prediction@{raised}").all()
+    assert set(second["attempt"]) == {1}
+    assert run_inline(plan_of(experiment, tmp_path)).progress.executed == 0
+
+
+def test_a_score_that_is_added_is_computed(experiment: Experiment, tmp_path: Path) -> None:
+    plan = plan_of(edited(experiment, scores=["prediction"]), tmp_path)
+    run_inline(plan)
+    first = trials_of(plan)
+    assert "score.dimensionality" not in first
+    plan = plan_of(experiment, tmp_path)
+    run_inline(plan)
+    second = trials_of(plan)
+    assert second.index.equals(first.index)
+    assert second["score.dimensionality"].notna().all()
+    pd.testing.assert_series_equal(first["score.prediction"], second["score.prediction"])
+    fewer = plan_of(edited(experiment, scores=["dimensionality"]), tmp_path)
+    assert run_inline(fewer).progress.executed == 0
+
+
+# -- identity --------------------------------------------------------------------------------------
+
+
+def ids(experiment: Experiment, folder: Path) -> set[str]:
+    """Every trial id of a grid."""
+    plan = plan_of(experiment, folder)
+    return {plan.planner.trial_id(plan.planner.cells(each)) for each in plan.space.grid()}
+
+
+def test_ids_depend_on_what_decides_a_result_and_on_nothing_else(
+    make_recording: Callable[..., Path], experiment: Experiment, recording: Path, tmp_path: Path
+) -> None:
+    held = ids(experiment, tmp_path)
+    assert len(held) == 18
+    assert ids(edited(experiment, name="another"), tmp_path) == held
+    assert ids(edited(experiment, storage=str(tmp_path / "there")), tmp_path / "elsewhere") == held
+    assert ids(edited(experiment, compute={"cpus_per_pack": 2, "max_failures": 0, "workers": 7}), tmp_path) == held
+    assert ids(edited(experiment, search={"method": "random", "trials": 5, "seed": 3}), tmp_path) == held
+    assert ids(edited(experiment, scores=["prediction"]), tmp_path) == held
+
+    moved = Path(shutil.copytree(recording, tmp_path / "moved" / recording.name))
+    at = {"format": "folder", "image": {"size": 32}}
+    assert ids(edited(experiment, recordings=[{**at, "path": str(moved)}]), tmp_path) == held
+
+    other = make_recording(tmp_path / "other" / recording.name, seed=1)
+    assert not ids(edited(experiment, recordings=[{**at, "path": str(other)}]), tmp_path) & held
+    seen = {**at, "path": str(recording), "image": {"size": 40}}
+    assert not ids(edited(experiment, recordings=[seen]), tmp_path) & held
+    assert not ids(edited(experiment, split={"seed": 1}), tmp_path) & held
+    assert not ids(edited(experiment, space__readout={"ridge": {"pool": 5}}), tmp_path) & held
+
+
+def test_a_renamed_recording_is_not_fitted_again(experiment: Experiment, recording: Path, tmp_path: Path) -> None:
+    run_inline(plan_of(experiment, tmp_path))
+    renamed = [{**experiment["recordings"][0], "name": "monkey-b"}]
+    plan = plan_of(edited(experiment, recordings=renamed), tmp_path)
+    sweep = run_inline(plan)
+    assert (sweep.progress.executed, sweep.progress.done) == (0, 18)

@@ -1,0 +1,93 @@
+"""The simulated recording: its truth is found, and is not found when the responses are shuffled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from inline import plan_of, run_inline
+
+from sweeps.errors import InputError
+from sweeps.report.answer import by_depth, recovered
+from sweeps.results import load
+from sweeps.truth import truths
+from sweeps.workshop import Workshop
+
+AREAS = {
+    "V1": {"depth": 1, "units": 16, "gain": 0.1},
+    "V2": {"depth": 4, "units": 16, "gain": 0.2},
+    "V4": {"depth": 8, "units": 16, "gain": 0.35},
+    "IT": {"depth": 13, "units": 16, "gain": 0.5},
+}
+
+
+def simulated(**settings: Any) -> dict[str, Any]:
+    return {
+        "name": "simulated",
+        "recordings": [
+            {"format": "simulated", "scenes": 320, "captions": 60, "rotations": 5, "areas": AREAS, **settings}
+        ],
+        "probes": {},
+        "space": {"backbone": "efficientnet-lite0", "depth": {"shared": "all"}, "readout": "ridge"},
+        "scores": ["prediction", "invariance_alignment", "transfer_brain", "dimensionality"],
+    }
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("simulated")
+
+
+def test_every_planted_depth_is_recovered_and_shuffled_responses_are_not(home: Path) -> None:
+    plan = plan_of(simulated(), home)
+    found = {truth.area: truth for truth in truths(plan.context())}
+    assert all(4 * len(truth.alike) <= 16 and truth.planted in truth.alike for truth in found.values())
+    run_inline(plan)
+    answer = recovered(by_depth(load(plan.storage, "cells")))
+    assert all(answer[area][1] in found[area].alike for area in AREAS)
+
+    shuffled = plan_of(simulated(shuffled=True), home)
+    run_inline(shuffled)
+    assert truths(shuffled.context()) == []
+    cells = load(shuffled.storage, "cells")
+    control = cells[cells["data_fingerprint"] == shuffled.facts[0].fingerprint]
+    assert len(control) == 64
+    assert control["score.prediction"].abs().max() < 0.2
+    missed = [area for area, (_, depth) in recovered(by_depth(control)).items() if depth not in found[area].alike]
+    assert len(missed) >= 2
+
+
+def test_scores_of_the_true_twin_are_near_the_brain(home: Path) -> None:
+    plan = plan_of(simulated(), home)
+    cells = load(plan.storage, "cells").query("data_fingerprint == @plan.facts[0].fingerprint")
+    for area, settings in AREAS.items():
+        held = cells[cells["area"] == area].set_index("depth")
+        true, far = held.loc[settings["depth"]], held.loc[0 if settings["depth"] > 4 else 15]
+        assert true["score.prediction"] > far["score.prediction"] + 0.1
+        assert true["score.dimensionality"] > 0.6
+    later = cells[(cells["area"] == "IT") & (cells["depth"] == 13)].iloc[0]
+    assert later["score.transfer_brain"] > 0.15 > later["score.transfer_brain_null"]
+    assert later["score.invariance_alignment"] > 0.6
+
+
+def test_responses_to_captions_follow_the_semantic_axis_with_growing_gain(home: Path) -> None:
+    plan = plan_of(simulated(), home)
+    recording = Workshop(plan.context()).recording("simulated")
+    read = recording.sets["text"].average
+    spread = [float(read[:, recording.units(area)].std(axis=0).mean()) for area in AREAS]
+    assert spread == sorted(spread)
+    assert recording.area_names() == list(AREAS)
+    assert np.isfinite(recording.fit.average).all()
+
+
+def test_depths_that_cannot_be_told_apart_may_not_be_many(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweeps.truth.MARGIN", 2.0)
+    with pytest.raises(InputError, match="cannot be told apart, more than a quarter"):
+        truths(plan_of(simulated(), home).context())
+
+
+def test_a_planted_depth_beyond_the_teacher_is_refused(home: Path) -> None:
+    with pytest.raises(InputError, match="beyond the teacher"):
+        plan_of(simulated(areas={"X": {"depth": 16}}), home)
