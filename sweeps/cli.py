@@ -44,6 +44,9 @@ def run(
     result = run_plan(plan, address, retry_failed, cpus, quiet=False)
     for notice in result.notices:
         typer.echo(f"note: {notice}")
+    if not result.finished:
+        typer.echo("interrupted: the same command goes on from here", err=True)
+        raise typer.Exit(130)
     show_answer(result.storage)
     counts = result.progress
     if counts.failed and not counts.done and not counts.known:

@@ -30,11 +30,15 @@ MOST_CELLS = 256
 
 @dataclass(frozen=True)
 class Result:
-    """What a run left behind: `trials` and `areas` as DataFrames, `progress` of this run, the storage place."""
+    """What a run left behind: `trials` and `areas` as DataFrames, `progress` of this run, the storage place.
+
+    `finished` is False when it was interrupted: the same call goes on.
+    """
 
     storage: str
     progress: Progress
     notices: list[str]
+    finished: bool
 
     @property
     def trials(self) -> pd.DataFrame:
@@ -92,7 +96,7 @@ def run_plan(
         sweep.flush()
         ledger.fold()
         _keep_experiment(plan)
-    return Result(plan.storage, sweep.progress, sweep.proposer.notices())
+    return Result(plan.storage, sweep.progress, sweep.proposer.notices(), sweep.finished)
 
 
 def _keep_experiment(plan: Plan) -> None:

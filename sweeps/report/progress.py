@@ -33,7 +33,7 @@ class Display:
         self.console = Console(quiet=quiet, highlight=False)
         self.bar = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("left"),
@@ -42,7 +42,8 @@ class Display:
             console=self.console,
             disable=quiet or not self.console.is_terminal,
         )
-        self.task = self.bar.add_task("cells", total=None, note="")
+        self.cells = self.bar.add_task("cells ", total=None, note="")
+        self.trials = self.bar.add_task("trials", total=None, note="")
         self.shown = 0.0
 
     def __enter__(self) -> Display:
@@ -82,11 +83,13 @@ class Display:
             return
         self.shown = time.monotonic()
         counts = self.counts
-        best = "  ".join(f"best {name} {value:.3f}" for name, value in counts.best.items())
-        failed = f"  {counts.failed} failed" if counts.failed else ""
-        note = f"trials {counts.known + counts.done + counts.failed}/{counts.trials}{failed}  {best}"
-        done = counts.cells_done + counts.cells_failed
-        self.bar.update(self.task, total=counts.cells, completed=done, note=note)
+        ended = counts.cells_done + counts.cells_failed
+        rate = ended / max(time.monotonic() - self.began, 1e-9)
+        self.bar.update(self.cells, total=counts.cells, completed=ended, note=f"{rate:.1f}/s")
+        best = ", ".join(f"{name.partition('.')[2]} {value:.3f}" for name, value in counts.best.items())
+        note = (f"best {best}" if best else "") + (f"; {counts.failed} failed" if counts.failed else "")
+        done = counts.known + counts.done + counts.failed
+        self.bar.update(self.trials, total=counts.trials, completed=done, note=note)
 
     def summary(self) -> str:
         """What this run did, in one line."""

@@ -212,37 +212,34 @@ def test_an_edited_space_runs_only_what_is_new(experiment: Experiment, tmp_path:
     assert len(load(plan_of(more, tmp_path).storage)) == 24
 
 
-@pytest.mark.parametrize(
-    ("table", "name", "column", "value"),
-    [
-        (BACKBONES, "pixels", "config.backbone", "pixels"),
-        (BACKBONES, "conv", "config.backbone", "conv"),
-        (READOUTS, "gaussian", "config.readout", "gaussian"),
-    ],
-)
-def test_a_raised_version_repeats_what_uses_the_component(
-    experiment: Experiment,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    table: dict[str, Any],
-    name: str,
-    column: str,
-    value: str,
+def test_a_raised_version_repeats_what_uses_the_component_and_nothing_else(
+    experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mixed = edited(experiment, space=MIXED)
+    mixed = edited(experiment, space={**MIXED, "seed": 0})
     plan = plan_of(mixed, tmp_path)
     run_inline(plan)
     before = load(plan.storage, "cells").set_index("cell_id")
-    monkeypatch.setitem(table, name, replace(table[name], version=table[name].version + 1))
-    seen = Deaths("nobody")
-    sweep = run_inline(plan_of(mixed, tmp_path), before=seen)
-    uses = before[before[column] == value]
-    assert 0 < len(uses) < len(before)
-    assert len(seen.tries) == len(uses)
-    assert not set(seen.tries) & set(before.index)
-    after = load(plan.storage, "cells").set_index("cell_id")
-    assert set(after.loc[list(seen.tries), column]) == {value}
-    assert sweep.progress.known + sweep.progress.done == 14
+    raised: list[tuple[dict[str, Any], str, str]] = [
+        (BACKBONES, "pixels", "config.backbone"),
+        (BACKBONES, "conv", "config.backbone"),
+        (READOUTS, "gaussian", "config.readout"),
+    ]
+    for table, name, column in raised:
+        shutil.copytree(plan.storage, tmp_path / name / "results")
+        shutil.copytree(tmp_path / "cache", tmp_path / name / "cache")
+        seen = Deaths("nobody")
+        with monkeypatch.context() as patch:
+            patch.setitem(table, name, replace(table[name], version=table[name].version + 1))
+            newer = plan_of(mixed, tmp_path / name)
+            sweep = run_inline(newer, before=seen)
+        uses = before[before[column] == name]
+        assert 0 < len(uses) < len(before)
+        assert len(seen.tries) == len(uses)
+        assert not set(seen.tries) & set(before.index)
+        after = load(newer.storage, "cells").set_index("cell_id")
+        assert set(after.loc[list(seen.tries), column]) == {name}
+        assert set(after.loc[list(seen.tries), "status"]) == {"done"}
+        assert sweep.progress.known + sweep.progress.done == 7
 
 
 def test_a_raised_version_of_a_score_scores_again(
@@ -274,7 +271,7 @@ def test_a_score_that_is_added_is_computed(experiment: Experiment, tmp_path: Pat
     assert second.index.equals(first.index)
     assert second["score.dimensionality"].notna().all()
     pd.testing.assert_series_equal(first["score.prediction"], second["score.prediction"])
-    fewer = plan_of(edited(experiment, scores=["dimensionality"]), tmp_path)
+    fewer = plan_of(edited(experiment, scores=["prediction"]), tmp_path)
     assert run_inline(fewer).progress.executed == 0
 
 
