@@ -37,10 +37,9 @@ def run(
     """Run an experiment, or go on with it; ends with the answer."""
     from sweeps.plan import make_plan
     from sweeps.report.terminal import show as show_answer
-    from sweeps.runner import check_demand, run_plan
+    from sweeps.runner import run_plan
 
     plan = make_plan(experiment, data, storage, cache)
-    check_demand(plan, address) if address is None else None
     result = run_plan(plan, address, retry_failed, cpus, quiet=False)
     for notice in result.notices:
         typer.echo(f"note: {notice}")

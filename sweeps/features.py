@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,9 @@ SHARD = 256
 """Stimuli in one shard: what one process computes while others compute the next."""
 
 BATCH = 64
+
+IN_USE_SECONDS = 600.0
+"""An entry that was used within these seconds is never removed."""
 
 TRIES = 3
 """How often an entry is begun anew that another process removed to make room."""
@@ -120,17 +124,19 @@ class FeatureCache:
                 part.append(shrink(found, pool).cpu())
         for depth, part in zip(depths, parts, strict=True):
             _write(_file(entry, depth, index), torch.cat(part).numpy())
-        self._prune(entry)
+        self._prune()
 
-    def _prune(self, current: Path) -> None:
-        entries = sorted((_used(path), _size(path), path) for path in self.folder.iterdir())
-        total = sum(size for _, size, _ in entries)
-        for _, size, path in entries:
-            if total <= self.limit:
+    def _prune(self) -> None:
+        """Remove the oldest entries above the limit; what was used in the last minutes may be in use and stays."""
+        entries = [path for path in self.folder.iterdir() if path.is_dir()]
+        sizes = {path: sum(file.stat().st_size for file in path.iterdir()) for path in entries}
+        ages = {path: time.time() - path.stat().st_mtime for path in entries}
+        total = sum(sizes.values())
+        for path in sorted(entries, key=ages.__getitem__, reverse=True):
+            if total <= self.limit or ages[path] < IN_USE_SECONDS:
                 return
-            if path != current:
-                total -= size
-                shutil.rmtree(path, ignore_errors=True)
+            total -= sizes[path]
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def as_images(images: np.ndarray, device: torch.device) -> Tensor:

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeps.errors import InputError
 from sweeps.experiment import as_yaml
 from sweeps.identity import content_id
 from sweeps.ledger import Ledger
@@ -190,20 +189,10 @@ def check(
 
 def check_demand(plan: Plan, address: str | None) -> None:
     """Refuse demands that no node of a running cluster, or of this machine, can meet. Raises InputError."""
-    import os
-
-    compute = plan.experiment.compute
-    if address is None and "RAY_ADDRESS" not in os.environ:
-        cores = os.cpu_count() or 1
-        if compute.cpus_per_pack > cores:
-            raise InputError(
-                f"no node can hold a pack; this machine has {cores} CPUs",
-                file=plan.source,
-                key="compute.cpus_per_pack",
-                value=compute.cpus_per_pack,
-            )
-        return
     from sweeps import tune
 
+    if tune.starts_own(address):
+        tune.check_kinds([tune.this_machine()], _resources(plan, gpu=False))
+        return
     with tune.cluster(address):
         tune.check_resources(_resources(plan, tune.has_gpu()))

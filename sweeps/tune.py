@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import tune
+from ray._private.accelerators import NvidiaGPUAcceleratorManager
 from ray.tune.search import Searcher
 
 from sweeps.errors import InputError
@@ -243,7 +244,7 @@ def cluster(address: str | None, cpus: int | None = None) -> Iterator[str]:
     """
     own = not ray.is_initialized()
     if own:
-        joins = address is not None or "RAY_ADDRESS" in os.environ
+        joins = not starts_own(address)
         local: dict[str, Any] = {"num_cpus": cpus, "dashboard_host": "127.0.0.1"}
         try:
             ray.init(
@@ -262,6 +263,11 @@ def cluster(address: str | None, cpus: int | None = None) -> Iterator[str]:
             ray.shutdown()
 
 
+def starts_own(address: str | None) -> bool:
+    """Whether a run would start a Ray of its own."""
+    return address is None and "RAY_ADDRESS" not in os.environ and not ray.is_initialized()
+
+
 def node_kinds() -> list[tuple[dict[str, float], float]]:
     """Resources of each node that is up, and of each kind that the autoscaler may start, with their number."""
     kinds = [(dict(node["Resources"]), 1.0) for node in ray.nodes() if node["Alive"]]
@@ -274,9 +280,19 @@ def node_kinds() -> list[tuple[dict[str, float], float]]:
     return startable or kinds
 
 
+def this_machine() -> dict[str, float]:
+    """Resources that an own local Ray would have here."""
+    gpus = NvidiaGPUAcceleratorManager.get_current_node_num_accelerators()
+    return {"CPU": float(os.cpu_count() or 1), "GPU": float(gpus)}
+
+
 def check_resources(resources: Mapping[str, float]) -> None:
-    """Refuse a pack that no node can hold: Ray Tune would wait for it for ever. Raises InputError."""
-    kinds = [held for held, _ in node_kinds()]
+    """Refuse a pack that no node of the cluster can hold. Raises InputError."""
+    check_kinds([held for held, _ in node_kinds()], resources)
+
+
+def check_kinds(kinds: Sequence[Mapping[str, float]], resources: Mapping[str, float]) -> None:
+    """Refuse a pack that no kind of node can hold: Ray Tune would wait for it for ever. Raises InputError."""
     if any(all(held.get(key, 0.0) >= amount for key, amount in resources.items()) for held in kinds):
         return
     largest = {key: max(held.get(key, 0.0) for held in kinds) for key in resources}

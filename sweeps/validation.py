@@ -20,6 +20,8 @@ BOUNDS = {
     "pattern": "of letters, digits, dots, dashes and underscores that begins with a letter or digit",
 }
 
+UNKNOWN = ("extra_forbidden", "invalid_key")
+
 
 class Strict(BaseModel):
     """A section in which unknown keys, wrong types (also `"3"` or `true` for 3) and infinity are refused."""
@@ -28,9 +30,9 @@ class Strict(BaseModel):
 
 
 def from_validation(error: ValidationError, model: type[BaseModel], file: str | None, prefix: str = "") -> InputError:
-    """The first problem of a pydantic error as an InputError: key, value, what is allowed."""
-    first = error.errors()[0]
-    if first["type"] in ("extra_forbidden", "invalid_key"):
+    """The first problem of a pydantic error, unknown keys before missing ones, as an InputError."""
+    first = min(error.errors(), key=lambda each: each["type"] not in UNKNOWN)
+    if first["type"] in UNKNOWN:
         _, owner, _ = _descend(model, first["loc"][:-1])
         fields = next(member.model_fields for member in _members(owner) if _is_model(member))
         return InputError("unknown key", file=file, key=prefix + ".".join(map(str, first["loc"])), allowed=fields)

@@ -186,7 +186,7 @@ def _brain(console: Console, cells: pd.DataFrame, areas: list[str]) -> None:
         return
     best = done.loc[done.groupby("area", sort=False)["select.prediction"].idxmax()].set_index("area")
     shown = [name for name in BESIDE if f"score.{name}" in best and best[f"score.{name}"].notna().any()]
-    table = _grid("Each area's best cell by select prediction: report scores [the brain's own value]")
+    table = _grid("Each area's best cell by select prediction: report scores, the brain's own value in brackets")
     table.add_column("score", no_wrap=True)
     here = [area for area in areas if area in best.index]
     for area in here:

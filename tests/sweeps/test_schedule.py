@@ -10,14 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import metrics
 import numpy as np
 import pandas as pd
 import pytest
 from inline import ProcessDied, plan_of, run_inline, trials_of
+
+import metrics
 from models.backbones import BACKBONES
 from models.readouts import READOUTS
-
 from sweeps.cells import Pack
 from sweeps.plan import Plan
 from sweeps.results import load

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,11 +12,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import sweeps
 from hypothesis import given
 from hypothesis import strategies as st
 from inline import plan_of, run_inline
 
+import sweeps
 from sweeps.errors import InputError
 from sweeps.schema import KEYS, KNOWN, as_table, schema_of
 from sweeps.storage import Store, fold
@@ -48,7 +49,7 @@ def in_parts(rows: Rows, cuts: list[int], order: random.Random) -> list[pa.Table
     rows = rows.copy()
     order.shuffle(rows)
     edges = [0, *sorted(cut % (len(rows) + 1) for cut in cuts), len(rows)]
-    return [as_table("cells", rows[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+    return [as_table("cells", rows[a:b]) for a, b in itertools.pairwise(edges)]
 
 
 @given(rows_of_cells, st.lists(st.integers(0, 12), max_size=4), st.randoms(use_true_random=False))
@@ -167,7 +168,7 @@ def test_load_says_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no sweep has written here") as caught:
         sweeps.load(str(tmp_path / "nothing"))
     assert str(tmp_path / "nothing") in str(caught.value)
-    with pytest.raises(InputError, match="table = 'trails': unknown table; .*did you mean 'trials'"):
+    with pytest.raises(InputError, match=r"table = 'trails': unknown table; .*did you mean 'trials'"):
         sweeps.load(str(tmp_path), table="trails")
 
 
