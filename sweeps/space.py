@@ -47,7 +47,7 @@ class Range:
             value = math.exp(math.log(self.low) + share * (math.log(self.high) - math.log(self.low)))
         else:
             value = self.low + share * (self.high - self.low)
-        value = min(max(value, self.low), self.high)
+        value = min(max(float(f"{value:.12g}"), self.low), self.high)  # 0.01 is 0.01, listed or stepped to
         return round(value) if self.integer else float(value)
 
     def draw(self, share: float) -> float | int:

@@ -75,7 +75,8 @@ def _members(groups: np.ndarray, chosen: np.ndarray) -> np.ndarray:
 def _need(train_groups: int, distinct: np.ndarray) -> None:
     if train_groups < 2:
         raise InputError(
-            "fewer groups than splits: train (2 groups), select and report (1 each) need at least 4 groups",
+            f"fewer groups than splits: {max(0, train_groups)} would be left to train on, 2 are needed "
+            "beside those of select and report",
             key="group",
             value=len(distinct),
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import pickle
 import shutil
@@ -22,7 +21,7 @@ from s3 import S3Server, seaweedfs
 from sweeps import cli
 
 ROOT = Path(__file__).resolve().parents[2]
-Change = Callable[[dict[str, Any], Path], None]
+Change = Callable[[dict[str, Any], Path], object]
 Outcome = tuple[int, str]
 
 
@@ -62,11 +61,11 @@ def remove(name: str) -> Change:
 
 def text(name: str, content: str) -> Change:
     """Replace a file of the recording."""
-    return lambda raw, data: None if (data / name).write_text(content) else None
+    return lambda raw, data: (data / name).write_text(content)
 
 
 def content(name: str, content: bytes) -> Change:
-    return lambda raw, data: None if (data / name).write_bytes(content) else None
+    return lambda raw, data: (data / name).write_bytes(content)
 
 
 def responses(edit: Callable[[np.ndarray], np.ndarray]) -> Change:
@@ -107,18 +106,18 @@ def recording_again(raw: dict[str, Any], data: Path) -> None:
 
 
 def features(**arrays: np.ndarray) -> Change:
-    return lambda raw, data: np.savez(data / "features.npz", **arrays)  # type: ignore[arg-type]
+    return lambda raw, data: np.savez(data / "features.npz", **arrays)
 
 
 def groups(count: int) -> Change:
-    return lambda raw, data: None if write_recording(data, groups=count) else None
+    return lambda raw, data: write_recording(data, groups=count)
 
 
 class Trap:
     """Would leave a file behind if it were unpickled."""
 
     def __reduce__(self) -> tuple[Any, tuple[str, str]]:
-        return Path.write_text, (Path("unpickled"), "trap")  # type: ignore[return-value]
+        return Path.write_text, (Path("unpickled"), "trap")
 
 
 def tree(folder: Path) -> dict[str, tuple[int, int]]:
@@ -211,9 +210,9 @@ DATA_CASES: dict[str, tuple[Change, tuple[str, ...]]] = {
         ("stimuli.csv: group: is empty in line 4",),
     ),
     "unknown role": (
-        lambda raw, data: text(
-            "stimuli.csv", "file,role\n" + "".join(f"{i:04d}.png,fitt\n" for i in range(60))
-        )(raw, data),
+        lambda raw, data: text("stimuli.csv", "file,role\n" + "".join(f"{i:04d}.png,fitt\n" for i in range(60)))(
+            raw, data
+        ),
         ("role = 'fitt'", "allowed: fit, objects, captions, text", "did you mean 'fit'?"),
     ),
     "no role fit": (
@@ -368,7 +367,10 @@ FILE_CASES: dict[str, tuple[Change, tuple[str, ...]]] = {
     "space of a list": (put("space", ["ridge"]), ("space = ['ridge']: must be a mapping",)),
     "score of a text": (put("scores", "prediction"), ("scores = 'prediction': must be a list",)),
     "score of a number": (put("scores", [1]), ("scores.0 = 1: must be a text",)),
-    "cores of a text": (put("compute.cpus_per_pack", "two"), ("compute.cpus_per_pack = 'two': must be a number above",)),
+    "cores of a text": (
+        put("compute.cpus_per_pack", "two"),
+        ("compute.cpus_per_pack = 'two': must be a number above",),
+    ),
     "devices of a text": (
         put("compute.gpus_per_pack", "all"),
         ("compute.gpus_per_pack = 'all': must be a number from 0 or auto",),
@@ -423,8 +425,14 @@ FILE_CASES: dict[str, tuple[Change, tuple[str, ...]]] = {
         ("search.trials = 0: must be an integer from 1",),
     ),
     "no workers": (put("compute.workers", 0), ("compute.workers = 0: must be an integer from 1 or auto",)),
-    "less than no devices": (put("compute.gpus_per_pack", -1), ("gpus_per_pack = -1: must be a number from 0 or auto",)),
-    "a device and a half": (put("compute.gpus_per_pack", 1.5), ("gpus_per_pack = 1.5: must be a whole number above 1",)),
+    "less than no devices": (
+        put("compute.gpus_per_pack", -1),
+        ("gpus_per_pack = -1: must be a number from 0 or auto",),
+    ),
+    "a device and a half": (
+        put("compute.gpus_per_pack", 1.5),
+        ("gpus_per_pack = 1.5: must be a whole number above 1",),
+    ),
     "infinite cores": (put("compute.cpus_per_pack", float("inf")), ("compute.cpus_per_pack = inf: must be a number",)),
     "negative parameter": (
         put(READOUT, {"ridge": {"alpha": -1}}),
@@ -630,7 +638,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         ("s3://bucket/rows", {"AWS_SECRET_ACCESS_KEY": "wrong"}, "access denied: check the credentials"),
         ("s3://bucket/rows", {"AWS_ACCESS_KEY_ID": "stranger"}, "access denied: check the credentials"),
         ("s3://no-such-bucket/rows", {}, "no such bucket"),
-        ("s3://bucket/rows", {"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_MAX_ATTEMPTS": "1"}, "the object store does not answer"),
+        (
+            "s3://bucket/rows",
+            {"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_MAX_ATTEMPTS": "1"},
+            "the object store does not answer",
+        ),
     ],
     ids=["wrong secret", "unknown key", "no bucket", "no server"],
 )

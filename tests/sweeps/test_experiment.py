@@ -41,7 +41,9 @@ def test_shipped_experiments(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "trials", "cells"), [("concepts", 6, 42), ("macaque-depth", 2 * 256 * 3, 480)])
-def test_shipped_experiments_on_their_data(name: str, trials: int, cells: int, shared_data: Path, tmp_path: Path) -> None:
+def test_shipped_experiments_on_their_data(
+    name: str, trials: int, cells: int, shared_data: Path, tmp_path: Path
+) -> None:
     """81 concepts: 2 sets x 3 seeds, 7 areas. Macaque: 2 weights x 16 x 16 depths x 3 seeds; 5 recordings."""
     plan = make_plan(name, data=str(shared_data), storage=str(tmp_path))
     assert (plan.space.size(), plan.cell_count()) == (trials, cells)
@@ -79,7 +81,7 @@ def test_the_first_problem_names_file_key_value_and_what_is_allowed() -> None:
 
 
 def test_unknown_keys_come_before_missing_ones() -> None:
-    with pytest.raises(InputError, match="spase: unknown key; .*did you mean 'space'"):
+    with pytest.raises(InputError, match=r"spase: unknown key; .*did you mean 'space'"):
         parse_experiment({"name": "a", "recordings": [{}], "spase": {}})
 
 

@@ -3,34 +3,50 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
-import subprocess
+import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 import yaml
-from processes import command, descendants, environment, started, wait_for
+from processes import Process, command, descendants, started, wait_for
+from typer.testing import CliRunner
 
 import sweeps
+from sweeps.cli import app
 from sweeps.plan import make_plan
+from sweeps.runner import Result
 from sweeps.storage import Store
 
 PACK = 4
 
 
-def slow(experiment: dict[str, Any], trials: int = 48) -> dict[str, Any]:
-    """The same with gaussian readouts, in packs of 4 cells, each some tenths of a second: 48 trials, 32 cells."""
-    assert trials == 48
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    """A Ray of two cores that is up already, as in a notebook: sweeps use it as it is."""
+    import ray
+
+    assert not ray.is_initialized()
+    ray.init(address="local", num_cpus=2, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
+    yield
+    assert ray.is_initialized()
+    ray.shutdown()
+
+
+@pytest.fixture
+def slow(experiment: dict[str, Any]) -> dict[str, Any]:
+    """20 cells of some tenths of a second each, in packs of 4; 24 trials."""
     space = {
         "backbone": "efficientnet-lite0",
         "depth": {"V1": [0, 1], "V4": [0, 1, 2]},
-        "readout": {"gaussian": {"loss": "gaussian", "epochs": 25, "patience": 25, "pool": 8, "l1": [0.01, 0.1]}},
-        "seed": [0, 1, 2, 3],
+        "readout": {"gaussian": {"loss": "gaussian", "epochs": 20, "patience": 20, "pool": 8, "l1": [0.01, 0.1]}},
+        "seed": [0, 1],
     }
     return {**experiment, "space": space, "scores": ["prediction"], "compute": {"cells_per_pack": PACK}}
 
@@ -41,13 +57,6 @@ def written_to(folder: Path, experiment: dict[str, Any]) -> list[str]:
     (folder / "small.yaml").write_text(yaml.safe_dump(experiment))
     places = ["--storage", str(folder / "results"), "--cache", str(folder / "cache"), "--cpus", "2"]
     return ["run", str(folder / "small.yaml"), *places]
-
-
-def run_command(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run `python -m sweeps` to its end."""
-    return subprocess.run(
-        command(*arguments), env=environment(), capture_output=True, text=True, check=False, timeout=300
-    )
 
 
 def written(storage: Path) -> Counter[str]:
@@ -75,18 +84,27 @@ def check_complete(experiment: dict[str, Any], folder: Path) -> pd.DataFrame:
     return trials
 
 
+def parts_in(folder: Path) -> list[Path]:
+    """The parts of the cells table."""
+    return sorted((folder / "results" / "parts" / "cells").glob("*.parquet"))
+
+
+@pytest.mark.usefixtures("cluster")
 def test_a_sweep_ends_and_a_second_run_does_nothing(experiment: dict[str, Any], tmp_path: Path) -> None:
-    one, two = ({"storage": str(tmp_path / name), "cache": str(tmp_path / "cache")} for name in ("one", "two"))
-    first = sweeps.run(experiment, cpus=2, **two)
+    def run(name: str, **compute: Any) -> Result:
+        places = {"storage": str(tmp_path / name), "cache": str(tmp_path / "cache")}
+        return sweeps.run({**experiment, "compute": compute}, cpus=2, **places)
+
+    first = run("two", workers=2)
     assert (first.progress.trials, first.progress.done, first.progress.failed) == (18, 18, 0)
     assert set(written(tmp_path / "two").values()) == {1}
 
     began = time.monotonic()
-    again = sweeps.run(experiment, cpus=2, **two)
+    again = run("two", workers=2)
     assert time.monotonic() - began < 10
     assert (again.progress.known, again.progress.executed) == (18, 0)
 
-    single = sweeps.run({**experiment, "compute": {"cells_per_pack": 5}}, cpus=1, **one)
+    single = run("one", workers=1, cells_per_pack=5)
     assert single.progress.done == 18
     scores = [c for c in first.trials if c.startswith(("select.", "score."))]
     by_id = [result.trials.set_index("trial_id").sort_index()[scores] for result in (first, single)]
@@ -94,62 +112,63 @@ def test_a_sweep_ends_and_a_second_run_does_nothing(experiment: dict[str, Any], 
     assert len(single.areas) == 36
 
 
-def test_a_killed_driver_loses_nothing_and_leaves_nothing(experiment: dict[str, Any], tmp_path: Path) -> None:
-    held = slow(experiment)
-    arguments = written_to(tmp_path, held)
-    parts = tmp_path / "results" / "parts" / "cells"
-    with started(command(*arguments), tmp_path / "log") as driver:
-        wait_for(lambda: parts.is_dir() and list(parts.glob("*.parquet")), 90, "the first rows are written")
-        theirs = descendants(driver.pid)
-        sessions = {found[1] for each in theirs if (found := re.search(r"(\S*/session_[\w-]+)", each.title))}
-        assert len(theirs) > 3
-        assert sessions
-        os.kill(driver.pid, signal.SIGKILL)
-        driver.wait()
-        wait_for(lambda: not any(each.alive for each in theirs), 20, "the killed run's processes are gone")
+@pytest.mark.usefixtures("cluster")
+def test_a_killed_worker_costs_a_retry_and_nothing_else(slow: dict[str, Any], tmp_path: Path) -> None:
+    killed: list[Process] = []
 
-    before = written(tmp_path / "results")
-    _, cells = expected(held, tmp_path)
-    assert 0 < len(before) < len(cells), "killed too late: the test shows nothing"
-    sweeps.load(str(tmp_path / "results"), "cells")  # a reader is not disturbed
+    def kill_one() -> None:
+        wait_for(lambda: parts_in(tmp_path), 90, "the first rows are written")
+        killed.extend(each for each in descendants(os.getpid()) if each.title.startswith("ray::SweepPack"))
+        os.kill(killed[0].pid, signal.SIGKILL)
 
-    found = run_command(arguments)
-    assert found.returncode == 0, found.stdout + found.stderr
-    check_complete(held, tmp_path)
-    after = written(tmp_path / "results")
-    assert sum(after.values()) - len(after) <= PACK
-    assert all(after[cell] == 1 for cell in before), "a finished cell was fitted again"
-
-
-def test_a_killed_worker_costs_a_retry_and_nothing_else(experiment: dict[str, Any], tmp_path: Path) -> None:
-    held = slow(experiment)
-    arguments = written_to(tmp_path, held)
-    parts = tmp_path / "results" / "parts" / "cells"
-    with started(command(*arguments), tmp_path / "log") as driver:
-        wait_for(lambda: parts.is_dir() and list(parts.glob("*.parquet")), 90, "the first rows are written")
-        [victim, *_] = [each for each in descendants(driver.pid) if each.title.startswith("ray::SweepPack")]
-        os.kill(victim.pid, signal.SIGKILL)
-        assert driver.wait(timeout=200) == 0, (tmp_path / "log").read_text()
-    trials = check_complete(held, tmp_path)
-    assert trials["error"].isna().all()
-    assert sweeps.load(str(tmp_path / "results"), "cells")["attempt"].max() == 1
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    found = sweeps.run(slow, storage=str(tmp_path / "results"), cache=str(tmp_path / "cache"), cpus=2)
+    killer.join()
+    assert killed
+    assert (found.progress.done, found.progress.failed) == (24, 0)
+    assert check_complete(slow, tmp_path)["error"].isna().all()
+    assert sweeps.load(found.storage, "cells")["attempt"].max() == 1, "no pack was hit"
     assert set(written(tmp_path / "results").values()) == {1}
 
 
+@pytest.mark.usefixtures("cluster")
 def test_a_failing_configuration_is_a_row_and_a_failing_sweep_is_an_error(
     experiment: dict[str, Any], recording: Path, tmp_path: Path
 ) -> None:
     np.save(recording / "responses.npy", np.load(recording / "responses.npy") - 5)
     losses = {"gaussian": {"loss": ["poisson", "gaussian"], "epochs": 1, "pool": 4}}
     space = {"backbone": "pixels", "depth": {"shared": [0]}, "readout": losses}
-    arguments = written_to(tmp_path / "some", {**experiment, "space": space})
-    some = run_command(arguments)
-    assert some.returncode == 0, some.stdout + some.stderr
+    some = CliRunner().invoke(app, written_to(tmp_path / "some", {**experiment, "space": space}))
+    assert some.exit_code == 0, some.output
     trials = sweeps.load(str(tmp_path / "some" / "results")).set_index("config.readout.loss")
     assert trials["status"].to_dict() == {"poisson": "failed", "gaussian": "done"}
     assert "negative responses" in trials.at["poisson", "error"]
 
     losses["gaussian"]["loss"] = ["poisson"]
-    every = run_command(written_to(tmp_path / "all", {**experiment, "space": space}))
-    assert every.returncode == 1, every.stdout + every.stderr
+    every = CliRunner().invoke(app, written_to(tmp_path / "all", {**experiment, "space": space}))
+    assert every.exit_code == 1, every.output
     assert sweeps.load(str(tmp_path / "all" / "results"))["status"].tolist() == ["failed"]
+
+
+def test_a_killed_driver_loses_nothing_and_leaves_nothing(slow: dict[str, Any], tmp_path: Path) -> None:
+    arguments = written_to(tmp_path, slow)
+    with started(command(*arguments), tmp_path / "log") as driver:
+        wait_for(lambda: parts_in(tmp_path) or driver.poll() is not None, 90, "the first rows are written")
+        theirs = descendants(driver.pid)
+        assert any("raylet" in each.title for each in theirs), (tmp_path / "log").read_text()
+        os.kill(driver.pid, signal.SIGKILL)
+        driver.wait()
+        wait_for(lambda: not any(each.alive for each in theirs), 20, "the killed run's processes are gone")
+
+    before = written(tmp_path / "results")
+    _, cells = expected(slow, tmp_path)
+    assert 0 < len(before) < len(cells), "killed too late: the test shows nothing"
+    sweeps.load(str(tmp_path / "results"), "cells")  # a reader is not disturbed
+
+    with started(command(*arguments), tmp_path / "log") as driver:
+        assert driver.wait(timeout=200) == 0, (tmp_path / "log").read_text()
+    check_complete(slow, tmp_path)
+    after = written(tmp_path / "results")
+    assert sum(after.values()) - len(after) <= PACK
+    assert all(after[cell] == 1 for cell in before), "a finished cell was fitted again"

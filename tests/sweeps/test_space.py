@@ -108,8 +108,7 @@ def test_overlapping_choices_and_repeated_values_are_tried_once() -> None:
 def test_steps(raw: dict[str, Any], expected: list[float]) -> None:
     held = space(readout={"ridge": {"alpha": raw}}, depth={"V1": 0})
     values = [each["readout"]["alpha"] for each in held.grid()]
-    assert values == pytest.approx(expected)
-    assert (values[0], values[-1]) == (raw["low"], raw["high"])
+    assert values == expected
 
 
 @pytest.mark.parametrize(
@@ -159,9 +158,9 @@ def test_an_unknown_key_has_its_nearest_match() -> None:
 numbers = st.floats(0.01, 100, allow_nan=False)
 alphas = st.one_of(
     st.lists(st.one_of(st.just("auto"), numbers), min_size=1, max_size=3),
-    st.tuples(numbers, numbers, st.booleans()).filter(lambda held: held[0] < held[1]).map(
-        lambda held: {"low": held[0], "high": held[1], "log": held[2]}
-    ),
+    st.tuples(numbers, numbers, st.booleans())
+    .filter(lambda held: held[0] < held[1])
+    .map(lambda held: {"low": held[0], "high": held[1], "log": held[2]}),
 )
 pools = st.one_of(
     st.integers(1, 9),

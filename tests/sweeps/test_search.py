@@ -1,0 +1,229 @@
+"""Which configuration next: grids and random draws that can be repeated, and Optuna asked and told."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from inline import plan_of, run_inline, trials_of
+
+from sweeps.errors import InputError
+from sweeps.experiment import Search
+from sweeps.identity import canonical
+from sweeps.search import ALL_AT_ONCE, ASK, TRIES, Listed, Proposer, Tpe, make_proposer
+from sweeps.space import Configuration, Space, read_space
+
+PREDICTION, DIMENSIONALITY = "select.prediction", "select.dimensionality"
+PLANTED = {"V1": 3, "V4": 9}
+Objective = Callable[[Configuration], dict[str, float] | None]
+
+
+def space(**raw: Any) -> Space:
+    return read_space({"backbone": "efficientnet-lite0", "readout": "ridge"} | raw, list(PLANTED))
+
+
+def proposer(held: Space, method: str, seed: int = 0, objectives: tuple[str, ...] = (PREDICTION,)) -> Any:
+    trials = None if method == "grid" else 100
+    return make_proposer(held, Search(method=method, trials=trials, seed=seed, objectives=list(objectives)))
+
+
+def first(found: Proposer, count: int) -> list[str]:
+    batches = iter(found.propose, [])
+    return [canonical(each) for each in itertools.islice(itertools.chain.from_iterable(batches), count)]
+
+
+def planted(configuration: Configuration) -> dict[str, float]:
+    """Best where every area is read from its planted depth."""
+    return {PREDICTION: -float(sum((configuration["depth"][area] - block) ** 2 for area, block in PLANTED.items()))}
+
+
+def search(found: Tpe, objective: Objective, batches: int) -> list[Configuration]:
+    """Ask and tell as the sweep does: an equal configuration is told each time that it is asked."""
+    asked = []
+    for _ in range(batches):
+        for configuration in found.propose():
+            asked.append(configuration)
+            found.tell(configuration, objective(configuration))
+    return asked
+
+
+# -- grid and random --------------------------------------------------------------------------------
+
+
+def test_a_grid_is_proposed_once_in_order() -> None:
+    held = space(depth={"shared": "all"}, seed=[0, 1])
+    found = proposer(held, "grid")
+    assert isinstance(found, Listed)
+    assert not found.adaptive
+    assert first(found, 100) == [canonical(each) for each in held.grid()]
+    assert found.propose() == []
+    assert found.notices() == []
+
+
+def test_a_large_grid_comes_in_batches() -> None:
+    found = proposer(space(seed=list(range(400)), depth={"shared": "all"}), "grid")
+    assert [len(batch) for batch in iter(found.propose, [])] == [ALL_AT_ONCE, 400 * 16 - ALL_AT_ONCE]
+
+
+def test_a_grid_over_a_range_is_refused() -> None:
+    with pytest.raises(InputError, match=r"space\.readout\.ridge\.alpha\.steps: a grid needs `steps`"):
+        proposer(space(readout={"ridge": {"alpha": {"low": 0.1, "high": 1}}}), "grid")
+
+
+def test_random_is_the_same_sequence_again_and_another_with_another_seed() -> None:
+    held = space(readout={"ridge": {"alpha": {"low": 0.1, "high": 10, "log": True}}})
+    one, two, other = (first(proposer(held, "random", seed), 300) for seed in (0, 0, 1))
+    assert one == two
+    assert not set(one) & set(other)
+
+
+def test_random_draws_nothing_twice_and_ends_when_there_is_nothing_new() -> None:
+    held = space(depth={"shared": "all"}, seed=[0, 1])
+    drawn = first(proposer(held, "random"), 10**6)
+    assert len(drawn) == len(set(drawn)) == held.size() == 32
+    assert set(drawn) == {canonical(each) for each in held.grid()}
+
+
+# -- Optuna -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_tpe_finds_the_planted_depths_before_a_grid_would(seed: int) -> None:
+    """A grid has tried 256 / 2 configurations, on average, when it comes to the best one."""
+    held = space(depth={"V1": "all", "V4": "all"})
+    asked = search(proposer(held, "tpe", seed), planted, batches=128 // ASK)
+    distinct = {canonical(each): planted(each)[PREDICTION] for each in asked}
+    assert held.size() == 256
+    assert len(distinct) < 128
+    assert max(distinct.values()) == 0.0
+
+
+def test_tpe_repeats_itself() -> None:
+    held = space(depth={"shared": "all"}, readout={"ridge": {"alpha": {"low": 0.1, "high": 10, "log": True}}})
+    one, two = (search(proposer(held, "tpe"), planted, batches=2) for _ in range(2))
+    assert one == two
+
+
+def test_what_is_asked_twice_is_told_twice() -> None:
+    found = proposer(space(depth={"shared": [0, 1]}), "tpe")
+    batch = found.propose()
+    assert len(batch) == ASK
+    for configuration in {canonical(each): each for each in batch}.values():
+        found.tell(configuration, planted(configuration))
+    assert len(found.study.get_trials(deepcopy=False)) == ASK
+    assert {trial.state.name for trial in found.study.get_trials(deepcopy=False)} == {"COMPLETE"}
+
+
+def test_failed_trials_are_told_as_failed() -> None:
+    found = proposer(space(), "tpe")
+    search(found, lambda configuration: None, batches=1)
+    assert {trial.state.name for trial in found.study.get_trials(deepcopy=False)} == {"FAIL"}
+    assert found.notices() == []
+    assert len(found.propose()) == ASK
+
+
+def test_two_objectives_find_both_ends() -> None:
+    def both(configuration: Configuration) -> dict[str, float]:
+        depth = configuration["depth"]["V1"]
+        return {PREDICTION: -float(depth), DIMENSIONALITY: float(depth)}
+
+    found = proposer(space(depth={"shared": "all"}), "tpe", objectives=(PREDICTION, DIMENSIONALITY))
+    depths = [each["depth"]["V1"] for each in search(found, both, batches=4)]
+    assert {0, 15} <= set(depths)
+    assert len(found.study.directions) == 2
+    assert {trial.values[0] for trial in found.study.best_trials} == {-float(depth) for depth in set(depths)}
+
+
+def test_an_objective_that_is_never_a_number_is_dropped_with_a_notice() -> None:
+    found = proposer(space(), "tpe", objectives=(PREDICTION, DIMENSIONALITY))
+    assert found.notices() == []
+    asked = search(found, lambda each: planted(each) | {DIMENSIONALITY: math.nan}, batches=8)
+    assert found.notices() == [f"objective {DIMENSIONALITY} is NaN throughout and was dropped"]
+    assert len(found.study.directions) == 1
+    best = max(planted(each)[PREDICTION] for each in asked[ASK:])
+    assert best >= max(planted(each)[PREDICTION] for each in asked[:ASK])
+
+
+def test_an_objective_that_becomes_a_number_is_taken_up() -> None:
+    found = proposer(space(), "tpe", objectives=(PREDICTION, DIMENSIONALITY))
+    search(found, lambda each: planted(each) | {DIMENSIONALITY: math.nan}, batches=1)
+    search(found, lambda each: planted(each) | {DIMENSIONALITY: 1.0}, batches=2)
+    assert found.notices() == []
+    assert len(found.study.directions) == 2
+
+
+def test_nothing_but_nan_is_an_error() -> None:
+    found = proposer(space(), "tpe")
+    search(found, lambda each: {PREDICTION: math.nan}, batches=1)
+    with pytest.raises(InputError, match=r"search\.objectives = .*every objective is NaN throughout"):
+        found.propose()
+
+
+def test_finished_trials_of_an_earlier_run_are_learnt() -> None:
+    held = space(depth={"V1": "all", "V4": "all"})
+    found = proposer(held, "tpe")
+    for configuration in held.grid():
+        assert found.adopt(configuration, planted(configuration))
+    scores = [planted(configuration)[PREDICTION] for configuration in found.propose()]
+    chance = [planted(configuration)[PREDICTION] for configuration in held.grid()]
+    assert len(found.study.get_trials(deepcopy=False)) == 256 + ASK
+    assert sum(scores) / len(scores) > sum(chance) / len(chance) / 3
+
+
+def test_trials_that_an_edited_space_does_not_hold_are_left_out() -> None:
+    found = proposer(space(depth={"shared": [0, 1]}), "tpe")
+    other = next(space(depth={"V1": [0], "V4": [1]}).grid())
+    assert not found.adopt(other, planted(other))
+    assert found.told == []
+
+
+# -- in a sweep -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def searched(experiment: dict[str, Any]) -> dict[str, Any]:
+    """The small experiment, searched: 4 trials in all."""
+    experiment["space"] |= {"backbone": "pixels", "depth": {"shared": "all"}, "seed": [0, 1]}
+    experiment["space"]["readout"] = {"ridge": {"pool": [2, 4]}}
+    experiment["scores"] = ["prediction"]
+    return experiment
+
+
+def test_a_search_ends_after_ten_batches_of_nothing_new(searched: dict[str, Any], tmp_path: Path) -> None:
+    searched["search"] = {"method": "tpe", "trials": 50, "batch": 4}
+    plan = plan_of(searched, tmp_path)
+    sweep = run_inline(plan)
+    assert (sweep.progress.trials, sweep.progress.done, len(trials_of(plan))) == (4, 4, 4)
+    assert sweep.stale == TRIES
+    assert sweep.finished
+
+
+def test_a_search_goes_on_where_it_ended(searched: dict[str, Any], tmp_path: Path) -> None:
+    searched["space"]["readout"] = {"ridge": {"alpha": {"low": 0.01, "high": 10, "log": True}, "pool": 2}}
+    searched["search"] = {"method": "tpe", "trials": 4, "batch": 2}
+    first_run = run_inline(plan_of(searched, tmp_path))
+    assert (first_run.progress.done, first_run.progress.known) == (4, 0)
+    searched["search"]["trials"] = 6
+    plan = plan_of(searched, tmp_path)
+    second = run_inline(plan)
+    assert (second.progress.trials, second.progress.done, second.progress.known) == (6, 2, 4)
+    assert len(trials_of(plan)) == 6
+
+
+@pytest.mark.parametrize("method", ["grid", "random"])
+def test_a_listed_search_is_resumed_in_the_same_order(searched: dict[str, Any], tmp_path: Path, method: str) -> None:
+    """Whatever was finished before, the same trials are found in the end."""
+    if method == "random":
+        searched["search"] = {"method": "random", "trials": 3}
+    whole = run_inline(plan_of(searched, tmp_path / "whole"))
+    half = searched | {"search": {"method": "random", "trials": 1, "seed": whole.experiment.search.seed}}
+    run_inline(plan_of(half, tmp_path / "parts"))
+    again = run_inline(plan_of(searched, tmp_path / "parts"))
+    assert again.progress.known == 1
+    assert again.progress.done == whole.progress.done - 1
+    expected = trials_of(plan_of(searched, tmp_path / "whole"))
+    assert list(trials_of(plan_of(searched, tmp_path / "parts")).index) == list(expected.index)
