@@ -136,12 +136,17 @@ def make_plan(
         probes = {kind: open_probe(kind, value, base) for kind, value in held.probes.items() if value is not None}
         _check_backbones(space, facts)
         _check_splits(held, facts)
+        _check_contrasts(held, space)
         make_proposer(space, held.search)
     except InputError as error:
         error.file = error.file or source
         raise
     place = storage or held.storage or f"results/{held.name}"
-    Store(place).check_writable()
+    try:
+        Store(place).check_writable()
+    except InputError as error:
+        error.file, error.key, error.value = None if storage else source, "storage", place
+        raise
     return Plan(
         experiment=held,
         source=source,
@@ -198,8 +203,23 @@ def _check_splits(experiment: Experiment, facts: list[RecordingFacts]) -> None:
         try:
             split_groups(groups, split.report, split.select, split.seed, 0)
         except InputError as error:
-            error.key = f"recordings.{each.name}.group"
+            error.key = f"recordings.{each.name}.{error.key}" if error.key == "group" else error.key
             raise
+
+
+def _check_contrasts(experiment: Experiment, space: Space) -> None:
+    """Refuse a contrast of an area, or of a setting, that no cell of this space has."""
+    settings = {"backbone", "readout", "seed"}
+    for family, choices in (("backbone", space.backbones), ("readout", space.readouts)):
+        settings |= {f"{family}.{key}" for choice in choices for key in choice.domains}
+    for index, contrast in enumerate(experiment.contrasts):
+        key = f"contrasts.{index}"
+        if contrast.area not in space.depths:
+            raise InputError("no such area", key=f"{key}.area", value=contrast.area, allowed=space.depths)
+        for name, side in (("left", contrast.left), ("right", contrast.right)):
+            for setting in side.where:
+                if setting not in settings:
+                    raise InputError("no such setting", key=f"{key}.{name}.where.{setting}", allowed=sorted(settings))
 
 
 def commit() -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweeps.errors import InputError
 from sweeps.experiment import as_yaml
 from sweeps.identity import content_id
 from sweeps.ledger import Ledger
@@ -114,9 +115,11 @@ def _sweep(plan: Plan, ledger: Ledger, retry_failed: bool) -> Sweep:
 def _execute(plan: Plan, sweep: Sweep, ledger: Ledger, address: str | None, cpus: int | None, display: Display) -> None:
     from sweeps import tune
 
+    if tune.starts_own(address):
+        _naming(plan, lambda: tune.check_kinds([tune.this_machine(cpus)], _resources(plan, gpu=False)))
     with tune.cluster(address, cpus) as dashboard:
         resources = _resources(plan, tune.has_gpu())
-        tune.check_resources(resources)
+        _naming(plan, lambda: tune.check_resources(resources))
         workers = plan.experiment.compute.workers
         count = tune.worker_count(resources) if workers == "auto" else int(workers)
         sweep.pack_size = _pack_size(plan.experiment.compute.cells_per_pack, count)
@@ -192,7 +195,16 @@ def check_demand(plan: Plan, address: str | None) -> None:
     from sweeps import tune
 
     if tune.starts_own(address):
-        tune.check_kinds([tune.this_machine()], _resources(plan, gpu=False))
+        _naming(plan, lambda: tune.check_kinds([tune.this_machine()], _resources(plan, gpu=False)))
         return
     with tune.cluster(address):
-        tune.check_resources(_resources(plan, tune.has_gpu()))
+        _naming(plan, lambda: tune.check_resources(_resources(plan, tune.has_gpu())))
+
+
+def _naming(plan: Plan, check: Callable[[], None]) -> None:
+    """Run a check; its InputError names the experiment's file."""
+    try:
+        check()
+    except InputError as error:
+        error.file = error.file or plan.source
+        raise

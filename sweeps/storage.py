@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import tempfile
 import uuid
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -79,9 +80,14 @@ class Store:
         """
         if self.local:
             place = next(path for path in (Path(self.root), *Path(self.root).parents) if path.exists())
-            if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-                why = "is not a folder" if not place.is_dir() else "cannot be written"
-                raise InputError(f"{place} {why}", key="storage", value=self.uri)
+            if not place.is_dir():
+                raise InputError(f"{place} is not a folder", key="storage", value=self.uri)
+            try:
+                tempfile.TemporaryFile(dir=place).close()
+            except OSError as error:
+                raise InputError(
+                    f"{place} cannot be written: {error.strerror}", key="storage", value=self.uri
+                ) from None
             return
         path = f"{self.root}/.write-check"
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -247,13 +248,14 @@ def cluster(address: str | None, cpus: int | None = None) -> Iterator[str]:
         joins = not starts_own(address)
         local: dict[str, Any] = {"num_cpus": cpus, "dashboard_host": "127.0.0.1"}
         try:
+            check_answers(address or os.environ.get("RAY_ADDRESS", ""))
             ray.init(
                 address=address if joins else "local",
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 **({} if joins else local),
             )
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             where = address or os.environ.get("RAY_ADDRESS", "local")
             raise InputError(f"no Ray cluster can be reached: {error}", key="address", value=where) from None
     try:
@@ -261,6 +263,13 @@ def cluster(address: str | None, cpus: int | None = None) -> Iterator[str]:
     finally:
         if own:
             ray.shutdown()
+
+
+def check_answers(address: str) -> None:
+    """Raise OSError where nothing listens at host:port: Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
 
 
 def starts_own(address: str | None) -> bool:
@@ -280,10 +289,10 @@ def node_kinds() -> list[tuple[dict[str, float], float]]:
     return startable or kinds
 
 
-def this_machine() -> dict[str, float]:
-    """Resources that an own local Ray would have here."""
+def this_machine(cpus: int | None = None) -> dict[str, float]:
+    """Resources that an own local Ray would have here, with `cpus` cores or all."""
     gpus = NvidiaGPUAcceleratorManager.get_current_node_num_accelerators()
-    return {"CPU": float(os.cpu_count() or 1), "GPU": float(gpus)}
+    return {"CPU": float(cpus or os.cpu_count() or 1), "GPU": float(gpus)}
 
 
 def check_resources(resources: Mapping[str, float]) -> None:

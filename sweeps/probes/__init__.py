@@ -14,6 +14,7 @@ from sweeps.probes.folder import read_folder
 from sweeps.probes.probe import Probe, content_hash
 from sweeps.probes.rendered import RenderedCaptions, RenderedObjects
 from sweeps.recordings.images import join
+from sweeps.validation import from_validation
 
 __all__ = ["PROBES", "Probe", "open_probe"]
 
@@ -85,10 +86,4 @@ def _validated(model: type[Settings], value: Any, key: str) -> Settings:
         error.key = f"{key}.kinds"
         raise
     except ValidationError as invalid:
-        first = invalid.errors()[0]
-        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
-        unknown = first["type"] == "extra_forbidden"
-        problem = "unknown key" if unknown else first["msg"]
-        raise InputError(
-            problem, key=key + path, value=first["input"], allowed=model.model_fields if unknown else None
-        ) from invalid
+        raise from_validation(invalid, model, None, f"{key}.") from None

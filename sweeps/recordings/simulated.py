@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from models.backbones import BACKBONES
 from sweeps.errors import InputError
@@ -28,15 +28,15 @@ from sweeps.probes import scenes, shapes
 from sweeps.recordings.facts import RecordingFacts
 from sweeps.recordings.folder import Folder, ImageSpec, read_folder
 from sweeps.recordings.recording import Recording
+from sweeps.validation import Strict
 
 VERSION = 1
 """Raise when the simulated numbers change."""
 
 
-class Area(BaseModel):
+class Area(Strict):
     """A simulated area: the teacher's block that it reads, its units, and the gain of the semantic axis."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     depth: int = Field(ge=0)
     units: int = Field(40, ge=2, le=2000)
     gain: float = Field(0.2, ge=0, lt=1)
@@ -50,18 +50,16 @@ DEFAULT_AREAS = {
 }
 
 
-class Teacher(BaseModel):
+class Teacher(Strict):
     """The network whose blocks the areas read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     backbone: Literal["efficientnet-lite0"] = "efficientnet-lite0"
     weights: Literal["imagenet", "random"] = "imagenet"
 
 
-class SimulatedSpec(BaseModel):
+class SimulatedSpec(Strict):
     """A simulated recording. `shuffled` pairs responses with stimuli at random: the control that must fail."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     format: Literal["simulated"]
     name: str = "simulated"
     seed: int = Field(0, ge=0)

@@ -105,7 +105,7 @@ def recording_again(raw: dict[str, Any], data: Path) -> None:
     raw["recordings"].append(dict(raw["recordings"][0]))
 
 
-def features(**arrays: np.ndarray) -> Change:
+def features(**arrays: Any) -> Change:
     return lambda raw, data: np.savez(data / "features.npz", **arrays)
 
 
@@ -116,7 +116,7 @@ def groups(count: int) -> Change:
 class Trap:
     """Would leave a file behind if it were unpickled."""
 
-    def __reduce__(self) -> tuple[Any, tuple[str, str]]:
+    def __reduce__(self) -> tuple[Any, ...]:
         return Path.write_text, (Path("unpickled"), "trap")
 
 

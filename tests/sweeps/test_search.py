@@ -28,7 +28,8 @@ def space(**raw: Any) -> Space:
 
 def proposer(held: Space, method: str, seed: int = 0, objectives: tuple[str, ...] = (PREDICTION,)) -> Any:
     trials = None if method == "grid" else 100
-    return make_proposer(held, Search(method=method, trials=trials, seed=seed, objectives=list(objectives)))
+    raw = {"method": method, "trials": trials, "seed": seed, "objectives": list(objectives)}
+    return make_proposer(held, Search.model_validate(raw))
 
 
 def first(found: Proposer, count: int) -> list[str]:
