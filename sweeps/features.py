@@ -128,14 +128,12 @@ class FeatureCache:
 
     def _prune(self) -> None:
         """Remove the oldest entries above the limit; what was used in the last minutes may be in use and stays."""
-        entries = [path for path in self.folder.iterdir() if path.is_dir()]
-        sizes = {path: sum(file.stat().st_size for file in path.iterdir()) for path in entries}
-        ages = {path: time.time() - path.stat().st_mtime for path in entries}
-        total = sum(sizes.values())
-        for path in sorted(entries, key=ages.__getitem__, reverse=True):
-            if total <= self.limit or ages[path] < IN_USE_SECONDS:
+        entries = sorted((_used(path), _size(path), path) for path in self.folder.iterdir() if path.is_dir())
+        total = sum(size for _, size, _ in entries)
+        for used, size, path in entries:
+            if total <= self.limit or time.time() - used < IN_USE_SECONDS:
                 return
-            total -= sizes[path]
+            total -= size
             shutil.rmtree(path, ignore_errors=True)
 
 
