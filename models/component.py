@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import sys
 from collections.abc import Mapping
@@ -70,7 +69,8 @@ class Component:
     the component is then done again. `blocks` is the number of depths of a backbone, or the name of
     the parameter that holds it. `trained` backbones (cores) are fitted together with their readouts.
     `seeded` says for which parameter values the seed changes what a frozen backbone computes.
-    `readouts` names the readouts that a backbone works with (empty: any).
+    `readouts` names the readouts that a backbone works with (empty: any), `idle` those readout parameters that mean
+    nothing with it: they are left out of a configuration.
     """
 
     target: str
@@ -80,6 +80,7 @@ class Component:
     trained: bool = False
     seeded: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     readouts: tuple[str, ...] = ()
+    idle: tuple[str, ...] = ()
     summary: str = ""
 
     def load(self) -> Any:
@@ -94,12 +95,3 @@ class Component:
     def depends_on_seed(self, parameters: Mapping[str, Any]) -> bool:
         """Whether its numbers change with the seed, given its parameters."""
         return self.trained or any(parameters.get(key) in values for key, values in self.seeded.items())
-
-
-def lookup(components: Mapping[str, Component], name: str, family: str) -> Component:
-    """The component called `name`; a KeyError that lists the valid names and the nearest match otherwise."""
-    if name in components:
-        return components[name]
-    near = difflib.get_close_matches(name, components, n=1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
-    raise KeyError(f"unknown {family} {name!r}{hint}; known: {', '.join(components)}")

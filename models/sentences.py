@@ -9,9 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-VERSION = 1
-"""Raise when the numbers that `embed` returns change."""
-
 DIMENSIONS = 384
 LONGEST = 256
 """Tokens of a sentence that are read, the model's own `max_seq_length`; the rest is cut off."""

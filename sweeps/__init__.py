@@ -24,4 +24,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'sweeps' has no attribute {name!r}")
     import importlib
 
+    from sweeps.guard import check_names
+
+    check_names()
     return getattr(importlib.import_module(_HOMES[name]), name)

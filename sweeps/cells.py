@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from models.backbones import BACKBONES
@@ -62,21 +62,24 @@ class Pack:
     """Cells that one Tune trial fits, in order.
 
     `attempt` counts how often its cells were tried before, earlier runs included; `deaths` how many processes
-    died of them in this run since they were last parted.
+    died of them in this run since they were last parted. `also` names scores beyond the sweep's that earlier rows of
+    its cells hold.
     """
 
     cells: tuple[Cell, ...]
     attempt: int = 0
     deaths: int = 0
+    also: tuple[str, ...] = ()
 
     def as_config(self) -> dict[str, Any]:
         """Plain data for Tune."""
-        return {"attempt": self.attempt, "cells": [asdict(cell) for cell in self.cells]}
+        return {"attempt": self.attempt, "also": list(self.also), "cells": [asdict(cell) for cell in self.cells]}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Pack:
         """The inverse of `as_config`."""
-        return cls(tuple(Cell(**cell) for cell in config["cells"]), config["attempt"])
+        cells = tuple(Cell(**cell) for cell in config["cells"])
+        return cls(cells, config["attempt"], also=tuple(config["also"]))
 
     def halves(self) -> tuple[Pack, Pack]:
         """Two packs of the next attempt; twins that are trained together stay together."""
@@ -86,7 +89,7 @@ class Pack:
 
     def _half(self, jobs: Sequence[Sequence[Cell]]) -> Pack:
         cells = tuple(cell for job in jobs for cell in job)
-        return Pack(cells, self.attempt + 1, deaths=1 if len(jobs) > 1 else 0)
+        return replace(self, cells=cells, attempt=self.attempt + 1, deaths=1 if len(jobs) > 1 else 0)
 
     def __str__(self) -> str:
         first = self.cells[0]
@@ -105,6 +108,13 @@ def jobs_of(cells: Iterable[Cell]) -> list[list[Cell]]:
 def versioned(component: Component, resolved: Mapping[str, Any]) -> dict[str, Any]:
     """A resolved component together with its VERSION."""
     return {**resolved, "version": component.version}
+
+
+def components_of(backbone: Mapping[str, Any], readout: Mapping[str, Any]) -> str:
+    """Names and VERSIONs of what a cell is made with, as a column."""
+    names = (backbone["name"], readout["name"])
+    versions = (BACKBONES[names[0]].version, READOUTS[names[1]].version)
+    return " ".join(f"{name}@{version}" for name, version in zip(names, versions, strict=True))
 
 
 class Planner:
@@ -139,6 +149,10 @@ class Planner:
         }
         depth = configuration["depth"][area]
         return Cell(content_id(identity), facts.name, area, depth, backbone, readout, configuration["seed"], twin)
+
+    def fingerprint(self, recording: str) -> str:
+        """The data fingerprint of a recording."""
+        return next(facts.fingerprint for facts in self.facts if facts.name == recording)
 
     @staticmethod
     def trial_id(cells: Sequence[Cell]) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from sweeps.errors import InputError
+from sweeps.guard import check_names
 
 app = typer.Typer(
     name="sweeps",
@@ -48,7 +49,7 @@ def run(
         raise typer.Exit(130)
     show_answer(result.storage)
     counts = result.progress
-    if counts.failed and not counts.done and not counts.known:
+    if counts.trials and not counts.done and counts.known == counts.known_failed:
         raise typer.Exit(1)
 
 
@@ -85,6 +86,7 @@ def show(
 def main() -> None:
     """Run the command; bad input is one line and exit code 2."""
     try:
+        check_names()
         app()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

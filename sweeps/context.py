@@ -11,7 +11,7 @@ class Context:
     """Everything that all packs of a sweep share, as plain data.
 
     `depths` are the blocks of each backbone that the sweep may read: features of all of them are computed in
-    one pass. `score_keys` identify the scores of a finished row. `fingerprints` are the driver's, which every
+    one pass. `score_keys` identify every score by name. `fingerprints` are the driver's, which every
     node must see too.
     """
 
@@ -23,7 +23,7 @@ class Context:
     base: str
     split: dict[str, Any]
     scores: list[str]
-    score_keys: str
+    score_keys: dict[str, str]
     depths: dict[str, list[int]]
     cache: str
     cache_gb: float

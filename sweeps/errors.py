@@ -67,3 +67,7 @@ def _near(given: Any, names: list[str]) -> list[str]:
 def shortened(text: str, most: int = 160) -> str:
     """The text, its middle left out when it is long."""
     return text if len(text) <= most else f"{text[: most - 40]} ... {text[-30:]}"
+
+
+class Refusal(InputError):
+    """Bad input that only a worker can see, such as other data or other code on its node: it ends the sweep."""

@@ -11,7 +11,7 @@ from annotated_types import Ge
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from sweeps.errors import InputError
-from sweeps.scores import SCORES, direction_of
+from sweeps.scores import SCORES, objectives
 from sweeps.validation import Strict, from_validation
 
 SHIPPED = Path(__file__).parent / "experiments"
@@ -147,8 +147,18 @@ def parse_experiment(raw: Any, file: str | None = None) -> Experiment:
         experiment = Experiment.model_validate(raw)
     except ValidationError as error:
         raise from_validation(error, Experiment, file) from None
+    experiment = _with_objectives(experiment)
     _check_scores(experiment, file)
     return experiment
+
+
+def _with_objectives(experiment: Experiment) -> Experiment:
+    """Where no objective is given: the first score taken of which more is better, by default prediction."""
+    ups = [f"select.{score.columns[0]}" for name, score in SCORES.items() if score.up and name in experiment.scores]
+    if "objectives" in experiment.search.model_fields_set or not ups:
+        return experiment
+    search = experiment.search.model_copy(update={"objectives": ups[:1]})
+    return experiment.model_copy(update={"search": search})
 
 
 def _check_scores(experiment: Experiment, file: str | None) -> None:
@@ -156,17 +166,18 @@ def _check_scores(experiment: Experiment, file: str | None) -> None:
         if name not in SCORES:
             raise InputError("unknown score", file=file, key="scores", value=name, allowed=SCORES)
     for objective in experiment.search.objectives:
-        if objective.startswith("score."):
-            raise InputError(
-                "report scores never drive a search: use its select. twin",
-                file=file,
-                key="search.objectives",
-                value=objective,
-            )
-        columns = [f"select.{column}" for name in experiment.scores for column in SCORES[name].columns]
-        if objective not in columns:
-            raise InputError("unknown objective", file=file, key="search.objectives", value=objective, allowed=columns)
-        direction_of(objective)
+        _check_objective(experiment, objective, file)
+
+
+def _check_objective(experiment: Experiment, objective: str, file: str | None) -> None:
+    key = "search.objectives"
+    if objective.startswith("score."):
+        problem = "report scores never drive a search: use its select. twin"
+        raise InputError(problem, file=file, key=key, value=objective)
+    taken = [f"select.{column}" for name in experiment.scores for column in SCORES[name].columns]
+    if objective not in objectives() or objective not in taken:
+        possible = [name for name in objectives() if name in taken]
+        raise InputError("unknown objective", file=file, key=key, value=objective, allowed=possible)
 
 
 def as_yaml(experiment: Experiment) -> str:

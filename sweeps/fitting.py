@@ -67,7 +67,7 @@ def _fit_ridge_cell(workshop: Workshop, cell: Cell) -> CellFit:
         BACKBONES[cell.backbone["name"]],
         cell.seed,
         cell.depth,
-        cell.readout["pool"],
+        cell.readout.get("pool", 1),
     )
     units = recording.units(cell.area)
     folds = workshop.folds(recording, cell.seed)
@@ -169,7 +169,7 @@ def _transfer_from(
     units = recording.units(cell.area)
     responses = recording.fit.average[:, units]
     own, source = recording.features[cell.backbone["set"]], recording.features[other]
-    component, pool, alpha = BACKBONES["features"], cell.readout["pool"], cell.readout["alpha"]
+    component, pool, alpha = BACKBONES["features"], cell.readout.get("pool", 1), cell.readout["alpha"]
     kernels = workshop.kernels(recording, cell.backbone, component, cell.seed, 0, pool)
     beside = workshop.kernels(recording, {**cell.backbone, "set": other}, component, cell.seed, 0, pool)
     random = np.random.default_rng([int(cell.cell_id[:12], 16), 5])

@@ -6,7 +6,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from sweeps.errors import InputError
+from sweeps.errors import InputError, Refusal
 from sweeps.identity import PACKAGES, code_digest
 
 
@@ -56,9 +56,12 @@ def claim_names(digest: str) -> None:
         if loaded is not None and (not place or str(Path(next(iter(place))).resolve().parent) != root):
             for stranger in [each for each in sys.modules if each == name or each.startswith(f"{name}.")]:
                 del sys.modules[stranger]
-    found = check_names()
+    try:
+        found = check_names()
+    except InputError as error:
+        raise Refusal(error.problem, key=error.key) from None
     if found != digest:
-        raise InputError(
+        raise Refusal(
             f"this worker runs other code (digest {found}) than the driver (digest {digest}): "
             f"install the same cortex-sweeps on every node; here it lies in {root}",
             key="code",

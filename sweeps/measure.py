@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from metrics import bootstrap_correlation, group_weights
-from sweeps.cells import Cell
+from sweeps.cells import Cell, components_of
 from sweeps.fitting import CellFit, fit_cells
+from sweeps.identity import canonical
 from sweeps.provenance import describe_error, provenance
 from sweeps.schema import cell_configuration
 from sweeps.scores import SCORES, unavailable
@@ -24,6 +26,15 @@ REPLICATES = 1000
 PREFIX = {"select": "select", "report": "score"}
 
 
+@dataclass(frozen=True)
+class Scored:
+    """Scores of a cell on both splits, bootstrap replicates, and the errors of scores that raised."""
+
+    scores: dict[str, float]
+    replicates: np.ndarray
+    error: str | None
+
+
 class Bench:
     """Turns jobs into rows in one worker process."""
 
@@ -31,35 +42,48 @@ class Bench:
         self.workshop = workshop
         self._weights = Recent(4)
 
-    def rows(self, cells: Sequence[Cell], attempt: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    def rows(
+        self, cells: Sequence[Cell], attempt: int, also: Sequence[str] = ()
+    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Rows of the tables `cells` and `bootstraps` for cells that are fitted in one go.
 
-        A cell that raises becomes a `failed` row with its error; nothing is raised from here.
+        `also` names scores beyond the sweep's that earlier rows of these cells held. A cell that raises becomes a
+        `failed` row with its error, a score that raises is NaN with its error in a `done` row; nothing is raised
+        from here.
         """
         start = time.perf_counter()
+        names = [name for name in SCORES if name in (*self.workshop.context.scores, *also)]
         try:
             fits = fit_cells(self.workshop, cells)
-            scored = [self._scores(cell, fit) for cell, fit in zip(cells, fits, strict=True)]
+            scored = [self._scored(cell, fit, names) for cell, fit in zip(cells, fits, strict=True)]
         except Exception as error:
             seconds = (time.perf_counter() - start) / len(cells)
-            return [self._row(cell, attempt, seconds, error=error) for cell in cells], []
+            return [self._row(cell, attempt, seconds, names, describe_error(error), "failed") for cell in cells], []
         seconds = (time.perf_counter() - start) / len(cells)
         rows = [
-            self._row(cell, attempt, seconds, {**scores, **fit.facts})
-            for cell, fit, (scores, _) in zip(cells, fits, scored, strict=True)
+            self._row(cell, attempt, seconds, names, each.error, "done") | each.scores | fit.facts | self._sizes(cell)
+            for cell, fit, each in zip(cells, fits, scored, strict=True)
         ]
-        return rows, [
-            {"cell_id": cell.cell_id, "replicates": held} for cell, (_, held) in zip(cells, scored, strict=True)
+        draws = [
+            {"cell_id": row["cell_id"], "replicates": each.replicates, "attempt": attempt, "finished": row["finished"]}
+            for row, each in zip(rows, scored, strict=True)
         ]
+        return rows, draws
 
-    def _scores(self, cell: Cell, fit: CellFit) -> tuple[dict[str, float], np.ndarray]:
+    def _scored(self, cell: Cell, fit: CellFit, names: Sequence[str]) -> Scored:
         scores: dict[str, float] = {}
-        for split in PREFIX:
+        errors: dict[str, str] = {}
+        for split, prefix in PREFIX.items():
             view = self._view(cell, fit, split)
-            for name in self.workshop.context.scores:
-                found = SCORES[name].load()(view) if len(view.rows) else unavailable(name)
-                scores |= {f"{PREFIX[split]}.{column}": float(value) for column, value in found.items()}
-        return scores, self._replicates(self._view(cell, fit, "report"))
+            for name in names:
+                try:
+                    found = SCORES[name].load()(view) if len(view.rows) else unavailable(name)
+                except Exception as error:
+                    errors[name] = describe_error(error)
+                    found = unavailable(name)
+                scores |= {f"{prefix}.{column}": float(value) for column, value in found.items()}
+        text = "; ".join(f"{name}: {error}" for name, error in errors.items()) or None
+        return Scored(scores, self._replicates(self._view(cell, fit, "report")), text)
 
     def _view(self, cell: Cell, fit: CellFit, split: str) -> CellView:
         recording = self.workshop.recording(cell.recording)
@@ -87,38 +111,35 @@ class Bench:
         )
 
     def _replicates(self, view: CellView) -> np.ndarray:
+        """Bootstrap replicates of `score.prediction`: units that are predicted as constant count as 0 here too."""
         groups = view.recording.groups[view.rows]
         key = (view.recording.fingerprint, groups.tobytes())
         weights = self._weights.get(key, lambda: group_weights(groups, REPLICATES, seed=view.split_seed))
-        return np.asarray(bootstrap_correlation(view.predicted, view.observed, groups, weights), dtype=np.float32)
+        varied = np.nanstd(view.observed, axis=0) > 0
+        predicted = np.nanstd(view.predicted, axis=0) > 0
+        draws = np.asarray(bootstrap_correlation(view.predicted, view.observed, groups, weights), dtype=np.float32)
+        return draws * np.float32((varied & predicted).sum() / max(1, varied.sum()))
 
     def _row(
-        self,
-        cell: Cell,
-        attempt: int,
-        seconds: float,
-        values: dict[str, float] | None = None,
-        error: Exception | None = None,
+        self, cell: Cell, attempt: int, seconds: float, names: Sequence[str], error: str | None, status: str
     ) -> dict[str, Any]:
         context = self.workshop.context
-        row = {
+        return {
             "cell_id": cell.cell_id,
-            "status": "failed" if error else "done",
-            "error": describe_error(error) if error else None,
+            "status": status,
+            "error": error,
             "recording": cell.recording,
             "area": cell.area,
             "depth": cell.depth,
             **cell_configuration(cell.configuration()),
-            "score_keys": context.score_keys,
+            "score_keys": " ".join(sorted(context.score_keys[name] for name in names)),
             "seconds": seconds,
             "attempt": attempt,
             "data_fingerprint": context.fingerprints[cell.recording],
+            "split": canonical(context.split),
+            "components": components_of(cell.backbone, cell.readout),
             **provenance(context.commit, str(self.workshop.device)),
-            **(values or {}),
         }
-        if not error:
-            row |= self._sizes(cell)
-        return row
 
     def _sizes(self, cell: Cell) -> dict[str, Any]:
         recording = self.workshop.recording(cell.recording)

@@ -25,6 +25,7 @@ from sweeps.space import Space, points, read_space
 from sweeps.splits import split_groups
 from sweeps.storage import Store
 
+FEWEST_SCENES = 24
 DEFAULT_CACHE = "~/.cache/cortex-sweeps"
 
 
@@ -48,13 +49,10 @@ class Plan:
         return Planner(self.facts, self.experiment.split)
 
     @property
-    def wanted_keys(self) -> str:
-        """Score keys that a finished row must hold."""
-        keys = []
-        for name in self.experiment.scores:
-            kind = SCORES[name].probe
-            keys.append(score_key(name, self.probes[kind].fingerprint if kind in self.probes else None))
-        return " ".join(sorted(keys))
+    def score_keys(self) -> dict[str, str]:
+        """The key of every score there is, under this experiment's probes."""
+        prints = {kind: probe.fingerprint for kind, probe in self.probes.items()}
+        return {name: score_key(name, prints) for name in SCORES}
 
     def context(self) -> Context:
         """What every pack needs to know."""
@@ -67,7 +65,7 @@ class Plan:
             base=self.base,
             split=self.experiment.split.model_dump(),
             scores=list(self.experiment.scores),
-            score_keys=self.wanted_keys,
+            score_keys=self.score_keys,
             depths=self._depths(),
             cache=self.cache,
             cache_gb=self.experiment.compute.cache_gb,
@@ -134,6 +132,7 @@ def make_plan(
         areas = list(dict.fromkeys(area for each in facts for area in each.areas))
         space = read_space(held.space, areas)
         probes = {kind: open_probe(kind, value, base) for kind, value in held.probes.items() if value is not None}
+        _check_probes(probes)
         _check_backbones(space, facts)
         _check_splits(held, facts)
         _check_contrasts(held, space)
@@ -171,6 +170,19 @@ def _base(data: str | None, beside: Path) -> str:
     if data is None:
         return str(beside)
     return data if "://" in data else str(Path(data).expanduser().resolve())
+
+
+def _check_probes(probes: Mapping[str, Probe]) -> None:
+    """Refuse probes too small to be divided between select and report."""
+    if "objects" in probes:
+        table = probes["objects"].table
+        for column, least in (("object", 4), ("transform", 2)):
+            if table[column].nunique() < least:
+                problem = f"too few to score: at least {least} different ones are needed"
+                raise InputError(problem, key=f"probes.objects.{column}", value=int(table[column].nunique()))
+    if "captions" in probes and len(probes["captions"]) < FEWEST_SCENES:
+        problem = f"too few to score: at least {FEWEST_SCENES} captioned scenes are needed"
+        raise InputError(problem, key="probes.captions", value=len(probes["captions"]))
 
 
 def _check_backbones(space: Space, facts: list[RecordingFacts]) -> None:

@@ -9,12 +9,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from models.backbones import BACKBONES
+from models.readouts import READOUTS
 from sweeps.errors import InputError
 from sweeps.experiment import as_yaml
-from sweeps.identity import content_id
-from sweeps.ledger import Ledger
+from sweeps.identity import canonical, content_id
+from sweeps.ledger import TABLES, Ledger
 from sweeps.plan import Plan, commit, make_plan
 from sweeps.provenance import provenance
+from sweeps.report.current import NAME, Current
 from sweeps.schedule import Progress, Sweep
 from sweeps.search import make_proposer
 from sweeps.storage import Store, attempt
@@ -90,24 +93,28 @@ def run_plan(
     sweep = _sweep(plan, ledger, retry_failed)
     with Display(plan, sweep.progress, quiet) as display:
         if sweep.finished and _truths_known(plan, ledger):
-            display.say("nothing to do: every trial is finished")
+            display.say("nothing to fit: every cell is known")
+            _settle(sweep, ledger)
         else:
             _execute(plan, sweep, ledger, address, cpus, display)
-        sweep.flush()
-        ledger.fold()
         _keep_experiment(plan)
     return Result(plan.storage, sweep.progress, sweep.proposer.notices(), sweep.finished)
 
 
 def _keep_experiment(plan: Plan) -> None:
+    """Write the experiment beside its rows, and what tells its rows from those of earlier versions of it."""
     store = Store(plan.storage)
+    prints = {facts.name: facts.fingerprint for facts in plan.facts}
+    split = canonical(plan.experiment.split.model_dump())
+    current = Current(split, prints, list(_truth_ids(plan).values()))
     attempt(lambda: store.put("experiment.yaml", as_yaml(plan.experiment).encode()), plan.storage)
+    attempt(lambda: store.put(NAME, current.as_json()), plan.storage)
 
 
 def _sweep(plan: Plan, ledger: Ledger, retry_failed: bool) -> Sweep:
     common = {**provenance(commit(), None), "peak_memory_mb": None}
     proposer = make_proposer(plan.space, plan.experiment.search)
-    sweep = Sweep(plan.experiment, plan.planner, proposer, ledger, plan.wanted_keys, common, retry_failed)
+    sweep = Sweep(plan.experiment, plan.planner, proposer, ledger, plan.score_keys, common, retry_failed)
     sweep.plan()
     return sweep
 
@@ -127,7 +134,18 @@ def _execute(plan: Plan, sweep: Sweep, ledger: Ledger, address: str | None, cpus
         ledger.fold()
         _keep_experiment(plan)
         _find_truths(plan, ledger, resources, display)
-        tune.run_packs(sweep, plan.context(), resources, count, display.update)
+        try:
+            tune.run_packs(sweep, plan.context(), resources, count, display.update)
+        finally:
+            _settle(sweep, ledger)
+
+
+def _settle(sweep: Sweep, ledger: Ledger) -> None:
+    """Write what is left to write, and fold every part that is there, whoever wrote it."""
+    sweep.flush()
+    for table in TABLES:
+        ledger.catch_up(table)
+    ledger.fold()
 
 
 def _resources(plan: Plan, gpu: bool) -> dict[str, float]:
@@ -144,8 +162,11 @@ def _pack_size(wanted: int | str, workers: int) -> Any:
 
 def _truth_ids(plan: Plan) -> dict[tuple[str, str], str]:
     split = plan.experiment.split.model_dump()
+    versions = [READOUTS["ridge"].version, {name: each.version for name, each in BACKBONES.items()}]
     return {
-        (facts.name, area): content_id([facts.fingerprint, area, split]) for facts in plan.facts for area in facts.truth
+        (facts.name, area): content_id([facts.fingerprint, area, split, versions])
+        for facts in plan.facts
+        for area in facts.truth
     }
 
 

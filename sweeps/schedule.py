@@ -14,14 +14,15 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sweeps.cells import Cell, Pack, Planner, form_packs, jobs_of
+from sweeps.cells import Cell, Pack, Planner, components_of, form_packs, jobs_of
 from sweeps.experiment import Experiment
+from sweeps.identity import canonical
+from sweeps.known import Known, slim
 from sweeps.ledger import Ledger
 from sweeps.schema import SCHEMA_VERSION, cell_configuration, configuration_of
-from sweeps.scores import cell_columns
 from sweeps.search import TRIES, Proposer
 from sweeps.space import Configuration
-from sweeps.trial import join_scores
+from sweeps.trial import join_costs, join_scores
 
 FLUSH_ROWS = 500
 FLUSH_SECONDS = 5.0
@@ -29,12 +30,13 @@ FLUSH_SECONDS = 5.0
 
 @dataclass
 class Progress:
-    """Counts of one run. `known` trials were finished before it began; `repeated` ones were asked again."""
+    """Counts of one run. `known` trials were finished before it began."""
 
     trials: int = 0
     done: int = 0
     failed: int = 0
     known: int = 0
+    known_failed: int = 0
     cells: int = 0
     cells_done: int = 0
     cells_failed: int = 0
@@ -62,7 +64,7 @@ class Sweep:
         planner: Planner,
         proposer: Proposer,
         ledger: Ledger,
-        wanted_keys: str,
+        score_keys: Mapping[str, str],
         common: Mapping[str, Any],
         retry_failed: bool = False,
     ) -> None:
@@ -70,8 +72,8 @@ class Sweep:
         self.planner = planner
         self.proposer = proposer
         self.ledger = ledger
-        self.wanted = set(wanted_keys.split())
-        self.wanted_keys = wanted_keys
+        self.known = Known(ledger, score_keys, experiment.scores, retry_failed)
+        self.cells, self.trials, self.attempts = self.known.cells, self.known.trials, self.known.attempts
         self.common = dict(common)
         self.pack_size: Callable[[int], int] = lambda cells: cells
         self.unpacked: list[Cell] = []
@@ -85,24 +87,6 @@ class Sweep:
         self.seen: set[str] = set()
         self.stale = 0
         self.exhausted = False
-        self.columns = ["recording", "area", *cell_columns(experiment.scores)]
-        self._read_known(retry_failed)
-
-    def _read_known(self, retry_failed: bool) -> None:
-        self.cells: dict[str, dict[str, Any]] = {}
-        self.attempts: dict[str, int] = {}
-        for row in self.ledger.rows("cells"):
-            self.attempts[row["cell_id"]] = row["attempt"] + 1
-            if row["status"] == "done" and not self.wanted <= set(row["score_keys"].split()):
-                continue
-            if row["status"] == "done" or not retry_failed:
-                self.cells[row["cell_id"]] = self._slim(row)
-        self.trials: dict[str, dict[str, Any]] = {}
-        for row in self.ledger.rows("trials"):
-            self.attempts[row["trial_id"]] = row["attempt"] + 1
-            complete = row["status"] != "done" or self.wanted <= set(row["score_keys"].split())
-            if complete and (row["status"] == "done" or not retry_failed):
-                self.trials[row["trial_id"]] = row
         if self.proposer.adaptive:
             self._adopt()
 
@@ -118,20 +102,8 @@ class Sweep:
         self.seen.add(trial_id)
         self.progress.trials += 1
         self.progress.known += 1
+        self.progress.known_failed += row["status"] == "failed"
         self._note_best(row)
-
-    def _slim(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        names = (
-            "status",
-            "error",
-            "seconds",
-            "peak_memory_mb",
-            "device",
-            "host",
-            "data_fingerprint",
-            *self.columns,
-        )
-        return {name: row.get(name) for name in names}
 
     # -- asking -------------------------------------------------------------------------------------
 
@@ -205,7 +177,9 @@ class Sweep:
         for job in jobs_of(self.unpacked):
             by_attempt[max(self.attempts.get(cell.cell_id, 0) for cell in job)].extend(job)
         for attempt, cells in sorted(by_attempt.items()):
-            self.queue.extend(form_packs(cells, self.pack_size(len(self.unpacked)), attempt))
+            packs = form_packs(cells, self.pack_size(len(self.unpacked)), attempt)
+            also = self.known.also(cell.cell_id for cell in cells)
+            self.queue.extend(replace(pack, also=also) for pack in packs)
         self.unpacked = []
 
     # -- hearing back -------------------------------------------------------------------------------
@@ -219,7 +193,7 @@ class Sweep:
             cell_id = row["cell_id"]
             if cell_id in self.cells and self.cells[cell_id]["status"] == "done":
                 continue
-            self.cells[cell_id] = self._slim(row)
+            self.cells[cell_id] = slim(row)
             self.progress.cells_done += row["status"] == "done"
             self.progress.cells_failed += row["status"] == "failed"
             self.progress.executed += 1
@@ -250,7 +224,7 @@ class Sweep:
         if not left:
             return
         rest = replace(pack, cells=left)
-        again = Pack(left, pack.attempt + 1, pack.deaths + 1)
+        again = replace(rest, attempt=pack.attempt + 1, deaths=pack.deaths + 1)
         alone = len(jobs_of(left)) == 1
         if node_lost:
             self.queue.appendleft(rest)
@@ -273,6 +247,9 @@ class Sweep:
                 "depth": cell.depth,
                 **cell_configuration(cell.configuration()),
                 "score_keys": "",
+                "split": canonical(self.planner.split),
+                "components": components_of(cell.backbone, cell.readout),
+                "data_fingerprint": self.planner.fingerprint(cell.recording),
                 "attempt": pack.attempt,
                 "schema_version": SCHEMA_VERSION,
                 "finished": datetime.now(UTC),
@@ -295,25 +272,25 @@ class Sweep:
 
     def _trial_row(self, trial: OpenTrial) -> dict[str, Any]:
         held = [self.cells[cell.cell_id] for cell in trial.cells]
-        failed = [(cell, row) for cell, row in zip(trial.cells, held, strict=True) if row["status"] == "failed"]
+        failed = any(row["status"] == "failed" for row in held)
+        errors = [(cell, row["error"]) for cell, row in zip(trial.cells, held, strict=True) if row["error"]]
+        names = self.known.names(row["score_keys"] or "" for row in held)
         row: dict[str, Any] = {
             **self.common,
             "trial_id": trial.trial_id,
             "status": "failed" if failed else "done",
-            "error": "; ".join(f"{cell.recording}/{cell.area}: {each['error']}" for cell, each in failed) or None,
+            "error": "; ".join(f"{cell.recording}/{cell.area}: {error}" for cell, error in errors) or None,
             **cell_configuration(trial.configuration),
             **{f"cell.{cell.recording}.{cell.area}": cell.cell_id for cell in trial.cells},
-            "score_keys": self.wanted_keys,
-            "seconds": sum(each["seconds"] or 0.0 for each in held),
-            "peak_memory_mb": max((each["peak_memory_mb"] or 0.0 for each in held), default=0.0),
-            "device": _joined(each["device"] for each in held),
-            "host": _joined(each["host"] for each in held),
-            "data_fingerprint": _joined(each["data_fingerprint"] for each in held),
+            "score_keys": " ".join(sorted(self.known.score_keys[name] for name in names)),
+            "split": canonical(self.planner.split),
+            "components": components_of(trial.configuration["backbone"], trial.configuration["readout"]),
             "attempt": trial.attempt,
             "schema_version": SCHEMA_VERSION,
             "finished": datetime.now(UTC),
+            **join_costs(held),
         }
-        return row if failed else row | join_scores(held, self.experiment.scores)
+        return row if failed else row | join_scores(held, names)
 
     def _note_best(self, row: Mapping[str, Any]) -> None:
         for objective in self.experiment.search.objectives:
@@ -338,7 +315,3 @@ def _select(row: Mapping[str, Any]) -> dict[str, float] | None:
     if row["status"] != "done":
         return None
     return {k: math.nan if v is None else v for k, v in row.items() if k.startswith("select.")}
-
-
-def _joined(values: Any) -> str:
-    return " ".join(sorted({value for value in values if value}))

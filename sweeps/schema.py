@@ -11,6 +11,7 @@ import pyarrow as pa
 from models.backbones import BACKBONES
 from models.readouts import READOUTS
 from sweeps.identity import canonical
+from sweeps.scores import SCORES
 from sweeps.space import Configuration
 
 SCHEMA_VERSION = 1
@@ -24,6 +25,8 @@ SHARED = {
     "seconds": pa.float64(),
     "attempt": pa.int64(),
     "data_fingerprint": pa.string(),
+    "split": pa.string(),
+    "components": pa.string(),
     "device": pa.string(),
     "host": pa.string(),
     "peak_memory_mb": pa.float64(),
@@ -46,7 +49,12 @@ KNOWN: dict[str, dict[str, pa.DataType]] = {
         "alpha": pa.float64(),
         **SHARED,
     },
-    "bootstraps": {"cell_id": pa.string(), "replicates": pa.list_(pa.float32())},
+    "bootstraps": {
+        "cell_id": pa.string(),
+        "replicates": pa.list_(pa.float32()),
+        "attempt": pa.int64(),
+        "finished": TIME,
+    },
     "truths": {
         "truth_id": pa.string(),
         "recording": pa.string(),
@@ -74,6 +82,16 @@ def column_type(table: str, name: str) -> pa.DataType:
     if head == "config":
         return _config_type(tail)
     raise KeyError(f"no table has a column {name!r}")
+
+
+def column_notes(name: str) -> dict[str, str]:
+    """Metadata of a column: what a score is, whether more is better, and why it may be NaN."""
+    split, _, column = name.partition(".")
+    for score in SCORES.values() if split in ("select", "score") else ():
+        if column in (*score.columns, *score.trial_columns):
+            direction = "more is better" if score.up and column == score.columns[0] else "descriptive"
+            return {"score": score.summary, "direction": direction, "NaN where": score.absent}
+    return {}
 
 
 def _config_type(name: str) -> pa.DataType:

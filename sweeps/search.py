@@ -19,6 +19,9 @@ ALL_AT_ONCE = 5000
 ASK = 16
 """Configurations asked from Optuna at a time; results do not depend on the number of workers."""
 
+SHUFFLED_BELOW = 4
+"""Random search shuffles the grid when it has fewer than this many times the wanted trials."""
+
 TRIES = 10
 """Batches without anything new after which a search ends."""
 
@@ -79,6 +82,7 @@ class Tpe:
         self.asked: list[tuple[Any, Configuration]] = []
         self.study: Any = None
         self.objectives: list[str] = []
+        self.adopted = 0
 
     def propose(self) -> list[Configuration]:
         """Ask a batch; a configuration that is asked twice comes twice."""
@@ -116,25 +120,28 @@ class Tpe:
         except KeyError:
             return False
         self.told.append((configuration, scores))
+        self.adopted += 1
         return True
 
     def notices(self) -> list[str]:
-        """Objectives that were dropped."""
+        """Objectives that were dropped, and trials that were adopted."""
+        adopted = f"{self.adopted} finished trials of earlier runs count towards trials: {self.search.trials}"
         dropped = [name for name in self.search.objectives if name not in self._active()]
-        return [f"objective {name} is NaN throughout and was dropped" for name in dropped]
+        notices = [f"objective {name} is NaN throughout and was dropped" for name in dropped]
+        return [adopted, *notices] if self.adopted else notices
 
     def _active(self) -> list[str]:
         """Objectives that are a number for some trial, or all before the first scores."""
         known = [scores for _, scores in self.told if scores is not None]
         if not known:
             return list(self.search.objectives)
-        active = [name for name in self.search.objectives if any(not math.isnan(s[name]) for s in known)]
+        active = [name for name in self.search.objectives if any(not math.isnan(s.get(name, math.nan)) for s in known)]
         if not active:
             raise InputError("every objective is NaN throughout", key="search.objectives", value=self.search.objectives)
         return active
 
     def _values(self, scores: Scores | None) -> list[float] | None:
-        if scores is None or any(math.isnan(scores[name]) for name in self.objectives):
+        if scores is None or any(math.isnan(scores.get(name, math.nan)) for name in self.objectives):
             return None
         return [float(scores[name]) for name in self.objectives]
 
@@ -170,8 +177,17 @@ def make_proposer(space: Space, search: Search) -> Proposer:
             raise InputError("a grid needs `steps` for every range", key=f"{key}.steps")
         return Listed(space.grid())
     if search.method == "random":
-        return Listed(_distinct(space, np.random.default_rng([search.seed, 30])))
+        return Listed(_random(space, search, np.random.default_rng([search.seed, 30])))
     return Tpe(space, search)
+
+
+def _random(space: Space, search: Search, random: np.random.Generator) -> Iterator[Configuration]:
+    """Distinct configurations: drawn one by one from a large space, a shuffled grid of a small one."""
+    size = space.size()
+    if size is None or size > SHUFFLED_BELOW * (search.trials or 1):
+        return _distinct(space, random)
+    grid = list(space.grid())
+    return (grid[index] for index in random.permutation(len(grid)))
 
 
 def _distinct(space: Space, random: np.random.Generator) -> Iterator[Configuration]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -99,9 +99,16 @@ class Space:
         )
 
     def readouts_for(self, backbone: Mapping[str, Any]) -> tuple[Choice, ...]:
-        """The readouts that fit a backbone: one that is trained end to end cannot be read in closed form."""
-        fitting = BACKBONES[backbone["name"]].readouts
-        return tuple(choice for choice in self.readouts if not fitting or choice.name in fitting)
+        """The readouts that fit a backbone, without the parameters that mean nothing with it.
+
+        A core that is trained end to end cannot be read in closed form, and brings its own training settings.
+        """
+        component = BACKBONES[backbone["name"]]
+        return tuple(
+            replace(choice, domains={k: held for k, held in choice.domains.items() if k not in component.idle})
+            for choice in self.readouts
+            if not component.readouts or choice.name in component.readouts
+        )
 
     def continuous(self) -> str | None:
         """The key of the first continuous range, if there is one."""

@@ -19,7 +19,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from sweeps.errors import InputError
 from sweeps.recordings.images import open_filesystem
-from sweeps.schema import KEYS, as_table, unify
+from sweeps.schema import KEYS, as_table, column_notes, unify
 
 FOLDED = b"cortex-sweeps.folded"
 PUT_SECONDS = 300.0
@@ -135,7 +135,8 @@ class Store:
     def write_fold(self, table: str, rows: pa.Table, parts: Iterable[str]) -> None:
         """Replace the folded table."""
         metadata = {FOLDED: json.dumps(sorted(parts)).encode()}
-        self.put(f"{table}/{table}.parquet", to_bytes(rows.replace_schema_metadata(metadata)))
+        fields = [field.with_metadata(column_notes(field.name)) for field in rows.schema]
+        self.put(f"{table}/{table}.parquet", to_bytes(rows.cast(pa.schema(fields, metadata=metadata))))
 
     def read_table(self, table: str) -> pa.Table | None:
         """Every row of a table once: the fold and all newer parts; None when neither exists."""

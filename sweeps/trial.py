@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,19 @@ def join_scores(rows: Sequence[Mapping[str, Any]], names: list[str]) -> dict[str
     if "dimensionality" in names:
         scores |= _curves(rows)
     return {name: scores.get(name, math.nan) for name in [*columns, *trial_columns(names)]}
+
+
+def join_costs(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a trial took and where: sums and maxima over its cells, which other trials may share."""
+    return {
+        "seconds": sum(row["seconds"] or 0.0 for row in rows),
+        "peak_memory_mb": max((row["peak_memory_mb"] or 0.0 for row in rows), default=0.0),
+        **{name: _joined(row[name] for row in rows) for name in ("device", "host", "data_fingerprint")},
+    }
+
+
+def _joined(values: Iterable[str | None]) -> str:
+    return " ".join(sorted({value for value in values if value}))
 
 
 def _curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from metrics import correlation
 from models.backbones import BACKBONES
+from models.readouts import READOUTS
 from sweeps.context import Context
 from sweeps.errors import InputError
 from sweeps.fitting import Readout
@@ -41,9 +42,10 @@ class Truth:
 def truths(context: Context) -> list[Truth]:
     """Make every simulated recording on this node and compute its truth (kept in the cache).
 
-    A ridge readout of every block of the teacher is fitted to the noise-free rates of the train stimuli and
-    scored on the select stimuli, as in the sweep. Raises InputError when the depths that cannot be told apart
-    are more than a quarter of all: such an answer could not be checked.
+    A ridge readout of every block of the teacher (maps averaged to 7 x 7) is fitted to the noise-free rates of the
+    train stimuli and scored on the select stimuli of seed 0, in the first fold where there are several. Raises
+    InputError when the depths that cannot be told apart are more than a quarter of all: such an answer could not be
+    checked.
     """
     workshop = Workshop(context)
     found: list[Truth] = []
@@ -58,7 +60,8 @@ def _truths_of(workshop: Workshop, spec: SimulatedSpec) -> list[Truth]:
     recording = workshop.recording(spec.name)
     if spec.shuffled:
         return []
-    identity = content_id([spec.identity(), workshop.context.split, MARGIN])
+    versions = [READOUTS["ridge"].version, BACKBONES[spec.teacher.backbone].version]
+    identity = content_id([spec.identity(), workshop.context.split, MARGIN, versions])
     kept = Path(workshop.context.cache) / "simulated" / f"truth-{identity}.json"
     if kept.exists():
         held = json.loads(kept.read_text())

@@ -23,7 +23,7 @@ from ray import tune
 from ray._private.accelerators import NvidiaGPUAcceleratorManager
 from ray.tune.search import Searcher
 
-from sweeps.errors import InputError
+from sweeps.errors import InputError, Refusal
 from sweeps.guard import claim_names
 
 if TYPE_CHECKING:
@@ -60,9 +60,10 @@ class SweepPack(tune.Trainable):
         try:
             claim_names(config["context"]["digest"])
             self._open(config["context"])
-            self._load(config)
-        except InputError as error:
+        except Refusal as error:
             self._refused = str(error)
+        else:
+            self._load(config)
 
     def _open(self, context: Mapping[str, Any]) -> None:
         import torch
@@ -77,11 +78,21 @@ class SweepPack(tune.Trainable):
         self._store = Store(context["storage"])
 
     def _load(self, config: Mapping[str, Any]) -> None:
+        """Take up a pack. What goes wrong is raised by its first step, so that the pack is tried again."""
+        self._broken: Exception | None = None
+        try:
+            self._take(config)
+        except Refusal as error:
+            self._refused = str(error)
+        except Exception as error:
+            self._broken = error
+
+    def _take(self, config: Mapping[str, Any]) -> None:
         from sweeps.cells import Pack, jobs_of
 
         pack = Pack.from_config(config["pack"])
         self._text = str(pack)
-        self._attempt = pack.attempt
+        self._attempt, self._also = pack.attempt, pack.also
         for name in {cell.recording for cell in pack.cells}:
             self._bench.workshop.recording(name)
         self._jobs: Iterator[list[Any]] = iter(jobs_of(pack.cells))
@@ -90,24 +101,21 @@ class SweepPack(tune.Trainable):
         """Take another pack in this process; a new sweep asks for a new process."""
         if dict(new_config["context"]) != self._context:
             return False
-        if self._bench is None:
-            return True
-        self._refused = ""
-        try:
+        if self._bench is not None:
             self._load(new_config)
-        except InputError as error:
-            self._refused = str(error)
         return True
 
     def step(self) -> dict[str, Any]:
         """Fit and score cells until it is time to report."""
         if self._refused:
             return {"refused": self._refused, "part": "", "done": True}
+        if self._broken is not None:
+            raise self._broken
         cells: list[dict[str, Any]] = []
         replicates: list[dict[str, Any]] = []
         until, job = time.monotonic() + REPORT_SECONDS, None
         for job in self._jobs:
-            rows, held = self._bench.rows(job, self._attempt)
+            rows, held = self._bench.rows(job, self._attempt, self._also)
             cells += rows
             replicates += held
             if time.monotonic() > until:
@@ -231,7 +239,7 @@ def node_lost(error: str) -> bool:
 
 
 def last_line(error: str) -> str:
-    """The most telling line of a traceback: the first that is not indented and names an error, else the last."""
+    """The most telling line of a traceback: the last that names an error, else the last of all."""
     lines = [line.strip() for line in error.splitlines() if line.strip()]
     named = [line for line in lines if "Error" in line.split(":")[0] and not line.startswith("File")]
     return " ".join((named or lines or ["the process of the pack died"])[-1].split())

@@ -15,7 +15,7 @@ from torch import Tensor
 from models.component import Component
 from models.ridge import Decomposition, decompose_features, decompose_kernel
 from sweeps.context import Context
-from sweeps.errors import InputError
+from sweeps.errors import InputError, Refusal
 from sweeps.experiment import Split
 from sweeps.features import FeatureCache
 from sweeps.identity import digest_bytes
@@ -83,7 +83,12 @@ class Workshop:
 
     def _open(self, name: str) -> Recording:
         for raw in self.context.recordings:
-            found = open_recording(raw, self.context.base, Path(self.context.cache), name)
+            try:
+                found = open_recording(raw, self.context.base, Path(self.context.cache), name)
+            except InputError as error:
+                if "://" in f"{self.context.base}{raw.get('path', '')}":
+                    raise  # an object store may answer at the next try
+                raise Refusal(str(error)) from None
             if found is not None:
                 self._check(found)
                 return found
@@ -92,7 +97,7 @@ class Workshop:
     def _check(self, recording: Recording) -> None:
         expected = self.context.fingerprints[recording.name]
         if recording.fingerprint != expected:
-            raise InputError(
+            raise Refusal(
                 f"this node sees other contents ({recording.fingerprint}) than the driver ({expected}): "
                 "put the data where every node sees the same, for example on s3://",
                 key="recordings",
@@ -127,7 +132,7 @@ class Workshop:
         for kind in self.context.probes if stimuli else ():
             probe = self.probe(kind)
             if probe is not None and geometry is not None:
-                key = digest_bytes([probe.fingerprint.encode(), str(geometry.size).encode()])
+                key = digest_bytes([probe.fingerprint.encode(), Geometry(size=geometry.size).key().encode()])
                 stimuli[f"probe.{kind}"] = (key, len(probe), self._probe_pictures(probe, geometry))
         return stimuli
 

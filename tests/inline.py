@@ -13,7 +13,7 @@ from sweeps.ledger import Ledger
 from sweeps.measure import Bench
 from sweeps.plan import Plan, make_plan
 from sweeps.results import load
-from sweeps.runner import _sweep
+from sweeps.runner import _settle, _sweep
 from sweeps.schedule import Sweep
 from sweeps.storage import Store
 from sweeps.workshop import Workshop
@@ -39,16 +39,14 @@ def run_inline(
             for job in jobs_of(pack.cells):
                 if before is not None:
                     before(Pack(tuple(job), pack.attempt))
-                rows, replicates = bench.rows(job, pack.attempt)
+                rows, replicates = bench.rows(job, pack.attempt, pack.also)
                 if replicates:
                     store.write_part("bootstraps", replicates)
                 sweep.absorb(store.write_part("cells", rows))
             sweep.done(token)
         except ProcessDied as death:
             sweep.died(token, str(death), node_lost=death.node)
-    sweep.flush()
-    ledger.catch_up("bootstraps")
-    ledger.fold()
+    _settle(sweep, ledger)
     return sweep
 
 

@@ -36,6 +36,7 @@ BACKBONES: dict[str, Component] = {
         parameters={"set": Parameter(None, "str")},
         blocks=1,
         readouts=("ridge",),
+        idle=("pool",),
         summary="a feature set that comes with the recording; `set`, its name, must be given",
     ),
     "conv": Component(
@@ -53,6 +54,7 @@ BACKBONES: dict[str, Component] = {
         blocks="layers",
         trained=True,
         readouts=("gaussian",),
+        idle=("learning_rate", "epochs", "patience", "pool"),
         summary="a small convolutional core, trained together with its readouts",
     ),
 }

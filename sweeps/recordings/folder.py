@@ -16,7 +16,7 @@ from sweeps.errors import InputError
 from sweeps.identity import content_id, digest_bytes
 from sweeps.recordings.facts import RecordingFacts
 from sweeps.recordings.images import Geometry, ImageFolder, join, open_filesystem
-from sweeps.recordings.recording import ROLES, Recording, StimulusSet, check_responses
+from sweeps.recordings.recording import ROLES, Recording, StimulusSet, check_groups, check_responses, check_roles
 from sweeps.validation import Strict
 
 
@@ -139,8 +139,10 @@ def read_folder(folder: Folder, name: str, geometry: Geometry, exclude: tuple[in
     }
     if "fit" not in sets:
         raise InputError("no stimulus has the role `fit`", file=f"{folder.url}/stimuli.csv", key="role")
+    check_groups(sets["fit"], f"{folder.url}/responses.npy")
+    check_roles(sets, f"{folder.url}/stimuli.csv")
     features = _features(folder, len(stimuli), (stimuli["role"] == "fit").to_numpy())
-    identity = content_id([fingerprint, geometry.key() if not features else "", sorted(exclude)])
+    identity = content_id([fingerprint, geometry.key() if pictures else "", sorted(exclude)])
     areas = units["area"].to_numpy(dtype=str)[keep]
     return Recording(name, identity, areas, sets, features, geometry if sets["fit"].images else None)
 

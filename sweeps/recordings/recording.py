@@ -110,6 +110,49 @@ def check_responses(responses: np.ndarray, file: str) -> None:
         )
 
 
+FEWEST_GROUPS = 4
+"""Groups in which a unit must have been recorded: train needs two, select and report one each."""
+
+
+def check_groups(fit: StimulusSet, file: str) -> None:
+    """Raise InputError for units that were recorded in too few groups to be fitted and scored."""
+    present = pd.DataFrame(np.isfinite(fit.responses).any(axis=2)).groupby(fit.table["group"].to_numpy()).any()
+    needed = min(FEWEST_GROUPS, len(present))
+    few = np.flatnonzero(present.to_numpy().sum(axis=0) < needed)
+    if len(few):
+        raise InputError(
+            f"units {listed(few)} have responses in fewer than {needed} groups: "
+            "remove them, or name them in the recording's exclude_units",
+            file=file,
+        )
+
+
+def check_roles(sets: Mapping[str, StimulusSet], file: str) -> None:
+    """Raise InputError when stimuli that are only scored lack the labels that they are scored by."""
+    needs = {"objects": ("object", "transform"), "captions": ("caption",), "text": ("caption",)}
+    for role, columns in needs.items():
+        for column in columns if role in sets else ():
+            table = sets[role].table
+            if column not in table or (table[column] == "").any():
+                raise InputError(f"stimuli with the role `{role}` need a {column}", file=file, key=column)
+            if column == "transform" and pd.to_numeric(table[column], errors="coerce").isna().any():
+                raise InputError("must be numbers for object views", file=file, key=column)
+        if role in sets and not np.isfinite(sets[role].average).all():
+            raise InputError(f"a stimulus with the role `{role}` has a unit without a response", file=file, key="role")
+    if "text" in sets and "captions" in sets:
+        pairs = [
+            list(zip(sets[role].table["file"], sets[role].table["caption"], strict=True))
+            for role in needs
+            if role != "objects"
+        ]
+        if pairs[0] != pairs[1]:
+            raise InputError(
+                "the `text` stimuli must be the `captions` stimuli again, file by file in the same order",
+                file=file,
+                key="role",
+            )
+
+
 def listed(numbers: np.ndarray, most: int = 8) -> str:
     """The first few numbers as text."""
     shown = ", ".join(str(number) for number in numbers[:most])

@@ -81,7 +81,7 @@ class SimulatedSpec(Strict):
         """Content hash of what decides the simulated data."""
         held = self.model_dump(mode="json", exclude={"name"})
         versions = [VERSION, scenes.VERSION, BACKBONES[self.teacher.backbone].version]
-        return content_id([held, versions])
+        return content_id([held, list(self.areas), versions])
 
 
 def describe_simulated(spec: SimulatedSpec, base: str) -> RecordingFacts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,13 +53,24 @@ def by_depth(cells: pd.DataFrame) -> pd.DataFrame:
     return joined.rename(columns={"select.prediction": "select", "score.prediction": "score"})
 
 
-def recovered(table: pd.DataFrame) -> dict[str, tuple[str, int]]:
-    """For every area the twin and the depth with the highest mean select prediction."""
-    answer = {}
-    for area, rows in table.dropna(subset=["select"]).groupby("area", sort=False):
-        best = rows.iloc[int(np.argmax(rows["select"].to_numpy()))]
-        answer[str(area)] = (str(best[TWIN]), int(best["depth"]))
-    return answer
+def recovered(cells: pd.DataFrame) -> pd.Series | None:
+    """The answer for one area of one recording: a cell of the twin and depth with the highest mean select prediction.
+
+    The mean is over seeds. None when no cell has a score.
+    """
+    done = cells[(cells["status"] == "done") & cells["select.prediction"].notna()]
+    if done.empty:
+        return None
+    frame = done.assign(**{TWIN: labels(done)})
+    means = frame.groupby([TWIN, "depth"], sort=False)["select.prediction"].transform("mean")
+    return frame.iloc[int(np.argmax(means.to_numpy()))]
+
+
+def is_recovered(answer: pd.Series | None, teacher: Mapping[str, str], alike: Collection[int]) -> bool:
+    """Whether an answer is the truth: the teacher's own backbone and weights, at a depth that cannot be told apart."""
+    if answer is None or answer["config.backbone"] != teacher["backbone"]:
+        return False
+    return bool(answer.get("config.backbone.weights") == teacher["weights"] and answer["depth"] in alike)
 
 
 def pareto_front(trials: pd.DataFrame, objectives: list[str]) -> pd.DataFrame:
@@ -84,31 +96,38 @@ class Compared:
 def compare(cells: pd.DataFrame, bootstraps: pd.DataFrame, contrast: Contrast) -> Compared | None:
     """Difference between two sets of cells of an area, paired over resampled stimulus groups.
 
-    Each side is the mean over recordings of the mean over its cells. All cells of a recording share the resamples,
-    so that the interval is of the paired difference. None when a side has no cells.
+    Each side is the mean over recordings of the mean over its cells; only recordings and seeds that both sides have
+    take part. All cells of a recording share the resamples, so that the interval is of the paired difference. None
+    when a side has no cells.
     """
-    first = _side(cells, bootstraps, contrast.area, contrast.left)
-    second = _side(cells, bootstraps, contrast.area, contrast.right)
-    if first is None or second is None:
+    held = cells[(cells["area"] == contrast.area) & (cells["status"] == "done")].merge(
+        bootstraps[["cell_id", "replicates"]], on="cell_id"
+    )
+    sides = [held[_chosen(held, side)] for side in (contrast.left, contrast.right)]
+    pairs = [set(zip(side["recording"], side["config.seed"], strict=True)) for side in sides]
+    common = pairs[0] & pairs[1]
+    if not common:
         return None
-    (left, left_draws), (right, right_draws) = first, second
-    low, high = bootstrap_interval(left_draws - right_draws)
-    return Compared(contrast.name, left, right, left - right, low, high)
+    left, right = (
+        side[[pair in common for pair in zip(side["recording"], side["config.seed"], strict=True)]] for side in sides
+    )
+    (mean, draws), (other, others) = _mean(left), _mean(right)
+    low, high = bootstrap_interval(draws - others)
+    return Compared(contrast.name, mean, other, mean - other, low, high)
 
 
-def _side(cells: pd.DataFrame, bootstraps: pd.DataFrame, area: str, side: Side) -> tuple[float, np.ndarray] | None:
-    chosen = (cells["area"] == area) & (cells["status"] == "done")
+def _chosen(cells: pd.DataFrame, side: Side) -> pd.Series:
+    chosen = pd.Series(True, index=cells.index)
     if side.depth is not None:
         chosen &= cells["depth"].isin(side.depth)
     for key, value in side.where.items():
-        column = f"config.{key}"
-        if column not in cells:
-            return None
-        chosen &= cells[column].astype(str) == str(value)
-    held = cells[chosen].merge(bootstraps, on="cell_id")
-    if held.empty:
-        return None
-    groups = [rows for _, rows in held.groupby("recording")]
+        column = cells.get(f"config.{key}", pd.Series(None, index=cells.index, dtype=object))
+        chosen &= column.astype(str) == str(value)
+    return chosen
+
+
+def _mean(cells: pd.DataFrame) -> tuple[float, np.ndarray]:
+    groups = [rows for _, rows in cells.groupby("recording")]
     mean = float(np.mean([rows["score.prediction"].mean() for rows in groups]))
     draws = np.mean([np.mean(np.stack(rows["replicates"].to_list()), axis=0) for rows in groups], axis=0)
     return mean, draws

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from typing import TextIO
@@ -13,12 +14,24 @@ from rich.table import Table
 
 from sweeps.errors import InputError
 from sweeps.experiment import Experiment, parse_experiment
-from sweeps.report.answer import TWIN, by_depth, compare, depths_of, labels, pareto_front, recovered
+from sweeps.report.answer import (
+    TWIN,
+    by_depth,
+    compare,
+    depths_of,
+    is_recovered,
+    labels,
+    pareto_front,
+    recovered,
+)
+from sweeps.report.current import Current
 from sweeps.results import load
 from sweeps.storage import Store
 
 PLAIN_WIDTH = 120
 BAR = 20
+MOST_TWINS = 3
+"""Columns of the table by depth; more would not fit."""
 SHORT = {"prediction": "predict.", "dimensionality": "dimens.", "invariance": "invar."}
 BESIDE: dict[str, str | None] = {
     "prediction": "brain_ceiling",
@@ -46,9 +59,12 @@ def show(uri: str, console: Console | None = None, best: int = 5) -> None:
     """Print best trials, the Pareto front, score by depth of every area, the truth beside it, and the contrasts."""
     console = console or console_of(sys.stdout)
     experiment = read_stored(uri)
-    trials, cells = load(uri), load(uri, "cells")
+    current = Current.read(uri)
+    trials, cells = current.of(load(uri)), current.of(load(uri, "cells"))
     objectives = [name for name in experiment.search.objectives if trials[name].notna().any()]
     _counts(console, trials)
+    if current.left_out:
+        console.print(f"{current.left_out} rows of other data, splits or versions are in the tables, but not shown")
     if objectives and (trials["status"] == "done").any():
         names = labels(trials)
         _best(console, trials, names, objectives, best)
@@ -60,7 +76,7 @@ def show(uri: str, console: Console | None = None, best: int = 5) -> None:
     areas = [name.removeprefix("config.depth.") for name in columns if name.startswith("config.depth.")]
     _depths(console, table, areas)
     _brain(console, cells, areas)
-    _truth(console, uri, table, areas)
+    _truth(console, current.truths(uri), cells, areas)
     _contrasts(console, uri, cells, experiment)
 
 
@@ -80,8 +96,9 @@ def read_stored(uri: str) -> Experiment:
 def _counts(console: Console, trials: pd.DataFrame) -> None:
     counts = trials["status"].value_counts()
     console.print("  ".join(f"{number} {status}" for status, number in counts.items()))
-    for error, rows in trials[trials["status"] == "failed"].groupby("error"):
-        console.print(f"  failed {len(rows)} times: {error}", style="red", markup=False)
+    for (status, error), rows in trials.dropna(subset=["error"]).groupby(["status", "error"]):
+        what = "failed" if status == "failed" else "lack a score"
+        console.print(f"  {len(rows)} {what}: {error}", style="red", markup=False)
 
 
 def _columns(objectives: list[str]) -> list[str]:
@@ -145,8 +162,10 @@ def _depths(console: Console, table: pd.DataFrame, areas: list[str]) -> None:
         rows = table[table["area"] == area]
         if rows.empty:
             continue
-        twins = list(dict.fromkeys(table[TWIN]))
-        grid = _grid(f"{area}: select prediction by depth (* best)")
+        best = rows.groupby(TWIN)["select"].max().sort_values(ascending=False)
+        twins = [str(twin) for twin in best.index[:MOST_TWINS]]
+        more = f"; the best {MOST_TWINS} of {len(best)} twins" if len(best) > MOST_TWINS else ""
+        grid = _grid(f"{area}: select prediction by depth (* best{more})")
         grid.add_column("depth", justify="right")
         for twin in twins:
             grid.add_column(twin)
@@ -205,30 +224,25 @@ def _beside(row: pd.Series, name: str, brain: str | None) -> str:
     return f"{own} [{other}]" if other else own
 
 
-def _truth(console: Console, uri: str, table: pd.DataFrame, areas: list[str]) -> None:
-    truths = load(uri, "truths") if _has(uri, "truths") else pd.DataFrame()
+def _truth(console: Console, truths: pd.DataFrame, cells: pd.DataFrame, areas: list[str]) -> None:
     if truths.empty:
         return
-    answer = recovered(table)
     grid = _grid("Planted against recovered depth")
     for name in ("area", "planted", "cannot be told apart", "recovered", ""):
         grid.add_column(name)
     right = 0
     order = [areas.index(area) if area in areas else len(areas) for area in truths["area"]]
     for _, row in truths.iloc[sorted(range(len(order)), key=order.__getitem__)].iterrows():
-        _, depth = answer.get(row["area"], ("", -1))
-        fits = depth in list(row["alike"])
+        own = cells[(cells["recording"] == row["recording"]) & (cells["area"] == row["area"])]
+        answer = recovered(own)
+        fits = is_recovered(answer, json.loads(row["teacher"]), list(row["alike"]))
         right += fits
-        alike = ", ".join(str(d) for d in row["alike"])
-        verdict = "recovered" if fits else "NOT recovered"
-        grid.add_row(row["area"], str(row["planted"]), alike, str(depth), verdict)
+        found = "-" if answer is None else str(answer["depth"])
+        verdict = "recovered" if fits else "NOT recovered" + ("" if answer is None else f", read from {answer[TWIN]}")
+        grid.add_row(row["area"], str(row["planted"]), ", ".join(str(d) for d in row["alike"]), found, verdict)
     console.print()
     console.print(grid)
     console.print(f"{right} of {len(truths)} areas recovered")
-
-
-def _has(uri: str, table: str) -> bool:
-    return Store(uri).get(f"{table}/{table}.parquet") is not None
 
 
 def _contrasts(console: Console, uri: str, cells: pd.DataFrame, experiment: Experiment) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from metrics import VERSIONS
-from sweeps.errors import InputError
+from models import SENTENCES_VERSION
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,8 @@ class Score:
 
     `columns` are written once with the prefix `select.` and once with `score.` (report); the first one is
     the score itself. `up` says that more is better; other scores are descriptive and never a default
-    objective. `probe` names the probe that it needs; `absent` says why it is NaN where it does not apply.
+    objective. `probe` names the probe that it needs, `sentences`
+    that it needs the sentence encoder; `absent` says why it is NaN where it does not apply.
     """
 
     target: str
@@ -25,6 +26,7 @@ class Score:
     up: bool
     summary: str
     probe: str | None = None
+    sentences: bool = False
     absent: str = ""
     trial_columns: tuple[str, ...] = ()
 
@@ -40,6 +42,8 @@ _CURVES = tuple(
     for measure in ("participation_ratio", "two_nn")
     for what in ("tau", "curve_distance", "collapse")
 )
+
+BETTER_HIGHER = ("prediction_ceiled", "participation_ratio_closeness", "two_nn_closeness")
 
 SCORES: dict[str, Score] = {
     "prediction": Score(
@@ -84,6 +88,7 @@ SCORES: dict[str, Score] = {
         ("transfer", "transfer_forward", "transfer_backward", "transfer_null", "brain_transfer"),
         up=False,
         probe="captions",
+        sentences=True,
         summary="captions to the twin's responses and back, on held-out scenes",
         absent="a twin of features that come without pictures cannot be shown the probe",
     ),
@@ -91,6 +96,7 @@ SCORES: dict[str, Score] = {
         "sweeps.scores.transfer:transfer_brain",
         ("transfer_brain", "transfer_brain_null", "brain_transfer_brain"),
         up=True,
+        sentences=True,
         summary="recorded responses to captions predicted by the twin of vision",
         absent="the recording holds no responses to both pictures and captions",
     ),
@@ -104,23 +110,18 @@ SCORES: dict[str, Score] = {
 }
 
 
-def score_key(name: str, probe_fingerprint: str | None) -> str:
-    """Identity of a score: name, VERSION and the probe it is taken on."""
-    return f"{name}@{VERSIONS[name]}" + (f":{probe_fingerprint[:16]}" if probe_fingerprint else "")
+def score_key(name: str, probes: Mapping[str, str]) -> str:
+    """Identity of a score: name, VERSION, the sentence encoder's where it is used, and the probe's fingerprint."""
+    score = SCORES[name]
+    encoder = f"+sentences{SENTENCES_VERSION}" if score.sentences else ""
+    probe = probes.get(score.probe) if score.probe else None
+    return f"{name}@{VERSIONS[name]}{encoder}" + (f":{probe[:16]}" if probe else "")
 
 
-def score_of(column: str) -> tuple[str, Score]:
-    """The score that writes a column (without its `select.` or `score.` prefix)."""
-    for name, score in SCORES.items():
-        if column in (*score.columns, *score.trial_columns):
-            return name, score
-    raise InputError("unknown score column", value=column, allowed=SCORES)
-
-
-def direction_of(objective: str) -> str:
-    """Optuna's direction for an objective column: every score that can be one is maximised."""
-    score_of(objective.partition(".")[2])
-    return "maximize"
+def objectives() -> list[str]:
+    """Select columns that may drive a search: every score itself, and what else is better the higher it is."""
+    firsts = [score.columns[0] for score in SCORES.values()]
+    return [f"select.{column}" for column in (*firsts, *BETTER_HIGHER)]
 
 
 def cell_columns(names: list[str]) -> list[str]:

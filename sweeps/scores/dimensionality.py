@@ -7,6 +7,9 @@ import numpy as np
 from metrics import closeness, noise_variance_of_mean, participation_ratio, two_nn
 from sweeps.scores.view import CellView
 
+FLAT = 1e-12
+"""Units that vary less than this, in the twin or in the brain, are left out of both."""
+
 DRAWS = 3
 """Random draws of units and of matched noise whose mean is taken."""
 
@@ -48,14 +51,13 @@ def _draw(
     spread: np.ndarray,
     random: np.random.Generator,
 ) -> tuple[float, float, float, float]:
-    units = np.sort(random.permutation(len(view.units))[: view.common_units])
     noisy = predicted + spread * random.standard_normal(predicted.shape)
+    varied = np.flatnonzero((noisy.std(axis=0) > FLAT) & (observed.std(axis=0) > FLAT))
+    units = np.sort(random.permutation(varied)[: view.common_units])
     twin, brain = _standardised(noisy[:, units]), _standardised(observed[:, units])
     return participation_ratio(twin), participation_ratio(brain), two_nn(twin), two_nn(brain)
 
 
 def _standardised(responses: np.ndarray) -> np.ndarray:
-    """Units z-scored; units that are constant on these stimuli are left out."""
-    spread = responses.std(axis=0)
-    varied = spread > 1e-12
-    return (responses[:, varied] - responses[:, varied].mean(axis=0)) / spread[varied]
+    """Units z-scored."""
+    return np.asarray((responses - responses.mean(axis=0)) / responses.std(axis=0))

@@ -13,7 +13,6 @@ from torch.nn import functional as F
 from models.backbones import BACKBONES
 from models.backbones.conv import Layer
 from models.backbones.efficientnet_lite import imagenet_network
-from models.component import lookup
 from models.readouts import READOUTS
 
 torch.set_num_threads(1)
@@ -51,11 +50,6 @@ def test_defaults_are_accepted(component):
 def test_feature_set_must_be_named():
     assert not BACKBONES["features"].parameters["set"].accepts(None)
     assert BACKBONES["features"].parameters["set"].accepts("vision")
-
-
-def test_unknown_name_lists_the_known_ones():
-    with pytest.raises(KeyError, match="did you mean 'pixels'"):
-        lookup(BACKBONES, "pixel", "backbone")
 
 
 @pytest.mark.parametrize("size", [56, 112])

@@ -94,7 +94,11 @@ def test_the_same_captions_and_pictures_whether_few_or_many() -> None:
             {"rendered": {"rotation": 3}},
             r"probes\.objects\.rendered\.rotation: unknown key; allowed: kinds",
         ),
-        ("objects", {"rendered": {"rotations": 1}}, r"probes\.objects\.rendered\.rotations = 1: must be an integer from 2"),
+        (
+            "objects",
+            {"rendered": {"rotations": 1}},
+            r"probes\.objects\.rendered\.rotations = 1: must be an integer from 2",
+        ),
         (
             "objects",
             {"rendered": {"kinds": ["fish", "brd"]}},
@@ -102,7 +106,11 @@ def test_the_same_captions_and_pictures_whether_few_or_many() -> None:
         ),
         ("objects", {"rendered": {"kinds": ["fish", "fish"]}}, r"kinds = .*twice"),
         ("objects", {"rendered": {"kinds": ["fish"]}}, r"kinds = \['fish'\]: .*at least 2"),
-        ("captions", {"rendered": {"kinds": ["fish"]}}, r"probes\.captions\.rendered\.kinds: unknown key; allowed: count, seed"),
+        (
+            "captions",
+            {"rendered": {"kinds": ["fish"]}},
+            r"probes\.captions\.rendered\.kinds: unknown key; allowed: count, seed",
+        ),
         ("captions", {"rendered": {"count": "many"}}, r"probes\.captions\.rendered\.count = 'many'"),
         ("captions", {"rendered": {"seed": -1}}, r"seed = -1"),
         ("captions", {"rendered": 7}, r"probes\.captions\.rendered = 7"),

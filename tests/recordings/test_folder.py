@@ -154,8 +154,8 @@ def test_responses_in_column_order(recording: Path) -> None:
 def test_features_follow_the_fitted_stimuli(recording: Path) -> None:
     names = [f"{index:04d}.png" for index in range(60)]
     roles = ["objects" if index % 3 == 0 else "" for index in range(60)]
-    lines = [f"{name},{role}" for name, role in zip(names, roles, strict=True)]
-    (recording / "stimuli.csv").write_text("file,role\n" + "\n".join(lines) + "\n")
+    lines = [f"{name},{role},cup,{index}" for index, (name, role) in enumerate(zip(names, roles, strict=True))]
+    (recording / "stimuli.csv").write_text("file,role,object,transform\n" + "\n".join(lines) + "\n")
     np.savez(recording / "features.npz", vision=np.arange(120.0).reshape(60, 2))
     held = opened(recording)
     fitted = [index for index in range(60) if index % 3]
@@ -165,13 +165,48 @@ def test_features_follow_the_fitted_stimuli(recording: Path) -> None:
     assert held.facts().roles == ("fit", "objects")
 
 
+def write_roles(recording: Path, text: tuple[int, ...] = (50, 51, 52, 53, 54)) -> None:
+    """40 stimuli to fit, 10 object views, 5 captioned scenes, and the captions of the scenes `text` as text."""
+    roles = ["fit"] * 40 + ["objects"] * 10 + ["captions"] * 5 + ["text"] * 5
+    shown = [*range(55), *text]
+    rows = [f"{i:04d}.png,{role},cup,{i},caption {i}" for i, role in zip(shown, roles, strict=True)]
+    (recording / "stimuli.csv").write_text("file,role,object,transform,caption\n" + "\n".join(rows) + "\n")
+
+
+def test_text_in_another_order_than_its_pictures_is_refused(recording: Path) -> None:
+    write_roles(recording, text=(51, 50, 52, 53, 54))
+    with pytest.raises(InputError, match="file by file in the same order"):
+        opened(recording)
+
+
+@pytest.mark.parametrize("column", ["object", "transform", "caption"])
+def test_roles_without_their_labels_are_refused(recording: Path, column: str) -> None:
+    write_roles(recording)
+    table = (recording / "stimuli.csv").read_text()
+    (recording / "stimuli.csv").write_text(table.replace(column, "other", 1))
+    with pytest.raises(InputError, match=f"need a {column}"):
+        opened(recording)
+
+
+def test_a_unit_seen_in_few_groups_is_refused(recording: Path) -> None:
+    responses = np.load(recording / "responses.npy")
+    responses[3:, 2] = np.nan
+    np.save(recording / "responses.npy", responses)
+    with pytest.raises(InputError, match="units 2 have responses in fewer than 4 groups"):
+        opened(recording)
+
+
+def test_the_geometry_of_pictures_counts_beside_features(recording: Path) -> None:
+    np.savez(recording / "features.npz", vision=np.arange(120.0).reshape(60, 2))
+    prints = {opened(recording, image={"size": size}).fingerprint for size in (32, 48)}
+    assert len(prints) == 2
+
+
 def test_the_roles_share_responses_and_pictures(recording: Path) -> None:
     whole = opened(recording)
     assert whole.fit.images is not None
     pictures = whole.fit.images(slice(None))
-    roles = ["fit"] * 40 + ["objects"] * 10 + ["captions"] * 5 + ["text"] * 5
-    lines = [f"{index:04d}.png,{role}" for index, role in enumerate(roles)]
-    (recording / "stimuli.csv").write_text("file,role\n" + "\n".join(lines) + "\n")
+    write_roles(recording)
     held = opened(recording)
     assert np.array_equal(held.sets["objects"].responses, whole.fit.responses[40:50])
     shown = held.sets["objects"].images

@@ -96,7 +96,7 @@ plan = make_plan(json.loads(sys.argv[1]), storage=sys.argv[2], cache=sys.argv[2]
 for configuration in plan.space.grid():
     cells = plan.planner.cells(configuration)
     print(plan.planner.trial_id(cells), *(cell.cell_id for cell in cells))
-print(plan.wanted_keys, plan.facts[0].fingerprint, plan.digest)
+print(sorted(plan.score_keys.values()), plan.facts[0].fingerprint, plan.digest)
 """
 
 

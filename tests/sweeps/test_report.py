@@ -15,8 +15,9 @@ from inline import plan_of, run_inline
 from rich.console import Console
 
 from sweeps.experiment import Contrast, Side
-from sweeps.report.answer import by_depth, compare, pareto_front, recovered
+from sweeps.report.answer import by_depth, compare, is_recovered, pareto_front, recovered
 from sweeps.report.terminal import bar, show
+from sweeps.results import load
 from sweeps.runner import _keep_experiment
 
 
@@ -32,25 +33,36 @@ def cell(
         "config.backbone": "efficientnet-lite0",
         "config.backbone.weights": weights,
         "config.readout": "ridge",
+        "config.seed": 0,
         "select.prediction": score,
         "score.prediction": score,
     }
 
 
-def test_recovered_depth_is_the_best_mean_over_recordings() -> None:
+def test_scores_by_depth_are_means_over_recordings() -> None:
     cells = pd.DataFrame(
         [
-            cell("a", "V1", 1, 0.5),
-            cell("b", "V1", 2, 0.6),
-            cell("c", "V1", 1, 0.5, "s"),
-            cell("d", "V1", 2, 0.1, "s"),
-            cell("e", "V1", 1, 0.3, weights="random"),
+            cell("a", "V1", 2, 0.6),
+            cell("b", "V1", 2, 0.1, "s"),
+            cell("c", "V1", 1, 0.3, weights="random"),
         ]
     )
-    table = by_depth(cells)
-    assert recovered(table) == {"V1": ("efficientnet-lite0 imagenet", 1)}
-    held = table.set_index(["twin", "depth"])["select"]
+    held = by_depth(cells).set_index(["twin", "depth"])["select"]
     assert held[("efficientnet-lite0 imagenet", 2)] == pytest.approx(0.35)
+    assert held[("efficientnet-lite0 random", 1)] == pytest.approx(0.3)
+
+
+def test_a_depth_is_recovered_only_from_the_teacher_itself() -> None:
+    teacher = {"backbone": "efficientnet-lite0", "weights": "imagenet"}
+    cells = pd.DataFrame([cell("a", "V1", 7, 0.5), cell("b", "V1", 1, 0.6, weights="random")])
+    answer = recovered(cells)
+    assert answer is not None
+    assert (answer["depth"], answer["config.backbone.weights"]) == (1, "random")
+    assert not is_recovered(answer, teacher, [1, 2])
+    better = recovered(pd.concat([cells, pd.DataFrame([cell("c", "V1", 2, 0.7)])]))
+    assert is_recovered(better, teacher, [1, 2])
+    assert not is_recovered(better, teacher, [1])
+    assert not is_recovered(recovered(cells.iloc[:0]), teacher, [1])
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=30))
@@ -84,6 +96,10 @@ def test_a_contrast_is_the_paired_difference_of_means_over_recordings() -> None:
     assert found.right == pytest.approx(0.4)
     assert (found.low, found.high) == (pytest.approx(found.difference), pytest.approx(found.difference))
     assert compare(cells, bootstraps, Contrast(name="x", area="V9")) is None
+    lost = cells[cells["cell_id"] != "e"]
+    alone = compare(lost, bootstraps, Contrast(name="x", area="V1", left=Side(depth=[1]), right=Side(depth=[9])))
+    assert alone is not None
+    assert (alone.left, alone.right) == (pytest.approx(0.5), pytest.approx(0.2))
     only = Side(where={"backbone.weights": "random"})
     assert compare(cells, bootstraps, Contrast(name="x", area="V1", left=only)) is None
 
@@ -117,3 +133,15 @@ def test_show_prints_trials_depths_and_contrasts(experiment: dict[str, Any], tmp
         assert words in printed
     assert printed.count("█") > 20
     assert "…" not in printed
+
+
+def test_rows_of_an_earlier_split_are_kept_but_not_shown(experiment: dict[str, Any], tmp_path: Path) -> None:
+    for seed in (0, 5):
+        plan = plan_of({**experiment, "split": {"seed": seed}}, tmp_path)
+        run_inline(plan)
+        _keep_experiment(plan)
+    assert len(load(plan.storage)) == 36
+    text = io.StringIO()
+    show(plan.storage, Console(file=text, width=120, highlight=False))
+    assert "18 done" in text.getvalue()
+    assert "30 rows of other data, splits or versions" in text.getvalue()

@@ -21,6 +21,7 @@ from models.readouts import READOUTS
 from sweeps.cells import Pack
 from sweeps.plan import Plan
 from sweeps.results import load
+from sweeps.scores import SCORES
 from sweeps.storage import Store
 
 Experiment = dict[str, Any]
@@ -313,3 +314,35 @@ def test_a_renamed_recording_is_not_fitted_again(experiment: Experiment, recordi
     plan = plan_of(edited(experiment, recordings=renamed), tmp_path)
     sweep = run_inline(plan)
     assert (sweep.progress.executed, sweep.progress.done) == (0, 18)
+
+
+def test_a_score_that_raises_is_nan_with_its_error_and_the_rest_stands(
+    experiment: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = replace(SCORES["dimensionality"], target="sweeps.identity:content_id")
+    monkeypatch.setitem(SCORES, "dimensionality", broken)
+    plan = plan_of(experiment, tmp_path)
+    run_inline(plan)
+    trials = trials_of(plan)
+    assert set(trials["status"]) == {"done"}
+    assert trials["error"].str.contains("dimensionality: ").all()
+    assert trials["score.dimensionality"].isna().all()
+    assert trials["score.prediction"].notna().all()
+    assert run_inline(plan).progress.executed == 0
+    monkeypatch.undo()
+    mended = run_inline(plan_of(experiment, tmp_path), retry_failed=True)
+    assert mended.progress.executed == 12
+    assert trials_of(plan)["score.dimensionality"].notna().all()
+    assert trials_of(plan)["error"].isna().all()
+
+
+def test_scores_that_were_taken_once_are_never_lost(experiment: dict[str, Any], tmp_path: Path) -> None:
+    first = plan_of({**experiment, "scores": ["prediction", "dimensionality"]}, tmp_path)
+    run_inline(first)
+    before = trials_of(first)
+    wanted = {**experiment, "scores": ["prediction", "feature_transfer"]}
+    assert run_inline(plan_of(wanted, tmp_path)).progress.executed == 12
+    pd.testing.assert_series_equal(trials_of(first)["score.dimensionality"], before["score.dimensionality"])
+    for scores in (["prediction", "dimensionality"], ["dimensionality"], ["feature_transfer", "prediction"]):
+        held = {**experiment, "scores": scores, "search": {}}
+        assert run_inline(plan_of(held, tmp_path)).progress.executed == 0

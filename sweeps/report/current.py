@@ -1,0 +1,59 @@
+"""Which rows of a storage belong to the experiment as it stands: a sweep that was edited keeps its older rows."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from models.backbones import BACKBONES
+from models.readouts import READOUTS
+from sweeps.results import load
+from sweeps.storage import Store
+
+NAME = "current.json"
+
+
+@dataclass
+class Current:
+    """Split, data and truths of the last run; `left_out` counts the rows that `of` has dropped."""
+
+    split: str
+    fingerprints: dict[str, str]
+    truth_ids: list[str]
+    left_out: int = field(default=0)
+
+    @classmethod
+    def read(cls, uri: str) -> Current:
+        """What the last run has written beside its experiment."""
+        held: dict[str, Any] = json.loads(Store(uri).get(NAME) or b"{}")
+        return cls(held["split"], held["fingerprints"], held["truth_ids"])
+
+    def as_json(self) -> bytes:
+        """The object to write."""
+        held = {"split": self.split, "fingerprints": self.fingerprints, "truth_ids": self.truth_ids}
+        return json.dumps(held, sort_keys=True, indent=1).encode()
+
+    def of(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """The rows of this split, of these data, and of the present VERSIONs."""
+        prints = set(self.fingerprints.values())
+        data = [set((each or "").split()) <= prints for each in rows["data_fingerprint"]]
+        versions = [_is_present(each) for each in rows["components"]]
+        kept = (rows["split"] == self.split) & pd.Series(data, rows.index) & pd.Series(versions, rows.index)
+        self.left_out += int((~kept).sum())
+        return rows[kept]
+
+    def truths(self, uri: str) -> pd.DataFrame:
+        """The truths of the simulated recordings of the last run."""
+        if not self.truth_ids:
+            return pd.DataFrame()
+        held = load(uri, "truths")
+        return held[held["truth_id"].isin(self.truth_ids)]
+
+
+def _is_present(components: str) -> bool:
+    known = {**BACKBONES, **READOUTS}
+    pairs = [each.rsplit("@", 1) for each in components.split()]
+    return all(name in known and str(known[name].version) == version for name, version in pairs)
