@@ -17,11 +17,12 @@ from sweeps.errors import InputError
 from sweeps.experiment import Experiment, find_experiment, parse_experiment, read_experiment
 from sweeps.guard import check_names, home
 from sweeps.probes import Probe, open_probe
+from sweeps.read_space import read_space
 from sweeps.recordings import describe
 from sweeps.recordings.facts import RecordingFacts
 from sweeps.scores import SCORES, cell_columns, score_key, trial_columns
 from sweeps.search import make_proposer
-from sweeps.space import Space, points, read_space
+from sweeps.space import Space, points
 from sweeps.splits import split_groups
 from sweeps.storage import Store
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from models.backbones import BACKBONES
 from models.readouts import READOUTS
+from sweeps.errors import InputError
 from sweeps.results import load
 from sweeps.storage import Store
 
@@ -27,8 +28,11 @@ class Current:
 
     @classmethod
     def read(cls, uri: str) -> Current:
-        """What the last run has written beside its experiment."""
-        held: dict[str, Any] = json.loads(Store(uri).get(NAME) or b"{}")
+        """What the last run has written beside its experiment; InputError when no run has."""
+        content = Store(uri).get(NAME)
+        if content is None:
+            raise InputError("no sweep has written here", key="storage", value=uri)
+        held: dict[str, Any] = json.loads(content)
         return cls(held["split"], held["fingerprints"], held["truth_ids"])
 
     def as_json(self) -> bytes:

@@ -89,7 +89,7 @@ def read_stored(uri: str) -> Experiment:
     """The experiment whose rows lie at `uri`."""
     content = Store(uri).get("experiment.yaml")
     if content is None:
-        raise InputError("no finished sweep has written here", key="storage", value=uri)
+        raise InputError("no sweep has written here", key="storage", value=uri)
     return parse_experiment(yaml.safe_load(content), file=f"{uri}/experiment.yaml")
 
 

@@ -14,8 +14,9 @@ from inline import plan_of, run_inline, trials_of
 from sweeps.errors import InputError
 from sweeps.experiment import Search
 from sweeps.identity import canonical
+from sweeps.read_space import read_space
 from sweeps.search import ALL_AT_ONCE, ASK, TRIES, Listed, Proposer, Tpe, make_proposer
-from sweeps.space import Configuration, Space, read_space
+from sweeps.space import Configuration, Space
 
 PREDICTION, DIMENSIONALITY = "select.prediction", "select.dimensionality"
 PLANTED = {"V1": 3, "V4": 9}

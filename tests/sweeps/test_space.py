@@ -15,8 +15,9 @@ from sweeps.cells import Planner
 from sweeps.errors import InputError
 from sweeps.experiment import Split
 from sweeps.identity import canonical
+from sweeps.read_space import read_space
 from sweeps.recordings.facts import RecordingFacts
-from sweeps.space import Range, Space, read_space
+from sweeps.space import Range, Space
 
 AREAS = ("V1", "V4")
 FACTS = [RecordingFacts("a", "0" * 20, {"V1": 4, "V4": 5}, 300, 300, 1, ("fit",))]

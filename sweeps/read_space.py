@@ -1,0 +1,171 @@
+"""Reading the `space` section of an experiment file; every problem names key, value and what is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
+
+from models.backbones import BACKBONES
+from models.component import Component, Parameter
+from models.readouts import READOUTS
+from sweeps.errors import InputError
+from sweeps.space import Choice, Domain, Range, Space, Values
+
+FAMILIES: dict[str, Mapping[str, Component]] = {"backbone": BACKBONES, "readout": READOUTS}
+
+
+MOST_STEPS = 100_000
+"""Values that a range may be cut into."""
+
+
+def read_space(raw: Mapping[str, Any], areas: Sequence[str]) -> Space:
+    """The space described by the `space` section, checked against the recorded `areas`.
+
+    Raises InputError naming the key, the value and what is allowed.
+    """
+    unknown = set(raw) - {"backbone", "depth", "readout", "seed"}
+    if unknown:
+        key = next(name for name in raw if name in unknown)
+        raise InputError("unknown key", key=f"space.{key}", allowed=("backbone", "depth", "readout", "seed"))
+    backbones = _read_choices("backbone", raw.get("backbone"))
+    readouts = _read_choices("readout", raw.get("readout"))
+    depths, shared = _read_depths(raw.get("depth", {"shared": "all"}), areas)
+    space = Space(backbones, readouts, depths, shared, _read_seeds(raw.get("seed", 0)))
+    _check_depths(space)
+    for choice in backbones:
+        if not space.readouts_for({"name": choice.name}):
+            raise InputError(
+                f"none of these fits the backbone {choice.name}",
+                key="space.readout",
+                value=[readout.name for readout in readouts],
+                allowed=choice.component.readouts,
+            )
+    return space
+
+
+def _read_choices(family: str, raw: Any) -> tuple[Choice, ...]:
+    entries = raw if isinstance(raw, list) else [raw]
+    if raw is None or not entries:
+        raise InputError("at least one is needed", key=f"space.{family}", allowed=FAMILIES[family])
+    return tuple(_read_choice(family, entry) for entry in entries)
+
+
+def _read_choice(family: str, entry: Any) -> Choice:
+    components = FAMILIES[family]
+    if isinstance(entry, str):
+        name, settings = entry, cast("dict[str, Any]", {})
+    elif isinstance(entry, dict) and len(entry) == 1:
+        name, settings = next(iter(entry.items()))
+    else:
+        raise InputError("must be a name or {name: {parameter: ...}}", key=f"space.{family}", value=entry)
+    if name not in components:
+        raise InputError(f"unknown {family}", key=f"space.{family}", value=name, allowed=components)
+    if not isinstance(settings, dict):
+        raise InputError("must be {parameter: value}", key=f"space.{family}.{name}", value=settings)
+    component = components[name]
+    for key in settings:
+        if key not in component.parameters:
+            raise InputError("unknown key", key=f"space.{family}.{name}.{key}", allowed=component.parameters)
+    domains = {
+        key: _read_domain(f"space.{family}.{name}.{key}", settings.get(key, parameter.default), parameter)
+        for key, parameter in component.parameters.items()
+    }
+    return Choice(str(name), component, domains)
+
+
+def _read_domain(key: str, raw: Any, parameter: Parameter) -> Domain:
+    if isinstance(raw, dict):
+        return _read_range(key, raw, parameter)
+    values = raw if isinstance(raw, list) else [raw]
+    if not values:
+        raise InputError("at least one value is needed", key=key, value=raw)
+    return Values(tuple(dict.fromkeys(_read_value(key, value, parameter) for value in values)))
+
+
+def _read_value(key: str, value: Any, parameter: Parameter) -> Any:
+    if not parameter.accepts(value):
+        raise InputError(f"must be {parameter.allowed()}", key=key, value=value)
+    return float(value) if parameter.kind == "float" and not isinstance(value, str) else value
+
+
+def _read_range(key: str, raw: Mapping[str, Any], parameter: Parameter) -> Domain:
+    for name in raw:
+        if name not in ("low", "high", "log", "steps"):
+            raise InputError("unknown key", key=f"{key}.{name}", allowed=("low", "high", "log", "steps"))
+    if parameter.kind not in ("float", "int") or parameter.odd:
+        raise InputError(f"takes no range, only {parameter.allowed()} or a list", key=key, value=dict(raw))
+    for name in ("low", "high"):
+        if isinstance(raw.get(name), str) or not parameter.accepts(raw.get(name)):
+            raise InputError(f"must be {parameter.allowed()}", key=f"{key}.{name}", value=raw.get(name))
+    low, high, log, steps = raw["low"], raw["high"], raw.get("log", False), raw.get("steps")
+    if not low < high:
+        raise InputError(f"low must be below high ({high})", key=f"{key}.low", value=low)
+    if not isinstance(log, bool):
+        raise InputError("must be true or false", key=f"{key}.log", value=log)
+    if log and low <= 0:
+        raise InputError("a logarithmic range needs low above 0", key=f"{key}.low", value=low)
+    count = Parameter(2, "int", low=2, high=MOST_STEPS)
+    if steps is not None and not count.accepts(steps):
+        raise InputError(f"must be {count.allowed()}", key=f"{key}.steps", value=steps)
+    span = Range(low, high, log, parameter.kind == "int")
+    if steps is None:
+        return span
+    return Values(tuple(dict.fromkeys(span.at(step / (steps - 1)) for step in range(steps))))
+
+
+def _read_seeds(raw: Any) -> tuple[int, ...]:
+    seeds = raw if isinstance(raw, list) else [raw]
+    parameter = Parameter(0, "int", low=0)
+    if not seeds:
+        raise InputError("at least one seed is needed", key="space.seed", value=raw)
+    return tuple(dict.fromkeys(_read_value("space.seed", seed, parameter) for seed in seeds))
+
+
+def _read_depths(raw: Any, areas: Sequence[str]) -> tuple[dict[str, tuple[int, ...] | None], bool]:
+    if not isinstance(raw, dict) or not raw:
+        raise InputError("must be {area: all | list} or {shared: all | list}", key="space.depth", value=raw)
+    if "shared" in raw:
+        if len(raw) > 1:
+            raise InputError("`shared` stands alone: it ties all areas", key="space.depth", value=raw)
+        depth = _read_depth("space.depth.shared", raw["shared"])
+        return dict.fromkeys(areas, depth), True
+    for area in raw:
+        if area not in areas:
+            raise InputError("no recording has this area", key=f"space.depth.{area}", allowed=areas)
+    return {area: _read_depth(f"space.depth.{area}", raw[area]) for area in areas if area in raw}, False
+
+
+def _read_depth(key: str, raw: Any) -> tuple[int, ...] | None:
+    if raw == "all":
+        return None
+    values = raw if isinstance(raw, list) else [raw]
+    parameter = Parameter(0, "int", low=0)
+    if not values:
+        raise InputError("must be `all` or a list of block indices", key=key, value=raw)
+    if not all(parameter.accepts(value) for value in values):
+        raise InputError("must be `all`, a block index or a list of block indices", key=key, value=raw)
+    return tuple(sorted(set(values)))
+
+
+def _check_depths(space: Space) -> None:
+    for choice in space.backbones:
+        for backbone in _corners(choice):
+            blocks = space.blocks(backbone)
+            for area, listed in space.depths.items():
+                if listed is not None and listed[-1] >= blocks:
+                    key = "space.depth.shared" if space.shared else f"space.depth.{area}"
+                    raise InputError(
+                        f"beyond the backbone: {choice.name} has blocks 0 to {blocks - 1}",
+                        key=key,
+                        value=listed[-1],
+                    )
+
+
+def _corners(choice: Choice) -> Iterator[dict[str, Any]]:
+    held = choice.component.blocks
+    counts: Sequence[Any] = [None]
+    if isinstance(held, str):
+        domain = choice.domains[held]
+        counts = domain.values if isinstance(domain, Values) else [int(domain.low)]
+    for count in counts:
+        yield {"name": choice.name, **({held: count} if isinstance(held, str) else {})}
