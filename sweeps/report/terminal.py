@@ -66,11 +66,7 @@ def show(uri: str, console: Console | None = None, best: int = 5) -> None:
     if current.left_out:
         console.print(f"{current.left_out} rows of other data, splits or versions are in the tables, but not shown")
     if objectives and (trials["status"] == "done").any():
-        names = labels(trials)
-        _best(console, trials, names, objectives, best)
-        if len(objectives) > 1:
-            _front(console, trials, names, objectives)
-        _twins(console, names)
+        _trials(console, trials, objectives, best)
     table = by_depth(cells)
     columns = [str(column) for column in trials]
     areas = [name.removeprefix("config.depth.") for name in columns if name.startswith("config.depth.")]
@@ -115,21 +111,20 @@ def _grid(title: str) -> Table:
     return Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
 
 
-def _trial_table(title: str, rows: pd.DataFrame, names: pd.Series, columns: list[str]) -> Table:
-    """Trials as rows; twins as the letters that `_twins` explains."""
+def _trial_table(title: str, rows: pd.DataFrame, letters: pd.Series, columns: list[str]) -> Table:
+    """Trials as rows; twins as letters."""
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
     areas = [str(column).removeprefix("config.depth.") for column in rows if str(column).startswith("config.depth.")]
-    letters = _letters(names)
     for name in ("\ntrial", "\ntwin", f"depth\n{'/'.join(areas)}", "\nseed"):
         table.add_column(name, no_wrap=True)
     shown = [column for column in columns if column in rows and rows[column].notna().any()]
     for column in shown:
         table.add_column(_heading(column), justify="right", no_wrap=True)
-    for (_, row), name in zip(rows.iterrows(), names[rows.index], strict=True):
+    for (_, row), letter in zip(rows.iterrows(), letters, strict=True):
         numbers = ["" if pd.isna(row[c]) else f"{row[c]:.3f}" for c in shown]
         held = depths_of(row)
         depths = "/".join(str(held[area]) for area in areas if area in held)
-        table.add_row(row["trial_id"][:6], letters[name], depths, str(row["config.seed"]), *numbers)
+        table.add_row(row["trial_id"][:6], letter, depths, str(row["config.seed"]), *numbers)
     return table
 
 
@@ -139,22 +134,19 @@ def _letters(names: pd.Series) -> dict[str, str]:
     return {name: chr(65 + place) if place < 26 else str(place) for place, name in enumerate(distinct)}
 
 
-def _twins(console: Console, names: pd.Series) -> None:
-    for name, letter in list(_letters(names).items())[:26]:
+def _trials(console: Console, trials: pd.DataFrame, objectives: list[str], best: int, most: int = 10) -> None:
+    """Best trials, the Pareto front where there are several objectives, and what the twins' letters stand for."""
+    names, done = labels(trials), trials[trials["status"] == "done"]
+    tables = {f"Best trials by {objectives[0]}": done.sort_values(objectives[0], ascending=False).head(best)}
+    if len(objectives) > 1:
+        front = pareto_front(trials, objectives)
+        tables[f"Pareto front of {', '.join(objectives)}: {len(front)} trials"] = front.head(most)
+    letters = _letters(names[pd.concat(list(tables.values())).index])
+    for title, rows in tables.items():
+        console.print()
+        console.print(_trial_table(title, rows, names[rows.index].map(letters), _columns(objectives)))
+    for name, letter in letters.items():
         console.print(f"  twin {letter} = {name}", markup=False)
-
-
-def _best(console: Console, trials: pd.DataFrame, names: pd.Series, objectives: list[str], count: int) -> None:
-    done = trials[trials["status"] == "done"].sort_values(objectives[0], ascending=False).head(count)
-    console.print()
-    console.print(_trial_table(f"Best trials by {objectives[0]}", done, names, _columns(objectives)))
-
-
-def _front(console: Console, trials: pd.DataFrame, names: pd.Series, objectives: list[str], most: int = 10) -> None:
-    front = pareto_front(trials, objectives)
-    console.print()
-    title = f"Pareto front of {', '.join(objectives)}: {len(front)} trials"
-    console.print(_trial_table(title, front.head(most), names, _columns(objectives)))
 
 
 def _depths(console: Console, table: pd.DataFrame, areas: list[str]) -> None:
