@@ -95,3 +95,7 @@ class Component:
     def depends_on_seed(self, parameters: Mapping[str, Any]) -> bool:
         """Whether its numbers change with the seed, given its parameters."""
         return self.trained or any(parameters.get(key) in values for key, values in self.seeded.items())
+
+    def seed_in_use(self, parameters: Mapping[str, Any], seed: int) -> int:
+        """The seed where its numbers change with it, else -1: equal for what may be shared between seeds."""
+        return seed if self.depends_on_seed(parameters) else -1

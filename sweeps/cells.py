@@ -42,6 +42,10 @@ class Cell:
             "seed": self.seed,
         }
 
+    def random_seed(self) -> int:
+        """Seed of the random draws in this cell's scores."""
+        return int(self.cell_id[:12], 16)
+
     def together(self) -> str:
         """Cells with the same text are fitted in one go: one cell, or a whole trained twin."""
         if not self.twin:
@@ -52,8 +56,7 @@ class Cell:
         """Cells with the same text share recording and features."""
         if self.twin:
             return self.together()
-        component = BACKBONES[self.backbone["name"]]
-        seed = self.seed if component.depends_on_seed(self.backbone) else -1
+        seed = BACKBONES[self.backbone["name"]].seed_in_use(self.backbone, self.seed)
         return canonical([self.recording, self.backbone, seed, self.readout["name"]])
 
 

@@ -93,7 +93,7 @@ class FeatureCache:
 
     def _entry(self, backbone: Mapping[str, Any], seed: int, stimuli: str, pool: int) -> Path:
         component = BACKBONES[backbone["name"]]
-        used = seed if component.depends_on_seed(backbone) else -1
+        used = component.seed_in_use(backbone, seed)
         entry = self.folder / content_id([dict(backbone), component.version, used, stimuli, pool, SHARD])
         entry.mkdir(parents=True, exist_ok=True)
         return entry

@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 from metrics import Alignment
-from models.backbones import BACKBONES
 from models.ridge import RidgeFit, fit_ridge
 from sweeps.cells import Cell
 from sweeps.recordings.recording import Recording
-from sweeps.workshop import Kernels, Workshop
+from sweeps.workshop import Kernels, Workshop, rows_key
 
 SPLITS = ("select", "report")
 
@@ -61,23 +60,15 @@ def empty_fit(recording: Recording, units: int) -> CellFit:
 
 def _fit_ridge_cell(workshop: Workshop, cell: Cell) -> CellFit:
     recording = workshop.recording(cell.recording)
-    kernels = workshop.kernels(
-        recording,
-        cell.backbone,
-        BACKBONES[cell.backbone["name"]],
-        cell.seed,
-        cell.depth,
-        cell.readout.get("pool", 1),
-    )
+    kernels = workshop.kernels(recording, cell.backbone, cell.seed, cell.depth, cell.readout.get("pool", 1))
     units = recording.units(cell.area)
     folds = workshop.folds(recording, cell.seed)
     found, alphas = empty_fit(recording, len(units)), []
     for fold in folds:
-        rows = {"select": fold.train, "report": np.union1d(fold.train, fold.select)}
-        held = {"select": fold.select, "report": fold.report}
         for split in SPLITS:
-            readout = fit_readout(workshop, recording, kernels, cell, rows[split])
-            found.held_out[split][held[split]] = readout.predict(kernels.fit[held[split]])
+            held = fold.held_out(split)
+            readout = fit_readout(workshop, recording, kernels, cell, fold.fitted_on(split))
+            found.held_out[split][held] = readout.predict(kernels.fit[held])
             for name, kernel in kernels.shown.items():
                 share = readout.predict(kernel) / len(folds)
                 found.shown[split][name] = found.shown[split].get(name, 0.0) + share
@@ -92,7 +83,7 @@ def fit_readout(workshop: Workshop, recording: Recording, kernels: Kernels, cell
     """The readout of a cell's units from some stimuli; cells that differ in seed only may share it."""
     alpha = cell.readout["alpha"]
     responses = recording.fit.average[:, recording.units(cell.area)]
-    key = (kernels.key, cell.area, alpha, np.ascontiguousarray(rows, dtype=np.int64).tobytes())
+    key = (kernels.key, cell.area, alpha, rows_key(rows))
     readout: Readout = workshop.readouts.get(
         key, lambda: Readout.fit(workshop, recording, kernels, responses, rows, alpha)
     )
@@ -169,22 +160,20 @@ def _transfer_from(
     units = recording.units(cell.area)
     responses = recording.fit.average[:, units]
     own, source = recording.features[cell.backbone["set"]], recording.features[other]
-    component, pool, alpha = BACKBONES["features"], cell.readout.get("pool", 1), cell.readout["alpha"]
-    kernels = workshop.kernels(recording, cell.backbone, component, cell.seed, 0, pool)
-    beside = workshop.kernels(recording, {**cell.backbone, "set": other}, component, cell.seed, 0, pool)
-    random = np.random.default_rng([int(cell.cell_id[:12], 16), 5])
+    kernels = workshop.kernels(recording, cell.backbone, cell.seed, 0, 1)
+    beside = workshop.kernels(recording, {**cell.backbone, "set": other}, cell.seed, 0, 1)
+    random = np.random.default_rng([cell.random_seed(), 5])
     blank = np.full((len(own), len(units)), np.nan)
     found = {name: blank.copy() for name in ("transfer", "other", "null")}
     for fold in workshop.folds(recording, cell.seed):
-        rows = fold.train if split == "select" else np.union1d(fold.train, fold.select)
-        held = fold.select if split == "select" else fold.report
+        rows, held = fold.fitted_on(split), fold.held_out(split)
         readout = fit_readout(workshop, recording, kernels, cell, rows)
         alignment = Alignment.fit(source[rows])
         for name, order in (("transfer", rows), ("null", random.permutation(rows))):
             carried = np.asarray(alignment.predict(own[order], source[held]))
             features = torch.from_numpy(carried).to(kernels.features) - kernels.centre
             found[name][held] = readout.predict((features @ kernels.features.T).double())
-        direct = Readout.fit(workshop, recording, beside, responses, rows, alpha)
+        direct = Readout.fit(workshop, recording, beside, responses, rows, cell.readout["alpha"])
         found["other"][held] = direct.predict(beside.fit[held])
     kept = np.isfinite(found["transfer"]).any(axis=1)
     return {name: predicted[kept] for name, predicted in found.items()}

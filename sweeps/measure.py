@@ -104,7 +104,7 @@ class Bench:
             shown=fit.shown[split],
             tables=tables,
             embed=self.workshop.embed,
-            seed=int(cell.cell_id[:12], 16),
+            seed=cell.random_seed(),
             common_units=min(len(recording.units(area)) for area in recording.area_names()),
             remember=self.workshop.brain.get,
             transferred=fit.transferred.get(split),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -235,6 +236,7 @@ def _check_contrasts(experiment: Experiment, space: Space) -> None:
                     raise InputError("no such setting", key=f"{key}.{name}.where.{setting}", allowed=sorted(settings))
 
 
+@functools.cache
 def commit() -> str:
     """The commit of the checkout that this code lies in, or nothing."""
     if not (home() / ".git").exists():

@@ -95,9 +95,9 @@ def run_plan(
         if sweep.finished and _truths_known(plan, ledger):
             display.say("nothing to fit: every cell is known")
             _settle(sweep, ledger)
+            _keep_experiment(plan)
         else:
             _execute(plan, sweep, ledger, address, cpus, display)
-        _keep_experiment(plan)
     return Result(plan.storage, sweep.progress, sweep.proposer.notices(), sweep.finished)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+import uuid
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -40,8 +41,12 @@ class Progress:
     cells: int = 0
     cells_done: int = 0
     cells_failed: int = 0
-    executed: int = 0
     best: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def executed(self) -> int:
+        """Cells that were fitted in this run, whatever came of it."""
+        return self.cells_done + self.cells_failed
 
 
 @dataclass
@@ -115,7 +120,7 @@ class Sweep:
         if not self.queue:
             return None
         pack = self.queue.popleft()
-        token = f"{id(pack):x}-{len(self.running)}-{self.progress.executed}-{time.monotonic_ns()}"
+        token = uuid.uuid4().hex
         self.running[token] = pack
         return token, pack
 
@@ -196,7 +201,6 @@ class Sweep:
             self.cells[cell_id] = slim(row)
             self.progress.cells_done += row["status"] == "done"
             self.progress.cells_failed += row["status"] == "failed"
-            self.progress.executed += 1
             for trial_id in self.waiting.pop(cell_id, []):
                 trial = self.open[trial_id]
                 trial.missing.discard(cell_id)

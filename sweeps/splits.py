@@ -20,6 +20,14 @@ class Fold:
     select: np.ndarray
     report: np.ndarray
 
+    def fitted_on(self, split: str) -> np.ndarray:
+        """Stimuli that a closed-form readout is fitted on: train for select, train + select for report."""
+        return self.train if split == "select" else np.union1d(self.train, self.select)
+
+    def held_out(self, split: str) -> np.ndarray:
+        """Stimuli that it then predicts."""
+        return self.select if split == "select" else self.report
+
 
 def is_folded(groups: np.ndarray) -> bool:
     """Whether grouped outer folds take the report set's place (fewer than 30 groups or 200 stimuli)."""

@@ -18,7 +18,7 @@ from models.readouts.gaussian import GaussianReadout
 from models.twin import Twin
 from sweeps.cells import Cell
 from sweeps.features import as_images
-from sweeps.fitting import CellFit, empty_fit
+from sweeps.fitting import SPLITS, CellFit, empty_fit
 from sweeps.recordings.recording import Recording
 from sweeps.splits import Fold
 from sweeps.workshop import Workshop
@@ -48,7 +48,8 @@ def _maps(workshop: Workshop, recording: Recording, name: str, cell: Cell) -> Te
 def _keep(found: CellFit, fold: Fold, predicted: dict[str, Tensor], folds: int) -> None:
     """Put a fold's predictions in their places; one fit serves both splits."""
     arrays = {name: each.cpu().double().numpy() for name, each in predicted.items()}
-    for split, rows in (("select", fold.select), ("report", fold.report)):
+    for split in SPLITS:
+        rows = fold.held_out(split)
         found.held_out[split][rows] = arrays["fit"][rows]
         for name, array in arrays.items():
             if name != "fit":

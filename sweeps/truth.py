@@ -87,7 +87,7 @@ def _compute(workshop: Workshop, spec: SimulatedSpec) -> list[Truth]:
     component = BACKBONES[spec.teacher.backbone]
     scores = []
     for depth in range(component.block_count(backbone)):
-        kernels = workshop.kernels(recording, backbone, component, spec.seed, depth, 7)
+        kernels = workshop.kernels(recording, backbone, spec.seed, depth, 7)
         readout = Readout.fit(workshop, recording, kernels, rates, fold.train, "auto")
         predicted = readout.predict(kernels.fit[fold.select])
         scores.append(np.asarray(correlation(predicted, rates[fold.select])))

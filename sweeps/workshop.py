@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.component import Component
+from models.backbones import BACKBONES
 from models.ridge import Decomposition, decompose_features, decompose_kernel
 from sweeps.context import Context
 from sweeps.errors import InputError, Refusal
@@ -69,7 +69,6 @@ class Workshop:
         self.cache = FeatureCache(Path(self.context.cache), context.cache_gb * 1e9, self.device)
         self._recordings = Recent(64)
         self._probes = Recent(4)
-        self._geometries: dict[str, Geometry] = {}
         self._kernels = Recent(2)
         self._decompositions = Recent(8)
         self.readouts = Recent(32)
@@ -115,11 +114,11 @@ class Workshop:
         """Train, select and report stimuli of a recording under a trial's seed."""
         return split_groups(recording.groups, self.split.report, self.split.select, self.split.seed, seed)
 
-    def embed(self, kind: str, captions: tuple[str, ...]) -> np.ndarray:
+    def embed(self, captions: tuple[str, ...]) -> np.ndarray:
         """Sentence embeddings (captions, 384), kept."""
         from models.sentences import embed
 
-        return self._embeddings.get((kind, captions), lambda: embed(captions))
+        return self._embeddings.get(captions, lambda: embed(captions))
 
     def shown(self, recording: Recording) -> dict[str, tuple[str, int, Callable[[slice], np.ndarray]]]:
         """What a twin is shown, by name: key of the pictures, their number, and how to load a slice."""
@@ -151,17 +150,9 @@ class Workshop:
         depths = depths if depth in depths else [depth]
         return self.cache.maps(backbone, seed, key, count, load, depths, depth, pool)
 
-    def kernels(
-        self,
-        recording: Recording,
-        backbone: Mapping[str, Any],
-        component: Component,
-        seed: int,
-        depth: int,
-        pool: int,
-    ) -> Kernels:
+    def kernels(self, recording: Recording, backbone: Mapping[str, Any], seed: int, depth: int, pool: int) -> Kernels:
         """Kernels of one block, kept for the cells that share it."""
-        used = seed if component.depends_on_seed(backbone) else -1
+        used = BACKBONES[backbone["name"]].seed_in_use(backbone, seed)
         key = repr((recording.fingerprint, sorted(backbone.items()), used, depth, pool))
         return self._kernels.get(key, lambda: self._make_kernels(recording, backbone, seed, depth, pool, key))
 
@@ -190,8 +181,7 @@ class Workshop:
 
     def decomposition(self, kernels: Kernels, rows: np.ndarray) -> Decomposition:
         """The decomposition of the kernel among some stimuli, shared by units, alphas, seeds and areas."""
-        key = (kernels.key, digest_bytes([np.ascontiguousarray(rows, dtype=np.int64).tobytes()]))
-        return self._decompositions.get(key, lambda: self._decompose(kernels, rows))
+        return self._decompositions.get((kernels.key, rows_key(rows)), lambda: self._decompose(kernels, rows))
 
     @staticmethod
     def _decompose(kernels: Kernels, rows: np.ndarray) -> Decomposition:
@@ -199,3 +189,8 @@ class Workshop:
         if 2 * kernels.features.shape[1] < len(rows):
             return decompose_features(kernels.features[index])
         return decompose_kernel(kernels.fit[index][:, index])
+
+
+def rows_key(rows: np.ndarray) -> bytes:
+    """Equal for equal stimulus indices."""
+    return np.ascontiguousarray(rows, dtype=np.int64).tobytes()

@@ -83,7 +83,7 @@ class Display:
             return
         self.shown = time.monotonic()
         counts = self.counts
-        ended = counts.cells_done + counts.cells_failed
+        ended = counts.executed
         rate = ended / max(time.monotonic() - self.began, 1e-9)
         self.bar.update(self.cells, total=counts.cells, completed=ended, note=f"{rate:.1f}/s")
         best = ", ".join(f"{name.partition('.')[2]} {value:.3f}" for name, value in counts.best.items())
@@ -97,6 +97,6 @@ class Display:
         ran = counts.done + counts.failed
         failed = f", {counts.failed} of them failed" if counts.failed else ""
         return (
-            f"{counts.trials} trials: {ran} run now from {counts.cells_done + counts.cells_failed} cells{failed}, "
+            f"{counts.trials} trials: {ran} run now from {counts.executed} cells{failed}, "
             f"{counts.known} known before; {seconds:.1f} s"
         )

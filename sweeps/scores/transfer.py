@@ -33,7 +33,7 @@ def transfer(view: CellView) -> dict[str, float]:
 
 def _transfer(view: CellView, captions: tuple[str, ...], responses: np.ndarray) -> CrossModalTransfer:
     fit, test = scene_split(view, len(captions))
-    return cross_modal_transfer(view.embed("captions", captions), responses, fit, test, seed=view.seed)
+    return cross_modal_transfer(view.embed(captions), responses, fit, test, seed=view.seed)
 
 
 def _brain_transfer(view: CellView) -> float:
@@ -66,7 +66,7 @@ def transfer_brain(view: CellView) -> dict[str, float]:
     if "captions" not in sets or "text" not in sets or "recorded.captions" not in view.shown:
         return unavailable("transfer_brain")
     fit, test = scene_split(view, len(sets["captions"].table))
-    embedded = view.embed("captions", tuple(sets["captions"].table["caption"]))
+    embedded = view.embed(tuple(sets["captions"].table["caption"]))
     alignment = Alignment.fit(embedded[fit])
     read = sets["text"].average[test][:, view.units]
     twin, brain = view.shown["recorded.captions"][fit], sets["captions"].average[fit][:, view.units]

@@ -32,7 +32,7 @@ class CellView:
     predicted: np.ndarray
     shown: Mapping[str, np.ndarray]
     tables: Mapping[str, pd.DataFrame]
-    embed: Callable[[str, tuple[str, ...]], np.ndarray]
+    embed: Callable[[tuple[str, ...]], np.ndarray]
     seed: int
     common_units: int
     remember: Callable[[Hashable, Callable[[], Any]], Any]
