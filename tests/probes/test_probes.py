@@ -32,7 +32,7 @@ def archive(names: tuple[str, ...] = NAMES) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as packed:
         for i, name in enumerate(names):
-            packed.writestr(f"{name}.png", png(10 * i))
+            packed.writestr(zipfile.ZipInfo(f"{name}.png"), png(10 * i))
     return stream.getvalue()
 
 
