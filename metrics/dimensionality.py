@@ -1,38 +1,29 @@
-"""How many dimensions a population uses, linearly and locally, and whether a twin uses as many as the brain.
+"""How many dimensions a population uses, linearly: from the spectrum of its covariance.
 
-The papers' exact alignment score was not readable (see section 2c' of the notes), so the scores below are a
-reference design under their own names, not a reproduction. Both estimators are biased by the numbers of
-stimuli and units: compare only equal numbers of both.
+Biased by the numbers of stimuli and units: compare only equal numbers of both. Noise raises every measure of
+single responses; the cross-validated ones use two halves of the repeats, whose noise is independent.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
-from numpy.typing import NDArray
 
 from metrics._arrays import Array, Floats, like, same_shape, to_complete_matrix, to_float
-from metrics.hierarchy import kendall_tau
 
-CANDIDATES = 6
-"""Neighbours kept from the fast distances before the two nearest are chosen by exact ones."""
-
-LATTICE = 1e-9
-"""Kept ln mu that all stay below this are rounding noise around equal distances."""
-
-ROWS = 1024
-"""Points whose distances to all others are held in memory at once."""
+RANKS = (11, 500)
+"""First and last rank of the power-law fit, those of Stringer et al. 2019."""
 
 
-def _centred(responses: Array) -> Floats:
+def centred(responses: Array) -> Floats:
     """Responses less their mean over stimuli, scaled to a peak of 1; all zero when constant."""
     matrix = to_complete_matrix(responses, "responses")
     if not matrix.size:
         return matrix
-    largest = np.abs(matrix).max()
-    matrix = matrix / (largest or 1.0)
-    matrix = matrix - matrix.mean(axis=0)
-    peak = np.abs(matrix).max()
-    return matrix / peak if peak > 1e-12 else np.zeros_like(matrix)
+    matrix = matrix / (max(matrix.max(), -matrix.min()) or 1.0)
+    matrix -= matrix.mean(axis=0)
+    peak = max(matrix.max(), -matrix.min())
+    if peak <= 1e-12:
+        return np.zeros_like(matrix)
+    matrix /= peak
+    return matrix
 
 
 def participation_ratio(responses: Array) -> float:
@@ -48,135 +39,168 @@ def participation_ratio(responses: Array) -> float:
     >>> participation_ratio([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
     2.0
     """
-    matrix = _centred(responses)
+    matrix = centred(responses)
     product = matrix @ matrix.T if matrix.shape[0] < matrix.shape[1] else matrix.T @ matrix
     norm = float((product**2).sum())
     return float(np.trace(product) ** 2 / norm) if norm > 0 else float("nan")
 
 
-def _near(points: Floats, norms: Floats, rows: slice) -> NDArray[np.intp]:
-    """Indices of the nearest candidates of some points by |b|^2 - 2 a b, the point itself left out."""
-    squared = norms - 2 * points[rows] @ points.T  # the row's own norm does not change the order
-    squared[np.arange(len(squared)), np.arange(rows.start, rows.start + len(squared))] = np.inf
-    kept = min(CANDIDATES, len(points) - 1)
-    return np.argpartition(squared, kept - 1, axis=1)[:, :kept]
+def _halves(half_a: Array, half_b: Array) -> tuple[Floats, Floats, float]:
+    """Two halves less their means over stimuli, in units of their common peak, and that peak; all zero when constant.
 
-
-def _two_nearest(points: Floats) -> Floats:
-    """Distances to the two nearest neighbours, (points, 2), by direct difference of a few candidates."""
-    norms = (points**2).sum(axis=1)
-    found = []
-    for start in range(0, len(points), ROWS):
-        rows = slice(start, min(start + ROWS, len(points)))
-        near = _near(points, norms, rows)
-        columns = [((points[rows] - points[near[:, k]]) ** 2).sum(axis=1) for k in range(near.shape[1])]
-        found.append(np.sort(np.stack(columns, axis=1), axis=1)[:, :2])
-    return np.sqrt(np.concatenate(found))
-
-
-def two_nn(responses: Array, discard: float = 0.1) -> float:
-    """Intrinsic dimension of the response manifold from the two nearest neighbours of every stimulus.
-
-    mu = r2 / r1 follows F(mu) = 1 - mu^-d, so d is the slope through the origin of -ln(1 - F) on ln mu, with
-    F = rank / N over the smallest 1 - ``discard`` of the mu; a point with F = 1 (discard 0) is left out.
-    Shapes: responses (stimuli, units), any unit of measure -> float above 0.
-    Edge rule: exactly equal stimuli are merged into one point first; fewer than three distinct points, fewer
-    than two kept ratios, or kept ratios that are all 1 (a lattice) give NaN; NaN or infinite responses are a
-    ValueError. Biased down as d grows: uniform data of d = 20 give about 15 with 2,000 stimuli.
-    Source: Facco et al. 2017; the fit of scikit-dimension's TwoNN (which drops duplicates unmerged).
-
-    >>> points = np.random.default_rng(0).random((1000, 2))
-    >>> round(two_nn(points @ np.ones((2, 5)) + points @ np.eye(2, 5)), 1)
-    2.0
+    >>> _halves([[0.0], [4.0]], [[0.0], [0.0]])[0].tolist()
+    [[-1.0], [1.0]]
     """
-    if not 0 <= discard < 1:
-        raise ValueError(f"discard must lie in [0, 1); got {discard}")
-    points = np.unique(_centred(responses) + 0.0, axis=0)  # + 0.0 turns -0.0 into 0.0
-    if len(points) < 3:
+    first, second = to_complete_matrix(half_a, "half_a"), to_complete_matrix(half_b, "half_b")
+    same_shape(first, second, "half_a and half_b")
+    both = np.stack([first, second])
+    largest = np.abs(both).max(initial=0.0) or 1.0
+    both = both / largest
+    both = both - both.mean(axis=1, keepdims=True) if both.size else both
+    peak = np.abs(both).max(initial=0.0)
+    both = both / peak if peak > 1e-12 else np.zeros_like(both)
+    return both[0], both[1], float(largest * peak)
+
+
+def _squared_sums(first: Floats, second: Floats) -> tuple[float, float]:
+    """sum_ij (a_i a_j)(b_i b_j) and sum_ij (a_i b_j)^2 over stimuli i, j, by the smaller of the equal products."""
+    if first.shape[0] < first.shape[1]:
+        return float(((first @ first.T) * (second @ second.T)).sum()), float(((first @ second.T) ** 2).sum())
+    return float(((first.T @ second) ** 2).sum()), float(((first.T @ first) * (second.T @ second)).sum())
+
+
+def cross_validated_participation_ratio(half_a: Array, half_b: Array) -> float:
+    """Participation ratio of the signal alone, from two halves of the repeats whose noise is independent.
+
+    With a_i, b_i the centred responses of the halves to stimulus i, tr = sum_i a_i b_i and
+    C = sym(A^T B) / (n - 1), tr C = tr / (n - 1) is free of noise bias, but |C|^2 is not: the norm of chance
+    correlations adds to it. In |A^T B|^2 = sum_ij (a_i a_j)(b_i b_j) only the terms i = j carry that bias. So
+    PR = (tr^2 - v) / (P + sum_i (a_i b_i)^2 - v),  P = sum_{i != j} (a_i a_j + c_a)(b_i b_j + c_b),
+    v = (sum_{i != j} (a_i b_j)^2 - P) / (n - 1), which is the noise variance of tr, and of the n terms i = j,
+    c_a = (sum_i a_i a_i - tr) / (n (n - 1)) and c_b alike, which undo the centring of the noise.
+    Shapes: half_a, half_b (stimuli, units), one unit of measure -> float; ``participation_ratio`` when both are
+    equal, and about 1 or more otherwise.
+    Edge rule: a trace or a squared norm that is not positive (no signal above the noise), constant data and
+    fewer than three stimuli give NaN; NaN or infinite responses are a ValueError.
+    Remaining bias: top and bottom are unbiased for noise that is independent between halves and stimuli and of
+    one covariance for all stimuli; their ratio, and noise that depends on the stimulus, leave terms of order
+    1 / stimuli. Noise that drifts over stimuli within both halves counts as signal. The bias of few stimuli
+    and units stays, as in ``participation_ratio``.
+    Source: ours; the idea of cross-validated PCA (Stringer et al. 2019) with unbiased squared norms.
+
+    >>> rng = np.random.default_rng(0)
+    >>> signal = rng.normal(size=(500, 3)) @ rng.normal(size=(3, 200))
+    >>> halves = [signal + 5 * rng.normal(size=signal.shape) for _ in range(2)]
+    >>> round(participation_ratio(halves[0])), round(cross_validated_participation_ratio(*halves))
+    (90, 3)
+    """
+    first, second, _ = _halves(half_a, half_b)
+    stimuli = len(first)
+    if stimuli < 3:
         return float("nan")
-    nearest = _two_nearest(points)
-    ratio = np.sort(np.log(nearest[:, 1] / nearest[:, 0]))[: int(len(points) * (1 - discard))]
-    rank = np.arange(1, len(ratio) + 1)
-    ratio, height = ratio[rank < len(points)], -np.log1p(-rank[rank < len(points)] / len(points))
-    if len(ratio) < 2 or ratio[-1] <= LATTICE:
+    own_a, own_b, shared = (first**2).sum(axis=1), (second**2).sum(axis=1), (first * second).sum(axis=1)
+    trace, within_a, within_b = float(shared.sum()), float(own_a.sum()), float(own_b.sum())
+    product, crossed = _squared_sums(first, second)
+    pairs = stimuli * (stimuli - 1)
+    shift_a, shift_b = (within_a - trace) / pairs, (within_b - trace) / pairs
+    apart = product - float(own_a @ own_b) - shift_a * within_b - shift_b * within_a + pairs * shift_a * shift_b
+    same = float(shared @ shared)
+    noise = (crossed - same - apart) / (stimuli - 1)
+    top, bottom = trace**2 - noise, apart + same - noise
+    return float(top / bottom) if trace > 0 and top > 0 and bottom > 0 else float("nan")
+
+
+def cross_validated_spectrum(half_a: Array, half_b: Array) -> Array:
+    """Eigenspectrum of the signal: variance along the principal axes of one half that the other half shares.
+
+    l_k = (A u_k) (B u_k) / (n - 1), u_k the k-th principal axis of the centred half A, B the other half.
+    Shapes: half_a, half_b (stimuli, units) -> (min(stimuli - 1, units),) in squared response units, in the
+    order of half A's own variances; entries can be negative, and they add up to the trace of A^T B / (n - 1).
+    Edge rule: a single stimulus gives an empty spectrum; NaN or infinite responses are a ValueError.
+    Remaining bias: noise tilts the axes of A, so the leading entries are too low and later ones too high.
+    Source: cross-validated PCA, Stringer et al. 2019.
+
+    >>> half = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 0.5], [0.0, -0.5]])
+    >>> cross_validated_spectrum(half, 2 * half).round(3).tolist()
+    [1.333, 0.333]
+    """
+    first, second, scale = _halves(half_a, half_b)
+    stimuli, units = first.shape
+    wide = stimuli < units
+    own = first @ first.T if wide else first.T @ first
+    crossed = second @ first.T if wide else first.T @ second
+    axes = np.linalg.eigh(own)[1][:, ::-1][:, : max(min(stimuli - 1, units), 0)]
+    shared = (axes * (crossed @ axes)).sum(axis=0) / max(stimuli - 1, 1)
+    return like(shared * scale**2, half_a, half_b)
+
+
+def _spectrum(responses: Array) -> Floats:
+    """Eigenvalues of the covariance in falling order, on a free scale; those that are rounding noise are 0."""
+    matrix = centred(responses)
+    product = matrix @ matrix.T if matrix.shape[0] < matrix.shape[1] else matrix.T @ matrix
+    values = np.linalg.eigvalsh(product)[::-1]
+    floor = max(matrix.shape) * np.finfo(np.float64).eps * values.max(initial=0.0)
+    return np.where(values > floor, values, 0.0)
+
+
+def power_law_exponent(spectrum: Array, low: int = RANKS[0], high: int = RANKS[1]) -> float:
+    """Exponent alpha of a spectrum l_k ~ k^-alpha: minus the log-log slope, above 0 when the spectrum falls.
+
+    Weighted least squares of ln l_k on ln k over the ranks ``low`` to ``high``, both included and counted from 1,
+    with weights 1 / k, so that every octave counts alike.
+    Shapes: spectrum (components,) in falling order, any unit of measure -> float.
+    Edge rule: ``high`` is cut to the number of components; fewer than three ranks, or an entry in the range that
+    is not positive, give NaN; a range that is not 1 <= low < high is a ValueError.
+    Source: the fit of Stringer et al. 2019, which takes the absolute value of negative entries.
+
+    >>> round(power_law_exponent(np.arange(1.0, 101.0) ** -1.5), 6)
+    1.5
+    """
+    if not 1 <= low < high:
+        raise ValueError(f"ranks must satisfy 1 <= low < high; got low {low} and high {high}")
+    values = to_float(spectrum).ravel()[low - 1 : high]
+    if len(values) < 3 or not (values > 0).all():
         return float("nan")
-    return float(ratio @ height / (ratio @ ratio))
+    rank = np.arange(low, low + len(values))
+    slope = np.polyfit(np.log(rank), np.log(values), 1, w=np.sqrt(1 / rank))[0]
+    return float(-slope)
 
 
-def closeness(twin: float, brain: float) -> float:
-    """How close a twin's dimensionality is to the brain's, on a ratio scale: exp(-|ln(twin / brain)|).
+def spectrum_slope(responses: Array, low: int = RANKS[0], high: int = RANKS[1]) -> float:
+    """Power-law exponent alpha of the eigenspectrum, l_k ~ k^-alpha: large is low-dimensional.
 
-    That is min(twin, brain) / max(twin, brain). Shapes: two floats in one unit -> float in
-    (0, 1], 1 is equal. Edge rule: NaN when either is not positive and finite.
-    Source: ours, a reference design.
+    ``power_law_exponent`` of the eigenvalues of the covariance that are above rounding noise.
+    Shapes: responses (stimuli, units), any unit of measure -> float, above 0.
+    Edge rule: ``high`` is cut to the rank of the data; fewer than three ranks from ``low`` on give NaN; NaN or
+    infinite responses are a ValueError. The last ranks before min(stimuli, units) fall too steeply, and noise
+    flattens the tail: set ``high`` well below both, and use ``cross_validated_spectrum`` where repeats exist.
+    Source: Stringer et al. 2019 (ranks 11 to 500); Elmoznino and Bonner 2024.
 
-    >>> closeness(5.0, 10.0) == closeness(20.0, 10.0) == 0.5
-    True
+    >>> axes = np.linalg.qr(np.random.default_rng(0).normal(size=(200, 50)) - 0.5)[0]
+    >>> round(spectrum_slope((axes - axes.mean(axis=0)) * np.arange(1.0, 51.0) ** -0.5, low=2, high=40), 1)
+    1.0
     """
-    if not (0 < twin < float("inf") and 0 < brain < float("inf")):
+    values = _spectrum(responses)
+    return power_law_exponent(values[values > 0], low, high)
+
+
+def components_for_variance(responses: Array, share: float = 0.8) -> float:
+    """Linear dimensionality: how many principal components hold a share of the variance.
+
+    The smallest k with sum_{j <= k} l_j >= share sum_j l_j.
+    Shapes: responses (stimuli, units), any unit of measure -> whole float in [1, min(stimuli - 1, units)].
+    Edge rule: constant data or a single stimulus give NaN; a share outside (0, 1] and NaN or infinite responses
+    are ValueErrors.
+    Source: the components for 80 % of the variance of Elmoznino and Bonner 2024.
+
+    >>> components_for_variance([[3.0, 0.0], [-3.0, 0.0], [0.0, 1.0], [0.0, -1.0]], share=0.9)
+    1.0
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"share must lie in (0, 1]; got {share}")
+    values = _spectrum(responses)
+    total = np.cumsum(values)
+    if not len(values) or total[-1] <= 0:
         return float("nan")
-    return float(min(twin, brain) / max(twin, brain))
-
-
-def collapse_index(curve: Array) -> float:
-    """How much of its peak dimensionality is left in the last area: last / peak.
-
-    Shapes: curve (areas,) in hierarchical order, any unit -> float in (0, 1], 1 is no collapse.
-    Edge rule: NaN below three areas, or when any area is not positive and finite.
-    Source: ours, after the late-layer collapse described in section 2c' of the notes.
-
-    >>> collapse_index([4.0, 8.0, 2.0])
-    0.25
-    """
-    values = to_float(curve).ravel()
-    if len(values) < 3 or not (np.isfinite(values) & (values > 0)).all():
-        return float("nan")
-    return float(values[-1] / values.max())
-
-
-@dataclass(frozen=True)
-class DimensionalityAlignment:
-    """A twin's dimensionality beside the brain's over the hierarchy, for one measure.
-
-    closeness: (areas,), see ``closeness``, 1 is equal. tau: Kendall's tau-b between the two curves, 1 is the
-    same order. curve_distance: mean over areas of |twin / twin's peak - brain / brain's peak|, 0 is the same
-    shape. collapse: the twin's ``collapse_index``.
-    """
-
-    closeness: Array
-    tau: float
-    curve_distance: float
-    collapse: float
-
-    @property
-    def curve_similarity(self) -> float:
-        """1 - ``curve_distance``: 1 is the same shape.
-
-        >>> DimensionalityAlignment(np.ones(3), 1.0, 0.25, 1.0).curve_similarity
-        0.75
-        """
-        return 1.0 - self.curve_distance
-
-
-def dimensionality_alignment(twin: Array, brain: Array) -> DimensionalityAlignment:
-    """Compare two dimensionality curves over the same areas, by value, by order and by shape.
-
-    Shapes: twin, brain (areas,) in hierarchical order, in one unit -> ``DimensionalityAlignment``.
-    Edge rule: an area where either is not positive and finite has closeness NaN and is left out of tau and
-    curve_distance; tau, curve_distance and collapse are NaN below three areas.
-    Source: ours, a reference design (section 2c' of the notes: the paper's own score was not readable).
-
-    >>> result = dimensionality_alignment([2.0, 4.0, 8.0], [4.0, 8.0, 16.0])
-    >>> result.closeness.tolist(), result.tau, result.curve_distance, result.collapse
-    ([0.5, 0.5, 0.5], 1.0, 0.0, 1.0)
-    """
-    ours, theirs = to_float(twin).ravel(), to_float(brain).ravel()
-    same_shape(ours, theirs, "twin and brain")
-    close = np.array([closeness(float(a), float(b)) for a, b in zip(ours, theirs, strict=True)], np.float64)
-    valid = ~np.isnan(close)
-    tau = distance = float("nan")
-    if valid.sum() >= 3:
-        first, second = ours[valid], theirs[valid]
-        tau = kendall_tau(first, second)
-        distance = float(np.abs(first / first.max() - second / second.max()).mean())
-    return DimensionalityAlignment(like(close, twin, brain), tau, distance, collapse_index(ours))
+    reached = np.searchsorted(total, share * total[-1] * (1 - 1e-12))
+    return float(reached + 1)

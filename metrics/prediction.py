@@ -1,35 +1,21 @@
-"""How well predicted responses follow recorded ones, per unit, as Pearson correlations over stimuli."""
+"""How well predicted responses follow recorded ones, per unit: correlations, and shares of explained variance."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from metrics._arrays import Array, Floats, like, same_shape, to_matrix, to_repeats
-from metrics.ceilings import count_and_average, noise_ceiling
+from metrics._arrays import Array, Floats, like, same_shape, to_float, to_matrix, to_repeats
+from metrics._statistics import (
+    all_trials,
+    count_and_average,
+    noise_of_average,
+    pearson,
+    repeat_variance,
+    stimulus_mean,
+    variance,
+)
+from metrics.ceilings import explainable_variance, noise_ceiling
 
-CONSTANT = 1e-12
-"""A unit whose deviations from its mean stay below this share of its largest value counts as constant."""
-
-
-def _centred(values: Floats, valid: NDArray[np.bool_]) -> Floats:
-    """Deviations from the mean of the valid entries, scaled to a peak of 1; 0 if invalid, NaN if constant."""
-    kept = np.where(valid, values, 0.0)
-    deviation = np.where(valid, values - kept.sum(axis=0) / np.maximum(valid.sum(axis=0), 1), 0.0)
-    peak = np.abs(deviation).max(axis=0, initial=0.0)
-    constant = peak <= CONSTANT * np.abs(kept).max(axis=0, initial=0.0)
-    return deviation / np.where(constant, np.nan, peak)
-
-
-def pearson(predicted: Floats, observed: Floats) -> Floats:
-    """``correlation`` for float64 matrices that are known to share a shape.
-
-    >>> pearson(np.array([[1.0], [2.0]]), np.array([[5.0], [3.0]])).tolist()
-    [-1.0]
-    """
-    valid = ~(np.isnan(predicted) | np.isnan(observed))
-    with np.errstate(invalid="ignore", over="ignore"):
-        first, second = _centred(predicted, valid), _centred(observed, valid)
-        norm = np.sqrt((first**2).sum(axis=0) * (second**2).sum(axis=0))
-        return np.clip((first * second).sum(axis=0) / norm, -1.0, 1.0)
+LEAST_EXPLAINABLE = 0.15
+"""Units whose explainable variance is below this have no FEVE: the field's rule."""
 
 
 def correlation(predicted: Array, observed: Array) -> Array:
@@ -79,3 +65,63 @@ def normalized_correlation(predicted: Array, repeats: Array) -> Array:
     ceiling = np.asarray(noise_ceiling(values))
     reached = np.asarray(correlation_to_average(to_matrix(predicted, "predicted"), values))
     return like(reached / np.where(ceiling > 0, ceiling, np.nan), predicted, repeats)
+
+
+def _kept_repeats(predicted: Array, repeats: Array) -> tuple[Floats, Floats]:
+    """Both as float64, the repeats without stimuli that were not predicted; both shapes are checked."""
+    rate, values = to_matrix(predicted, "predicted"), to_repeats(repeats)
+    if rate.shape != values.shape[:2]:
+        raise ValueError(
+            f"predicted must be (stimuli, units) of the repeats (stimuli, units, repeats); got {rate.shape} and "
+            f"{values.shape}"
+        )
+    return rate, np.where(np.isnan(rate)[:, :, None], np.nan, values)
+
+
+def feve(predicted: Array, repeats: Array, variant: str = "trials", least: float = LEAST_EXPLAINABLE) -> Array:
+    """Share of the explainable variance that a prediction explains, one per unit: FEVE.
+
+    FEVE = 1 - (MSE - noise) / (total - noise), with variances of ddof 1 and
+    "trials": MSE = mean_ij (y_ij - p_i)^2, total = var_ij y_ij over all single trials, noise = mean_i s_i^2;
+    "average": MSE = mean_i (m_i - p_i)^2, total = var_i m_i, noise = mean_i s_i^2 / n_i,
+    where m_i and s_i^2 are mean and variance over the n_i repeats of stimulus i. "trials" is the field's.
+    Shapes: predicted (stimuli, units), repeats (stimuli, units, repeats) with NaN, in one unit of measure ->
+    (units,), a share: 1 is the true rate, about 0 the mean, without a lower bound.
+    Edge rule: not clipped, so sampling noise may pass 1. NaN, never 0, for a unit whose ``explainable_variance``
+    is below ``least`` (0.15 as in the field, which leaves such units out; count them with ``finite_mean``),
+    whose total does not exceed its noise, that holds an infinity, or without a stimulus of two repeats.
+    Stimuli that were not predicted or not shown are left out unit by unit; those with one repeat are in MSE
+    and total, and with "average" take the unit's mean s^2 as their noise.
+    Source: Cadena et al. 2019 as in the Sensorium code ("trials"); noise of a mean ("average").
+
+    >>> feve([[0.0], [3.0]], [[[0.0, 0.0]], [[2.0, 2.0]]]).tolist()
+    [0.625]
+    >>> feve([[0.0], [3.0]], [[[0.0, 0.0]], [[2.0, 2.0]]], variant="average").tolist()
+    [0.75]
+    """
+    if variant not in ("trials", "average"):
+        raise ValueError(f"variant must be 'trials' or 'average'; got {variant!r}")
+    rate, values = _kept_repeats(predicted, repeats)
+    if variant == "trials":
+        kept, noise = values, stimulus_mean(repeat_variance(values))
+    else:
+        kept, noise = count_and_average(values)[1][:, :, None], noise_of_average(values)
+    with np.errstate(invalid="ignore", over="ignore"):
+        error, total = stimulus_mean(all_trials((kept - rate[:, :, None]) ** 2)), variance(all_trials(kept))
+        usable = (np.asarray(explainable_variance(values)) >= least) & (total > noise) & np.isfinite(error)
+        return like(1 - (error - noise) / np.where(usable, total - noise, np.nan), predicted, repeats)
+
+
+def finite_mean(values: Array) -> tuple[float, int]:
+    """Mean of the entries that are numbers, and how many entries were left out of it.
+
+    mean = sum of finite entries / their number; left out = NaN and infinite entries.
+    Shapes: values of any shape, usually (units,) -> (float in the unit of the values, int).
+    Edge rule: no finite entry gives NaN beside the full count. Source: a mean that says what it leaves out.
+
+    >>> finite_mean([0.25, float("nan"), 0.75])
+    (0.5, 1)
+    """
+    array = to_float(values).ravel()
+    kept = array[np.isfinite(array)]
+    return (float(kept.mean()) if kept.size else float("nan")), int(array.size - kept.size)
