@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sweeps.rescore import score
     from sweeps.results import load
     from sweeps.runner import check, run
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "check", "load", "run"]
+__all__ = ["__version__", "check", "load", "run", "score"]
 
-_HOMES = {"load": "sweeps.results", "run": "sweeps.runner", "check": "sweeps.runner"}
+_HOMES = {"load": "sweeps.results", "run": "sweeps.runner", "check": "sweeps.runner", "score": "sweeps.rescore"}
 
 
 def __getattr__(name: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from models.backbones import BACKBONES
@@ -65,24 +65,24 @@ class Pack:
     """Cells that one Tune trial fits, in order.
 
     `attempt` counts how often its cells were tried before, earlier runs included; `deaths` how many processes
-    died of them in this run since they were last parted. `also` names scores beyond the sweep's that earlier rows of
-    its cells hold.
+    died of them in this run since they were last parted. `earlier` holds, by cell, what finished rows of them that
+    lack a score already have (see Known.earlier).
     """
 
     cells: tuple[Cell, ...]
     attempt: int = 0
     deaths: int = 0
-    also: tuple[str, ...] = ()
+    earlier: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def as_config(self) -> dict[str, Any]:
         """Plain data for Tune."""
-        return {"attempt": self.attempt, "also": list(self.also), "cells": [asdict(cell) for cell in self.cells]}
+        return {"attempt": self.attempt, "earlier": self.earlier, "cells": [asdict(cell) for cell in self.cells]}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Pack:
         """The inverse of `as_config`."""
         cells = tuple(Cell(**cell) for cell in config["cells"])
-        return cls(cells, config["attempt"], also=tuple(config["also"]))
+        return cls(cells, config["attempt"], earlier=dict(config["earlier"]))
 
     def halves(self) -> tuple[Pack, Pack]:
         """Two packs of the next attempt; twins that are trained together stay together."""

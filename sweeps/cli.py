@@ -1,4 +1,4 @@
-"""The command `sweeps`: run, check, show."""
+"""The command `sweeps`: run, check, show, score."""
 
 from __future__ import annotations
 
@@ -81,6 +81,29 @@ def show(
     from sweeps.report.terminal import show as show_answer
 
     show_answer(storage, best=best)
+
+
+@app.command()
+def score(
+    storage: Annotated[str, typer.Argument(help="The storage of a sweep: a folder or s3://...")],
+    scores: Annotated[str, typer.Option(help="Scores to compute, with commas between.")],
+    trials: Annotated[str, typer.Option(help="best:N by the first objective, all, or trial ids.")] = "best:20",
+    data: DataOption = None,
+    cache: CacheOption = None,
+    address: AddressOption = None,
+    cpus: Annotated[int | None, typer.Option(help="Cores of an own local Ray (default: all).")] = None,
+) -> None:
+    """Compute more scores for chosen trials of a sweep; they become columns of its tables."""
+    from sweeps.report.chosen import show_chosen
+    from sweeps.rescore import plan_scores
+    from sweeps.runner import run_plan
+
+    plan, choice = plan_scores(storage, [name.strip() for name in scores.split(",")], trials, data, cache)
+    result = run_plan(plan, address, cpus=cpus, quiet=False)
+    if not result.finished:
+        typer.echo("interrupted: the same command goes on from here", err=True)
+        raise typer.Exit(130)
+    show_chosen(result.storage, list(choice.trials["trial_id"]), choice.scores)
 
 
 def main() -> None:

@@ -27,5 +27,6 @@ class Context:
     depths: dict[str, list[int]]
     cache: str
     cache_gb: float
+    fits_gb: float
     digest: str
     commit: str = ""

@@ -11,7 +11,7 @@ from annotated_types import Ge
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from sweeps.errors import InputError
-from sweeps.scores import SCORES, objectives
+from sweeps.scores import SCORES, STANDARD, objectives
 from sweeps.validation import Strict, from_validation
 
 SHIPPED = Path(__file__).parent / "experiments"
@@ -53,6 +53,7 @@ class Compute(Strict):
     max_failures: int = Field(3, ge=0)
     cache: str | None = None
     cache_gb: float = Field(50, gt=0)
+    fits_gb: float = Field(5, ge=0)
 
     @field_validator("gpus_per_pack")
     @classmethod
@@ -88,7 +89,7 @@ class Experiment(Strict):
     split: Split = Split()
     search: Search = Search()
     compute: Compute = Compute()
-    scores: list[str] = Field(list(SCORES))
+    scores: list[str] = Field(list(STANDARD))
     contrasts: list[Contrast] = Field([])
     storage: str | None = None
 

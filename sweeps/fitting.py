@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,26 +12,26 @@ from torch import Tensor
 from metrics import Alignment
 from models.ridge import RidgeFit, fit_ridge
 from sweeps.cells import Cell
+from sweeps.fits import SPLITS, CellFit, empty_fit
 from sweeps.recordings.recording import Recording
 from sweeps.workshop import Kernels, Workshop, rows_key
 
-SPLITS = ("select", "report")
 
+def fit_or_load(workshop: Workshop, cells: Sequence[Cell]) -> list[CellFit]:
+    """The fits of cells that belong together: from this node's cache where all of them are there, else fitted.
 
-@dataclass
-class CellFit:
-    """Predictions of one fitted cell.
-
-    `held_out[split]` (fit stimuli, units) is NaN where a stimulus does not belong to the split.
-    `shown[split][name]` (rows, units) are responses to what else was shown, averaged over folds.
-    `facts` are numbers worth keeping, such as the median alpha. `transferred[split]` gives, for twins of
-    features, predictions from the recording's other feature sets.
+    What was kept is what a fit gives, to the last bit.
     """
-
-    held_out: dict[str, np.ndarray]
-    shown: dict[str, dict[str, np.ndarray]]
-    facts: dict[str, float] = field(default_factory=dict)
-    transferred: dict[str, Callable[[], Mapping[str, np.ndarray]]] = field(default_factory=dict)
+    shown = {cell.recording: workshop.shown_keys(workshop.recording(cell.recording)) for cell in cells}
+    held = [workshop.fits.load(cell.cell_id, shown[cell.recording]) for cell in cells]
+    found = [fit for fit in held if fit is not None]
+    if len(found) < len(cells):
+        found = fit_cells(workshop, cells)
+        for cell, fit in zip(cells, found, strict=True):
+            workshop.fits.save(cell.cell_id, fit, shown[cell.recording])
+    for cell, fit in zip(cells, found, strict=True):
+        fit.transferred = _transfers(workshop, cell)
+    return found
 
 
 def fit_cells(workshop: Workshop, cells: Sequence[Cell]) -> list[CellFit]:
@@ -52,10 +52,9 @@ def fit_cells(workshop: Workshop, cells: Sequence[Cell]) -> list[CellFit]:
     return [fit_gaussian_cell(workshop, cell) for cell in cells]
 
 
-def empty_fit(recording: Recording, units: int) -> CellFit:
-    """A fit without predictions."""
-    blank = np.full((len(recording.groups), units), np.nan)
-    return CellFit({split: blank.copy() for split in SPLITS}, {split: {} for split in SPLITS})
+def mean_response(recording: Recording, area: str, rows: np.ndarray) -> np.ndarray:
+    """Mean response (units,) over some stimuli, missing ones left out."""
+    return np.asarray(np.nanmean(recording.fit.average[rows][:, recording.units(area)], axis=0))
 
 
 def _fit_ridge_cell(workshop: Workshop, cell: Cell) -> CellFit:
@@ -66,17 +65,24 @@ def _fit_ridge_cell(workshop: Workshop, cell: Cell) -> CellFit:
     found, alphas = empty_fit(recording, len(units)), []
     for fold in folds:
         for split in SPLITS:
-            held = fold.held_out(split)
-            readout = fit_readout(workshop, recording, kernels, cell, fold.fitted_on(split))
+            held, fitted = fold.held_out(split), fold.fitted_on(split)
+            readout = fit_readout(workshop, recording, kernels, cell, fitted)
             found.held_out[split][held] = readout.predict(kernels.fit[held])
+            found.baseline[split][held] = mean_response(recording, cell.area, fitted)
             for name, kernel in kernels.shown.items():
                 share = readout.predict(kernel) / len(folds)
                 found.shown[split][name] = found.shown[split].get(name, 0.0) + share
             alphas.append(readout.alpha)
     found.facts["alpha"] = float(np.median(np.concatenate(alphas)))
-    if cell.backbone["name"] == "features" and len(recording.features) > 1:
-        found.transferred = {split: _transfer(workshop, cell, recording, split) for split in SPLITS}
     return found
+
+
+def _transfers(workshop: Workshop, cell: Cell) -> dict[str, Callable[[], Mapping[str, np.ndarray]]]:
+    """By split, for a twin of one of several feature sets: predictions from the others, when they are asked for."""
+    recording = workshop.recording(cell.recording)
+    if cell.backbone["name"] != "features" or len(recording.features) < 2:
+        return {}
+    return {split: _transfer(workshop, cell, recording, split) for split in SPLITS}
 
 
 def fit_readout(workshop: Workshop, recording: Recording, kernels: Kernels, cell: Cell, rows: np.ndarray) -> Readout:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from sweeps.cells import Cell
 from sweeps.ledger import Ledger
 from sweeps.scores import SCORES, cell_columns
 
@@ -46,13 +47,13 @@ class Known:
         self.retry_failed = retry_failed
         self.attempts: dict[str, int] = {}
         self.cells: dict[str, dict[str, Any]] = {}
-        self.lacking: dict[str, str] = {}
+        self.lacking: dict[str, dict[str, Any]] = {}
         for row in ledger.rows("cells"):
             self.attempts[row["cell_id"]] = row["attempt"] + 1
             if self._final(row):
                 self.cells[row["cell_id"]] = slim(row)
             elif row["status"] == "done":
-                self.lacking[row["cell_id"]] = row["score_keys"]
+                self.lacking[row["cell_id"]] = self._held(row)
         self.trials: dict[str, dict[str, Any]] = {}
         for row in ledger.rows("trials"):
             self.attempts[row["trial_id"]] = row["attempt"] + 1
@@ -69,7 +70,23 @@ class Known:
         held = [set(keys.split()) for keys in score_keys]
         return [name for name, key in self.score_keys.items() if held and all(key in keys for keys in held)]
 
-    def also(self, cell_ids: Iterable[str]) -> tuple[str, ...]:
-        """Scores that earlier rows of any of these cells hold: they are taken again, so that none is lost."""
-        held = {key for cell_id in cell_ids for key in self.lacking.get(cell_id, "").split()}
-        return tuple(name for name, key in self.score_keys.items() if key in held)
+    def _held(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """What a row that lacks a score has: the names of its scores under the present keys, and their numbers.
+
+        A row whose error is to be tried again keeps the names alone: all of them are taken anew.
+        """
+        names = self.names([row["score_keys"]])
+        again = self.retry_failed and row["error"]
+        numbers = {} if again else {column: row.get(column) for column in cell_columns(names)}
+        return {"names": names, "numbers": numbers, "error": None if again else row["error"], "seconds": row["seconds"]}
+
+    def as_done(self, held: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Columns of a `done` row that keeps what a cell had and lacks the wanted scores; none if it had none."""
+        if held is None or not held["numbers"]:
+            return {}
+        keys = self.wanted | {self.score_keys[name] for name in held["names"]}
+        return {"status": "done", "score_keys": " ".join(sorted(keys)), "seconds": held["seconds"], **held["numbers"]}
+
+    def earlier(self, cells: Iterable[Cell]) -> dict[str, dict[str, Any]]:
+        """By cell_id, for those of these cells that are done but lack a score: what they have."""
+        return {cell.cell_id: self.lacking[cell.cell_id] for cell in cells if cell.cell_id in self.lacking}

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from metrics import bootstrap_correlation, group_weights
 from sweeps.cells import Cell, components_of
-from sweeps.fitting import CellFit, fit_cells
+from sweeps.fits import CellFit
+from sweeps.fitting import fit_or_load
 from sweeps.identity import canonical
+from sweeps.predictors import Predictor, predictors_of
 from sweeps.provenance import describe_error, provenance
 from sweeps.schema import cell_configuration
-from sweeps.scores import SCORES, unavailable
+from sweeps.scores import SCORES, cell_columns, unavailable
 from sweeps.scores.view import CellView
 from sweeps.splits import is_folded
 from sweeps.workshop import Recent, Workshop
@@ -27,11 +31,32 @@ PREFIX = {"select": "select", "report": "score"}
 
 
 @dataclass(frozen=True)
+class Asked:
+    """Scores that a row will hold: those still `missing`, and the `numbers` of those that it has already."""
+
+    names: list[str]
+    missing: list[str]
+    numbers: Mapping[str, float]
+    seconds: float
+    error: str | None
+
+    @classmethod
+    def of(cls, wanted: Sequence[str], earlier: Mapping[str, Any] | None) -> Asked:
+        """What is asked of a cell: the sweep's scores, and those that an earlier row holds."""
+        if earlier is None:
+            names = [name for name in SCORES if name in wanted]
+            return cls(names, names, {}, 0.0, None)
+        names = [name for name in SCORES if name in {*wanted, *earlier["names"]}]
+        missing = [name for name in names if not earlier["numbers"] or name not in earlier["names"]]
+        return cls(names, missing, earlier["numbers"], earlier["seconds"] or 0.0, earlier["error"])
+
+
+@dataclass(frozen=True)
 class Scored:
-    """Scores of a cell on both splits, bootstrap replicates, and the errors of scores that raised."""
+    """Scores of a cell on both splits, the errors of scores that raised, and replicates where prediction is new."""
 
     scores: dict[str, float]
-    replicates: np.ndarray
+    replicates: np.ndarray | None
     error: str | None
 
 
@@ -41,40 +66,59 @@ class Bench:
     def __init__(self, workshop: Workshop) -> None:
         self.workshop = workshop
         self._weights = Recent(4)
+        self._predictors = Recent(1)
 
     def rows(
-        self, cells: Sequence[Cell], attempt: int, also: Sequence[str] = ()
+        self, cells: Sequence[Cell], attempt: int, earlier: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Rows of the tables `cells` and `bootstraps` for cells that are fitted in one go.
 
-        `also` names scores beyond the sweep's that earlier rows of these cells held. A cell that raises becomes a
-        `failed` row with its error, a score that raises is NaN with its error in a `done` row; nothing is raised
-        from here.
+        `earlier` is what rows that lack a score already have (see Known.earlier): only what is missing is computed. A
+        cell that raises becomes a `failed` row with its error, or, where it was done before, a `done` row that lacks
+        the new scores; a score that raises is NaN with its error in a `done` row. Nothing is raised from here.
         """
         start = time.perf_counter()
-        names = [name for name in SCORES if name in (*self.workshop.context.scores, *also)]
+        asked = [Asked.of(self.workshop.context.scores, earlier.get(cell.cell_id)) for cell in cells]
         try:
-            fits = fit_cells(self.workshop, cells)
-            scored = [self._scored(cell, fit, names) for cell, fit in zip(cells, fits, strict=True)]
+            fits = fit_or_load(self.workshop, cells)
+            parts = zip(cells, fits, asked, strict=True)
+            scored = [self._scored(cells, cell, fit, each.missing) for cell, fit, each in parts]
         except Exception as error:
             seconds = (time.perf_counter() - start) / len(cells)
-            return [self._row(cell, attempt, seconds, names, describe_error(error), "failed") for cell in cells], []
+            text = describe_error(error)
+            parts_failed = zip(cells, asked, strict=True)
+            return [self._failed(cell, attempt, seconds, each, text) for cell, each in parts_failed], []
         seconds = (time.perf_counter() - start) / len(cells)
         rows = [
-            self._row(cell, attempt, seconds, names, each.error, "done") | each.scores | fit.facts | self._sizes(cell)
-            for cell, fit, each in zip(cells, fits, scored, strict=True)
+            self._row(cell, attempt, seconds, each, found.error, "done") | found.scores | fit.facts | self._sizes(cell)
+            for cell, fit, each, found in zip(cells, fits, asked, scored, strict=True)
         ]
         draws = [
             {"cell_id": row["cell_id"], "replicates": each.replicates, "attempt": attempt, "finished": row["finished"]}
             for row, each in zip(rows, scored, strict=True)
+            if each.replicates is not None
         ]
         return rows, draws
 
-    def _scored(self, cell: Cell, fit: CellFit, names: Sequence[str]) -> Scored:
+    def score(self, cell: Cell, fit: CellFit, names: Sequence[str]) -> dict[str, float]:
+        """Score columns of a fit in the place of a cell's own; the first score that raises is an error."""
+        found = self._scored([cell], cell, fit, names)
+        if found.error:
+            raise RuntimeError(found.error)
+        return found.scores
+
+    def _failed(self, cell: Cell, attempt: int, seconds: float, asked: Asked, error: str) -> dict[str, Any]:
+        if not asked.numbers:
+            return self._row(cell, attempt, seconds, asked, error, "failed")
+        blank = dict.fromkeys(cell_columns(asked.missing), math.nan)
+        return self._row(cell, attempt, seconds, asked, error, "done") | blank | self._sizes(cell)
+
+    def _scored(self, together: Sequence[Cell], cell: Cell, fit: CellFit, names: Sequence[str]) -> Scored:
+        """Scores of a cell that is fitted `together` with others."""
         scores: dict[str, float] = {}
         errors: dict[str, str] = {}
         for split, prefix in PREFIX.items():
-            view = self._view(cell, fit, split)
+            view = self._view(together, cell, fit, split)
             for name in names:
                 try:
                     found = SCORES[name].load()(view) if len(view.rows) else unavailable(name)
@@ -83,9 +127,10 @@ class Bench:
                     found = unavailable(name)
                 scores |= {f"{prefix}.{column}": float(value) for column, value in found.items()}
         text = "; ".join(f"{name}: {error}" for name, error in errors.items()) or None
-        return Scored(scores, self._replicates(self._view(cell, fit, "report")), text)
+        replicates = self._replicates(self._view(together, cell, fit, "report")) if "prediction" in names else None
+        return Scored(scores, replicates, text)
 
-    def _view(self, cell: Cell, fit: CellFit, split: str) -> CellView:
+    def _view(self, together: Sequence[Cell], cell: Cell, fit: CellFit, split: str) -> CellView:
         recording = self.workshop.recording(cell.recording)
         held_out = fit.held_out[split]
         rows = np.flatnonzero(np.isfinite(held_out).any(axis=1))
@@ -101,14 +146,27 @@ class Bench:
             units=recording.units(cell.area),
             rows=rows,
             predicted=held_out[rows],
+            baseline=fit.baseline[split][rows],
             shown=fit.shown[split],
             tables=tables,
             embed=self.workshop.embed,
+            cell_id=cell.cell_id,
             seed=cell.random_seed(),
             common_units=min(len(recording.units(area)) for area in recording.area_names()),
             remember=self.workshop.brain.get,
             transferred=fit.transferred.get(split),
+            predictor=(lambda: self._predictor(together, cell)) if recording.geometry is not None else None,
+            maps=None if cell.twin else (lambda: self._maps(cell, rows)),
         )
+
+    def _predictor(self, together: Sequence[Cell], cell: Cell) -> Predictor:
+        key = tuple(each.cell_id for each in together)
+        found: list[Predictor] = self._predictors.get(key, lambda: predictors_of(self.workshop, together))
+        return found[list(together).index(cell)]
+
+    def _maps(self, cell: Cell, rows: np.ndarray) -> np.ndarray:
+        recording, pool = self.workshop.recording(cell.recording), cell.readout.get("pool", 1)
+        return self.workshop.maps(recording, "fit", cell.backbone, cell.seed, cell.depth, pool)[rows]
 
     def _replicates(self, view: CellView) -> np.ndarray:
         """Bootstrap replicates of `score.prediction`: units that are predicted as constant count as 0 here too."""
@@ -117,28 +175,29 @@ class Bench:
         weights = self._weights.get(key, lambda: group_weights(groups, REPLICATES, seed=view.split_seed))
         varied = np.nanstd(view.observed, axis=0) > 0
         predicted = np.nanstd(view.predicted, axis=0) > 0
-        draws = np.asarray(bootstrap_correlation(view.predicted, view.observed, groups, weights), dtype=np.float32)
+        draws = np.asarray(bootstrap_correlation(*view.beyond_mean(), groups, weights), dtype=np.float32)
         return draws * np.float32((varied & predicted).sum() / max(1, varied.sum()))
 
     def _row(
-        self, cell: Cell, attempt: int, seconds: float, names: Sequence[str], error: str | None, status: str
+        self, cell: Cell, attempt: int, seconds: float, asked: Asked, error: str | None, status: str
     ) -> dict[str, Any]:
         context = self.workshop.context
         return {
             "cell_id": cell.cell_id,
             "status": status,
-            "error": error,
+            "error": "; ".join(text for text in (asked.error, error) if text) or None,
             "recording": cell.recording,
             "area": cell.area,
             "depth": cell.depth,
             **cell_configuration(cell.configuration()),
-            "score_keys": " ".join(sorted(context.score_keys[name] for name in names)),
-            "seconds": seconds,
+            "score_keys": " ".join(sorted(context.score_keys[name] for name in asked.names)),
+            "seconds": seconds + asked.seconds,
             "attempt": attempt,
             "data_fingerprint": context.fingerprints[cell.recording],
             "split": canonical(context.split),
             "components": components_of(cell.backbone, cell.readout),
             **provenance(context.commit, str(self.workshop.device)),
+            **asked.numbers,
         }
 
     def _sizes(self, cell: Cell) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from sweeps.recordings import describe
 from sweeps.recordings.facts import RecordingFacts
 from sweeps.scores import SCORES, cell_columns, score_key, trial_columns
 from sweeps.search import make_proposer
-from sweeps.space import Space, points
+from sweeps.space import Configuration, Space, points
 from sweeps.splits import split_groups
 from sweeps.storage import Store
 
@@ -33,7 +33,10 @@ DEFAULT_CACHE = "~/.cache/cortex-sweeps"
 
 @dataclass(frozen=True)
 class Plan:
-    """A checked experiment: what it reads, what it may try, where its rows go."""
+    """A checked experiment: what it reads, what it may try, where its rows go.
+
+    `chosen`: these configurations alone, in place of a search (see rescore); the stored experiment stays as it is.
+    """
 
     experiment: Experiment
     source: str
@@ -44,6 +47,7 @@ class Plan:
     storage: str
     cache: str
     digest: str
+    chosen: tuple[Configuration, ...] | None = None
 
     @property
     def planner(self) -> Planner:
@@ -63,7 +67,7 @@ class Plan:
             storage=self.storage,
             recordings=self.experiment.recordings,
             fingerprints={facts.name: facts.fingerprint for facts in self.facts},
-            probes=dict(self.experiment.probes),
+            probes={kind: value for kind, value in self.experiment.probes.items() if value is not None},
             base=self.base,
             split=self.experiment.split.model_dump(),
             scores=list(self.experiment.scores),
@@ -71,6 +75,7 @@ class Plan:
             depths=self._depths(),
             cache=self.cache,
             cache_gb=self.experiment.compute.cache_gb,
+            fits_gb=self.experiment.compute.fits_gb,
             digest=self.digest,
             commit=commit(),
         )
@@ -226,6 +231,8 @@ def _check_contrasts(experiment: Experiment, space: Space) -> None:
     settings = {"backbone", "readout", "seed"}
     for family, choices in (("backbone", space.backbones), ("readout", space.readouts)):
         settings |= {f"{family}.{key}" for choice in choices for key in choice.domains}
+    if experiment.contrasts and "prediction" not in experiment.scores:
+        raise InputError("contrasts compare predictions", key="scores", value=experiment.scores, allowed=["prediction"])
     for index, contrast in enumerate(experiment.contrasts):
         key = f"contrasts.{index}"
         if contrast.area not in space.depths:

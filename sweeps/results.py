@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 import pyarrow as pa
+import yaml
 
 from sweeps.errors import InputError
+from sweeps.experiment import Experiment, parse_experiment
 from sweeps.schema import KEYS
 from sweeps.storage import Store, attempt
 
@@ -28,6 +30,14 @@ def load(uri: str, table: str = "trials") -> pd.DataFrame:
     if held is None:
         raise InputError("no sweep has written here", key="storage", value=uri)
     return _frame(held)
+
+
+def experiment_of(uri: str) -> Experiment:
+    """The experiment whose rows lie at `uri`; InputError when there is none."""
+    content = attempt(lambda: Store(uri).get("experiment.yaml"), uri)
+    if content is None:
+        raise InputError("no sweep has written here", key="storage", value=uri)
+    return parse_experiment(yaml.safe_load(content), file=f"{uri}/experiment.yaml")
 
 
 def _frame(held: pa.Table) -> pd.DataFrame:

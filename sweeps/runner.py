@@ -19,7 +19,7 @@ from sweeps.plan import Plan, commit, make_plan
 from sweeps.provenance import provenance
 from sweeps.report.current import NAME, Current
 from sweeps.schedule import Progress, Sweep
-from sweeps.search import make_proposer
+from sweeps.search import Listed, Proposer, make_proposer
 from sweeps.storage import Store, attempt
 
 if TYPE_CHECKING:
@@ -103,17 +103,21 @@ def run_plan(
 
 def _keep_experiment(plan: Plan) -> None:
     """Write the experiment beside its rows, and what tells its rows from those of earlier versions of it."""
+    if plan.chosen is not None:
+        return
     store = Store(plan.storage)
     prints = {facts.name: facts.fingerprint for facts in plan.facts}
     split = canonical(plan.experiment.split.model_dump())
-    current = Current(split, prints, list(_truth_ids(plan).values()))
+    current = Current(split, prints, list(_truth_ids(plan).values()), plan.base)
     attempt(lambda: store.put("experiment.yaml", as_yaml(plan.experiment).encode()), plan.storage)
     attempt(lambda: store.put(NAME, current.as_json()), plan.storage)
 
 
 def _sweep(plan: Plan, ledger: Ledger, retry_failed: bool) -> Sweep:
     common = {**provenance(commit(), None), "peak_memory_mb": None}
-    proposer = make_proposer(plan.space, plan.experiment.search)
+    proposer: Proposer = make_proposer(plan.space, plan.experiment.search)
+    if plan.chosen is not None:
+        proposer = Listed(iter(plan.chosen))
     sweep = Sweep(plan.experiment, plan.planner, proposer, ledger, plan.score_keys, common, retry_failed)
     sweep.plan()
     return sweep

@@ -183,8 +183,7 @@ class Sweep:
             by_attempt[max(self.attempts.get(cell.cell_id, 0) for cell in job)].extend(job)
         for attempt, cells in sorted(by_attempt.items()):
             packs = form_packs(cells, self.pack_size(len(self.unpacked)), attempt)
-            also = self.known.also(cell.cell_id for cell in cells)
-            self.queue.extend(replace(pack, also=also) for pack in packs)
+            self.queue.extend(replace(pack, earlier=self.known.earlier(pack.cells)) for pack in packs)
         self.unpacked = []
 
     # -- hearing back -------------------------------------------------------------------------------
@@ -240,6 +239,7 @@ class Sweep:
             self.queue.extendleft(reversed(rest.halves()))
 
     def _fail(self, pack: Pack, error: str) -> None:
+        """Rows for cells that keep killing their process; a cell that was done before only lacks its new scores."""
         rows = [
             {
                 **self.common,
@@ -257,6 +257,7 @@ class Sweep:
                 "attempt": pack.attempt,
                 "schema_version": SCHEMA_VERSION,
                 "finished": datetime.now(UTC),
+                **self.known.as_done(pack.earlier.get(cell.cell_id)),
             }
             for cell in pack.cells
         ]

@@ -120,7 +120,7 @@ def cell_configuration(configuration: Configuration) -> dict[str, Any]:
     return columns
 
 
-def configuration_of(row: Mapping[str, Any]) -> Configuration:
+def configuration_of(row: Mapping[Any, Any]) -> Configuration:
     """The configuration of a row."""
     held: Configuration = json.loads(row["config"])
     return held

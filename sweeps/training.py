@@ -6,7 +6,7 @@ stack is a list of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -18,7 +18,8 @@ from models.readouts.gaussian import GaussianReadout
 from models.twin import Twin
 from sweeps.cells import Cell
 from sweeps.features import as_images
-from sweeps.fitting import SPLITS, CellFit, empty_fit
+from sweeps.fits import SPLITS, CellFit, empty_fit
+from sweeps.fitting import mean_response
 from sweeps.recordings.recording import Recording
 from sweeps.splits import Fold
 from sweeps.workshop import Workshop
@@ -36,7 +37,8 @@ def fit_gaussian_cell(workshop: Workshop, cell: Cell) -> CellFit:
         train, select = torch.from_numpy(fold.train), torch.from_numpy(fold.select)
         readout = fit_gaussian(maps["fit"], responses.to(workshop.device), train, select, cell.readout, cell.seed)
         twin = Twin(None, {"": readout})
-        _keep(found, fold, {name: predict(twin, each, [""])[""] for name, each in maps.items()}, len(folds))
+        predicted = {name: predict(twin, each, [""])[""] for name, each in maps.items()}
+        _keep(found, fold, mean_response(recording, cell.area, fold.train), predicted, len(folds))
     return found
 
 
@@ -45,12 +47,13 @@ def _maps(workshop: Workshop, recording: Recording, name: str, cell: Cell) -> Te
     return torch.from_numpy(np.ascontiguousarray(maps)).to(workshop.device)
 
 
-def _keep(found: CellFit, fold: Fold, predicted: dict[str, Tensor], folds: int) -> None:
+def _keep(found: CellFit, fold: Fold, baseline: np.ndarray, predicted: dict[str, Tensor], folds: int) -> None:
     """Put a fold's predictions in their places; one fit serves both splits."""
     arrays = {name: each.cpu().double().numpy() for name, each in predicted.items()}
     for split in SPLITS:
         rows = fold.held_out(split)
         found.held_out[split][rows] = arrays["fit"][rows]
+        found.baseline[split][rows] = baseline
         for name, array in arrays.items():
             if name != "fit":
                 found.shown[split][name] = found.shown[split].get(name, 0.0) + array / folds
@@ -59,20 +62,31 @@ def _keep(found: CellFit, fold: Fold, predicted: dict[str, Tensor], folds: int) 
 def fit_trained_twin(workshop: Workshop, cells: Sequence[Cell]) -> list[CellFit]:
     """A core trained together with a Gaussian readout per cell, once per outer fold."""
     recordings = {cell.recording: workshop.recording(cell.recording) for cell in cells}
-    folds = {name: workshop.folds(recording, cells[0].seed) for name, recording in recordings.items()}
+    counts = {name: len(workshop.folds(recording, cells[0].seed)) for name, recording in recordings.items()}
     images = {name: _images(workshop, recording) for name, recording in recordings.items()}
     found = [empty_fit(recordings[cell.recording], len(recordings[cell.recording].units(cell.area))) for cell in cells]
-    for turn in range(max(len(each) for each in folds.values())):
-        now = {name: each[min(turn, len(each) - 1)] for name, each in folds.items()}
-        twin = _train(workshop, cells, recordings, images, now)
+    for turn, (twin, folds) in enumerate(trained_twins(workshop, cells, images)):
         for cell, each in zip(cells, found, strict=True):
-            if turn < len(folds[cell.recording]):
-                key = _key(cell)
+            if turn < counts[cell.recording]:
+                key, fold = cell_key(cell), folds[cell.recording]
                 predicted = {
                     name: predict(twin, pictures, [key])[key] for name, pictures in images[cell.recording].items()
                 }
-                _keep(each, now[cell.recording], predicted, len(folds[cell.recording]))
+                baseline = mean_response(recordings[cell.recording], cell.area, fold.train)
+                _keep(each, fold, baseline, predicted, counts[cell.recording])
     return found
+
+
+def trained_twins(
+    workshop: Workshop, cells: Sequence[Cell], images: dict[str, dict[str, Tensor]] | None = None
+) -> Iterator[tuple[Twin, dict[str, Fold]]]:
+    """The twin of every outer fold with the fold of each recording; those with fewer folds repeat their last one."""
+    recordings = {cell.recording: workshop.recording(cell.recording) for cell in cells}
+    images = images or {name: _images(workshop, recording) for name, recording in recordings.items()}
+    folds = {name: workshop.folds(recording, cells[0].seed) for name, recording in recordings.items()}
+    for turn in range(max(len(each) for each in folds.values())):
+        now = {name: each[min(turn, len(each) - 1)] for name, each in folds.items()}
+        yield _train(workshop, cells, recordings, images, now), now
 
 
 def _images(workshop: Workshop, recording: Recording) -> dict[str, Tensor]:
@@ -96,11 +110,13 @@ def _train(
             if cell.recording == name:
                 units = recording.units(cell.area)
                 rate = first.readout["loss"] == "poisson"
-                readouts[_key(cell)] = GaussianReadout(first.backbone["channels"], len(units), first.seed, rate=rate)
-                responses[_key(cell)] = torch.from_numpy(recording.fit.average[:, units]).float()
+                readouts[cell_key(cell)] = GaussianReadout(
+                    first.backbone["channels"], len(units), first.seed, rate=rate
+                )
+                responses[cell_key(cell)] = torch.from_numpy(recording.fit.average[:, units]).float()
         rows = (torch.from_numpy(part) for part in (folds[name].train, folds[name].select))
         data[name] = ReadoutData(images[name]["fit"], responses, *rows)
-    twin = Twin(core, readouts, {_key(cell): cell.depth for cell in cells}).to(workshop.device)
+    twin = Twin(core, readouts, {cell_key(cell): cell.depth for cell in cells}).to(workshop.device)
     settings = FitSettings(
         first.backbone["learning_rate"], first.backbone["epochs"], first.backbone["patience"], seed=first.seed
     )
@@ -108,5 +124,6 @@ def _train(
     return twin
 
 
-def _key(cell: Cell) -> str:
+def cell_key(cell: Cell) -> str:
+    """Name of a cell's readout in its twin."""
     return f"{cell.recording}/{cell.area}"

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from metrics import dimensionality_alignment
-from sweeps.scores import cell_columns, trial_columns
+from metrics import dimensionality_alignment, kendall_tau
+from sweeps.scores import SCORES, cell_columns, trial_columns
 
 MEASURES = ("participation_ratio", "two_nn")
 
@@ -21,7 +21,8 @@ def join_scores(rows: Sequence[Mapping[str, Any]], names: list[str]) -> dict[str
 
     Every column is the mean over areas of the mean over the area's recordings, NaN left out. Kendall's tau,
     curve distance and collapse index compare areas within one recording (its areas in recorded order) and are
-    averaged over the recordings that have at least three areas, NaN where there is none.
+    averaged over the recordings that have at least three areas, NaN where there is none. Columns of `Score.ordered`
+    have a tau of their own: whether the twin's values rise along the recorded order.
     """
     columns = cell_columns(names)
     values = np.array([[_number(row.get(column)) for column in columns] for row in rows])
@@ -34,6 +35,7 @@ def join_scores(rows: Sequence[Mapping[str, Any]], names: list[str]) -> dict[str
         scores = dict(zip(columns, np.nanmean(means, axis=0).tolist(), strict=True))
     if "dimensionality" in names:
         scores |= _curves(rows)
+    scores |= _orders(rows, [column for name in names for column in SCORES[name].ordered])
     return {name: scores.get(name, math.nan) for name in [*columns, *trial_columns(names)]}
 
 
@@ -67,6 +69,19 @@ def _curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
                     found[f"{split}.{measure}_tau"].append(result.tau)
                     found[f"{split}.{measure}_curve_distance"].append(result.curve_distance)
                     found[f"{split}.{measure}_collapse"].append(result.collapse)
+    return {name: float(np.mean(values)) for name, values in found.items()}
+
+
+def _orders(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> dict[str, float]:
+    by_recording: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for row in rows:
+        by_recording[row["recording"]].append(row)
+    found: dict[str, list[float]] = defaultdict(list)
+    for held in by_recording.values():
+        for column in [f"{split}.{column}" for split in ("select", "score") for column in columns]:
+            values = [_number(row.get(column)) for row in held]
+            if len(held) >= 3 and not any(map(math.isnan, values)):
+                found[f"{column}_tau"].append(kendall_tau(values, range(len(held))))
     return {name: float(np.mean(values)) for name, values in found.items()}
 
 

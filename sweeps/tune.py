@@ -92,7 +92,7 @@ class SweepPack(tune.Trainable):
 
         pack = Pack.from_config(config["pack"])
         self._text = str(pack)
-        self._attempt, self._also = pack.attempt, pack.also
+        self._attempt, self._earlier = pack.attempt, pack.earlier
         for name in {cell.recording for cell in pack.cells}:
             self._bench.workshop.recording(name)
         self._jobs: Iterator[list[Any]] = iter(jobs_of(pack.cells))
@@ -115,7 +115,7 @@ class SweepPack(tune.Trainable):
         replicates: list[dict[str, Any]] = []
         until, job = time.monotonic() + REPORT_SECONDS, None
         for job in self._jobs:
-            rows, held = self._bench.rows(job, self._attempt, self._also)
+            rows, held = self._bench.rows(job, self._attempt, self._earlier)
             cells += rows
             replicates += held
             if time.monotonic() > until:

@@ -18,6 +18,7 @@ from sweeps.context import Context
 from sweeps.errors import InputError, Refusal
 from sweeps.experiment import Split
 from sweeps.features import FeatureCache
+from sweeps.fits import FitCache
 from sweeps.identity import digest_bytes
 from sweeps.probes import Probe, open_probe
 from sweeps.recordings import open_recording
@@ -67,11 +68,13 @@ class Workshop:
         self.split = Split(**context.split)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.cache = FeatureCache(Path(self.context.cache), context.cache_gb * 1e9, self.device)
+        self.fits = FitCache(Path(self.context.cache), context.fits_gb * 1e9)
         self._recordings = Recent(64)
         self._probes = Recent(4)
         self._kernels = Recent(2)
         self._decompositions = Recent(8)
         self.readouts = Recent(32)
+        self.networks = Recent(2)
         self.brain = Recent(256)
         self._embeddings = Recent(4)
         self._pictures = Recent(2)
@@ -134,6 +137,10 @@ class Workshop:
                 key = digest_bytes([probe.fingerprint.encode(), Geometry(size=geometry.size).key().encode()])
                 stimuli[f"probe.{kind}"] = (key, len(probe), self._probe_pictures(probe, geometry))
         return stimuli
+
+    def shown_keys(self, recording: Recording) -> dict[str, str]:
+        """Keys of the pictures that a twin is shown beside those of the fit, by name."""
+        return {name: key for name, (key, _, _) in self.shown(recording).items() if name != "fit"}
 
     def _probe_pictures(self, probe: Probe, geometry: Geometry) -> Callable[[slice], np.ndarray]:
         key = (probe.fingerprint, geometry.size)

@@ -39,7 +39,7 @@ def run_inline(
             for job in jobs_of(pack.cells):
                 if before is not None:
                     before(Pack(tuple(job), pack.attempt))
-                rows, replicates = bench.rows(job, pack.attempt, pack.also)
+                rows, replicates = bench.rows(job, pack.attempt, pack.earlier)
                 if replicates:
                     store.write_part("bootstraps", replicates)
                 sweep.absorb(store.write_part("cells", rows))

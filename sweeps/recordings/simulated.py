@@ -14,6 +14,8 @@ import json
 import shutil
 import uuid
 import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +30,7 @@ from sweeps.probes import scenes, shapes
 from sweeps.recordings.facts import RecordingFacts
 from sweeps.recordings.folder import Folder, ImageSpec, read_folder
 from sweeps.recordings.recording import Recording
+from sweeps.recordings.teacher import TeacherArea, teacher_maps
 from sweeps.validation import Strict
 
 VERSION = 1
@@ -132,7 +135,8 @@ def noise_free(spec: SimulatedSpec, cache: Path) -> np.ndarray:
 
 def _make(spec: SimulatedSpec, home: Path, cache: Path) -> None:
     pictures, table, living = _stimuli(spec)
-    rates = np.concatenate([_area_rates(spec, name, pictures, table, living) for name in spec.areas], axis=1)
+    teacher = _Teacher.of(spec, pictures, living)
+    rates = teacher.recorded()
     random = np.random.default_rng([spec.seed, 20])
     responses = random.poisson(rates[:, :, None], (*rates.shape, spec.repeats)).astype(np.float32)
     fit = np.flatnonzero([row["role"] == "fit" for row in table])
@@ -167,67 +171,61 @@ def _stimuli(spec: SimulatedSpec) -> tuple[np.ndarray, list[dict[str, Any]], np.
     return pictures, table, living
 
 
-def _area_rates(
-    spec: SimulatedSpec, name: str, pictures: np.ndarray, table: list[dict[str, Any]], living: np.ndarray
-) -> np.ndarray:
-    """Rates (stimuli, units), text stimuli included, of one area."""
-    area = spec.areas[name]
-    maps = _teacher_maps(spec, area.depth, pictures)
-    scene_rows = slice(0, spec.scenes + spec.captions)
-    random = np.random.default_rng([spec.seed, 21, *name.encode()])
-    local = _standardised(_localised(maps, area.units, random), slice(0, spec.scenes))
-    axis = _standardised(_semantic(maps, living, scene_rows)[:, None], slice(0, spec.scenes))
-    preference = random.choice([-1.0, 1.0], area.units) * random.uniform(0.5, 1.0, area.units)
-    text_rows = [row["role"] == "text" for row in table]
-    spread = living[: spec.scenes].std()
-    text_axis = (living[spec.scenes : spec.scenes + spec.captions] - living[: spec.scenes].mean()) / spread
-    seen = np.sqrt(1 - area.gain**2) * local + area.gain * axis * preference
-    read = area.gain * text_axis[:, None] * preference
-    drive = np.concatenate([seen, read]) if any(text_rows) else seen
-    rates: np.ndarray = spec.rate * np.logaddexp(0.0, 1.5 * drive)
-    return rates
+@dataclass(frozen=True)
+class _Teacher:
+    """Every area of the teacher, with what was recorded from it."""
+
+    spec: SimulatedSpec
+    areas: dict[str, TeacherArea]
+    maps: dict[int, np.ndarray]
+    living: np.ndarray
+
+    @classmethod
+    def of(cls, spec: SimulatedSpec, pictures: np.ndarray, living: np.ndarray) -> _Teacher:
+        maps = _maps(spec, pictures)
+        drawn = spec.scenes + spec.captions
+        areas = {
+            name: TeacherArea.of(
+                maps[area.depth],
+                living,
+                area.units,
+                area.gain,
+                spec.rate,
+                spec.scenes,
+                drawn,
+                np.random.default_rng([spec.seed, 21, *name.encode()]),
+            )
+            for name, area in spec.areas.items()
+        }
+        return cls(spec, areas, maps, living)
+
+    def seen(self, maps: Mapping[int, np.ndarray]) -> np.ndarray:
+        """Rates (stimuli, units) of pictures."""
+        return np.concatenate([held.seen(maps[self.spec.areas[name].depth]) for name, held in self.areas.items()], 1)
+
+    def recorded(self) -> np.ndarray:
+        """Rates (stimuli, units) of everything recorded: scenes, captioned scenes, object views, captions read."""
+        first, spec = self.living[: self.spec.scenes], self.spec
+        axis = (self.living[spec.scenes : spec.scenes + spec.captions] - first.mean()) / first.std()
+        read = np.concatenate([held.read(axis) for held in self.areas.values()], 1)
+        return np.concatenate([self.seen(self.maps), read])
 
 
-def _teacher_maps(spec: SimulatedSpec, depth: int, pictures: np.ndarray) -> np.ndarray:
-    import torch
-
-    from models.readouts.gaussian import shrink
-    from sweeps.features import BATCH, as_images
-
-    network = BACKBONES[spec.teacher.backbone].load()({"weights": spec.teacher.weights}, spec.seed)
-    parts = []
-    with torch.inference_mode():
-        for start in range(0, len(pictures), BATCH):
-            images = as_images(pictures[start : start + BATCH], torch.device("cpu"))
-            parts.append(shrink(network.forward_blocks(images, [depth])[0], 7).numpy())
-    return np.concatenate(parts).astype(np.float64)
+def _maps(spec: SimulatedSpec, pictures: np.ndarray) -> dict[int, np.ndarray]:
+    depths = [area.depth for area in spec.areas.values()]
+    return teacher_maps(spec.teacher.backbone, spec.teacher.weights, spec.seed, depths, pictures)
 
 
-def _localised(maps: np.ndarray, units: int, random: np.random.Generator) -> np.ndarray:
-    """Drives (stimuli, units): each unit weighs the z-scored channels inside a Gaussian window of its own."""
-    deviation = maps.std(axis=(0, 2, 3), keepdims=True)
-    normal = (maps - maps.mean(axis=(0, 2, 3), keepdims=True)) / np.where(deviation > 1e-9, deviation, 1.0)
-    grid = np.linspace(-1, 1, maps.shape[2])
-    centre, width = random.uniform(-0.7, 0.7, (units, 2)), random.uniform(0.2, 0.5, units)
-    across = np.exp(-((grid - centre[:, :1]) ** 2) / (2 * width[:, None] ** 2))
-    down = np.exp(-((grid - centre[:, 1:]) ** 2) / (2 * width[:, None] ** 2))
-    weights = random.standard_normal((units, maps.shape[1]))
-    return np.einsum("nchw,uc,uh,uw->nu", normal, weights, down, across, optimize=True)
+def teacher_rates(spec: SimulatedSpec, others: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Noise-free rates (stimuli, units) of the teacher by role, and for pictures that were not recorded by name.
 
-
-def _semantic(maps: np.ndarray, living: np.ndarray, rows: slice) -> np.ndarray:
-    """The linear functional of the block's pooled channels that best tells living from lifeless scenes."""
-    pooled = maps.mean(axis=(2, 3))
-    centred = pooled - pooled[rows].mean(axis=0)
-    gram = centred[rows].T @ centred[rows]
-    penalty = 0.1 * np.trace(gram) / len(gram) * np.eye(len(gram))
-    weights = np.linalg.solve(gram + penalty, centred[rows].T @ (living[rows] - living[rows].mean()))
-    return np.asarray(centred @ weights)
-
-
-def _standardised(values: np.ndarray, rows: slice) -> np.ndarray:
-    deviation = values[rows].std(axis=0)
-    return np.asarray((values - values[rows].mean(axis=0)) / np.where(deviation > 1e-12, deviation, 1.0))
+    `others` are pictures (rows, size, size, 3) in the recording's geometry.
+    """
+    pictures, table, living = _stimuli(spec)
+    teacher = _Teacher.of(spec, pictures, living)
+    rates, roles = teacher.recorded(), np.array([row["role"] for row in table])
+    found = {role: rates[roles == role] for role in dict.fromkeys(roles.tolist())}
+    return found | {name: teacher.seen(_maps(spec, shown)) for name, shown in others.items()}
 
 
 def _write_folder(

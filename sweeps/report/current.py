@@ -19,11 +19,15 @@ NAME = "current.json"
 
 @dataclass
 class Current:
-    """Split, data and truths of the last run; `left_out` counts the rows that `of` has dropped."""
+    """Split, data and truths of the last run; `left_out` counts the rows that `of` has dropped.
+
+    `base` is where that run found the recordings.
+    """
 
     split: str
     fingerprints: dict[str, str]
     truth_ids: list[str]
+    base: str | None = None
     left_out: int = field(default=0)
 
     @classmethod
@@ -33,11 +37,16 @@ class Current:
         if content is None:
             raise InputError("no sweep has written here", key="storage", value=uri)
         held: dict[str, Any] = json.loads(content)
-        return cls(held["split"], held["fingerprints"], held["truth_ids"])
+        return cls(held["split"], held["fingerprints"], held["truth_ids"], held.get("base"))
 
     def as_json(self) -> bytes:
         """The object to write."""
-        held = {"split": self.split, "fingerprints": self.fingerprints, "truth_ids": self.truth_ids}
+        held = {
+            "split": self.split,
+            "fingerprints": self.fingerprints,
+            "truth_ids": self.truth_ids,
+            "base": self.base,
+        }
         return json.dumps(held, sort_keys=True, indent=1).encode()
 
     def of(self, rows: pd.DataFrame) -> pd.DataFrame:

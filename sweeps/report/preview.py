@@ -56,8 +56,8 @@ def _work(plan: Plan, console: Console) -> None:
 
 def _scores(plan: Plan, console: Console) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("score", "what it is; what it needs"):
-        table.add_column(name)
+    for name in ("score", "seconds a cell", "what it is; what it needs"):
+        table.add_column(name, justify="right" if name.startswith("seconds") else "left")
     for name in plan.experiment.scores:
         score = SCORES[name]
         if score.probe:
@@ -65,8 +65,22 @@ def _scores(plan: Plan, console: Console) -> None:
             needs = f"probe {probe.name}, {len(probe)} pictures" if probe else f"probe {score.probe}: not given, NaN"
         else:
             needs = _missing(plan, name)
-        table.add_row(name, f"{score.summary}; {needs}")
+        table.add_row(name, f"{score.seconds:g}", f"{score.summary}; {needs}")
     console.print(table)
+    total, cells = sum(SCORES[name].seconds for name in plan.experiment.scores), plan.cell_count()
+    if cells is not None:
+        console.print(
+            f"scores of {cells} cells: about {_duration(total * cells)} of one core at the quickstart's sizes"
+        )
+    others = ", ".join(f"{name} ({score.seconds:g} s a cell)" for name, score in SCORES.items() if score.asked)
+    console.print(f"on request, in `scores` or by `sweeps score`: {others}")
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def _missing(plan: Plan, name: str) -> str:

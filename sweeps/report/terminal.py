@@ -8,12 +8,10 @@ import sys
 from typing import TextIO
 
 import pandas as pd
-import yaml
 from rich.console import Console
 from rich.table import Table
 
-from sweeps.errors import InputError
-from sweeps.experiment import Experiment, parse_experiment
+from sweeps.experiment import Experiment
 from sweeps.report.answer import (
     TWIN,
     by_depth,
@@ -25,8 +23,7 @@ from sweeps.report.answer import (
     recovered,
 )
 from sweeps.report.current import Current
-from sweeps.results import load
-from sweeps.storage import Store
+from sweeps.results import experiment_of, load
 
 PLAIN_WIDTH = 120
 BAR = 20
@@ -36,6 +33,7 @@ SHORT = {"prediction": "predict.", "dimensionality": "dimens.", "invariance": "i
 BESIDE: dict[str, str | None] = {
     "prediction": "brain_ceiling",
     "prediction_ceiled": None,
+    "feve": None,
     "invariance": "brain_invariance",
     "invariance_alignment": None,
     "dimensionality": None,
@@ -43,8 +41,10 @@ BESIDE: dict[str, str | None] = {
     "two_nn": "brain_two_nn",
     "transfer": "brain_transfer",
     "transfer_null": None,
-    "transfer_brain": "brain_transfer_brain",
+    "transfer_brain": None,
+    "transfer_brain_r": "brain_transfer_r",
     "transfer_brain_null": None,
+    "transfer_ratio": None,
     "feature_transfer": None,
     "feature_transfer_direct": None,
     "feature_transfer_other": None,
@@ -58,7 +58,7 @@ EIGHTHS = " ▏▎▍▌▋▊▉█"
 def show(uri: str, console: Console | None = None, best: int = 5) -> None:
     """Print best trials, the Pareto front, score by depth of every area, the truth beside it, and the contrasts."""
     console = console or console_of(sys.stdout)
-    experiment = read_stored(uri)
+    experiment = experiment_of(uri)
     current = Current.read(uri)
     trials, cells = current.of(load(uri)), current.of(load(uri, "cells"))
     objectives = [name for name in experiment.search.objectives if trials[name].notna().any()]
@@ -79,14 +79,6 @@ def show(uri: str, console: Console | None = None, best: int = 5) -> None:
 def console_of(stream: TextIO) -> Console:
     """A console on a stream; wide enough for the tables where it is no terminal."""
     return Console(file=stream, highlight=False, width=None if stream.isatty() else PLAIN_WIDTH)
-
-
-def read_stored(uri: str) -> Experiment:
-    """The experiment whose rows lie at `uri`."""
-    content = Store(uri).get("experiment.yaml")
-    if content is None:
-        raise InputError("no sweep has written here", key="storage", value=uri)
-    return parse_experiment(yaml.safe_load(content), file=f"{uri}/experiment.yaml")
 
 
 def _counts(console: Console, trials: pd.DataFrame) -> None:

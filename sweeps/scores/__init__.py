@@ -13,22 +13,28 @@ from models import SENTENCES_VERSION
 
 @dataclass(frozen=True)
 class Score:
-    """One headline score: where it is computed and what it writes.
+    """One score: where it is computed and what it writes.
 
     `columns` are written once with the prefix `select.` and once with `score.` (report); the first one is
     the score itself. `up` says that more is better; other scores are descriptive and never a default
-    objective. `probe` names the probe that it needs, `sentences`
-    that it needs the sentence encoder; `absent` says why it is NaN where it does not apply.
+    objective. `seconds` is about what a cell takes on one core, measured at the quickstart's sizes by
+    benchmarks/scores.py. `probe` names the probe that it needs, `sentences` that it needs the sentence encoder;
+    `absent` says why it is NaN where it does not apply. `asked` scores are computed only where they are named: in an
+    experiment's `scores`, or by `sweeps score`. `trial_columns` are those that a trial has beyond the means over its
+    cells: for every column in `ordered` Kendall's tau over areas in recorded order, and those of the curves.
     """
 
     target: str
     columns: tuple[str, ...]
     up: bool
     summary: str
+    seconds: float
     probe: str | None = None
     sentences: bool = False
     absent: str = ""
-    trial_columns: tuple[str, ...] = ()
+    asked: bool = False
+    ordered: tuple[str, ...] = ()
+    curves: tuple[str, ...] = ()
 
     def load(self) -> Callable[..., dict[str, float]]:
         """Import and return the function that computes it."""
@@ -36,34 +42,52 @@ class Score:
         function: Callable[..., dict[str, float]] = getattr(importlib.import_module(module), name)
         return function
 
+    @property
+    def trial_columns(self) -> tuple[str, ...]:
+        """Columns that a trial has beyond those of its cells."""
+        return (*(f"{column}_tau" for column in self.ordered), *self.curves)
+
 
 _CURVES = tuple(
     f"{measure}_{what}"
     for measure in ("participation_ratio", "two_nn")
     for what in ("tau", "curve_distance", "collapse")
 )
+_NO_PICTURES = "a twin of features that come without pictures cannot be shown the probe"
 
 BETTER_HIGHER = ("prediction_ceiled", "participation_ratio_closeness", "two_nn_closeness")
 
 SCORES: dict[str, Score] = {
     "prediction": Score(
         "sweeps.scores.prediction:prediction",
-        ("prediction", "prediction_ceiled", "brain_ceiling"),
+        ("prediction", "prediction_ceiled", "prediction_constant_units", "brain_ceiling"),
         up=True,
+        seconds=0.01,
         summary="mean over units of the correlation to the repeat average",
+    ),
+    "feve": Score(
+        "sweeps.scores.feve:feve",
+        ("feve", "feve_units", "brain_explainable_variance", "brain_oracle"),
+        up=True,
+        seconds=0.01,
+        summary="share of the explainable variance that is explained, on single trials",
+        absent="the recording holds no repeats",
     ),
     "invariance": Score(
         "sweeps.scores.invariance:invariance",
         ("invariance", "brain_invariance"),
         up=False,
+        seconds=0.05,
         probe="objects",
         summary="object decoding across held-out transformations, 0 = chance, 1 = perfect",
-        absent="a twin of features that come without pictures cannot be shown the probe",
+        absent=_NO_PICTURES,
+        ordered=("invariance",),
     ),
     "invariance_alignment": Score(
         "sweeps.scores.invariance:invariance_alignment",
         ("invariance_alignment",),
         up=True,
+        seconds=0.05,
         summary="1 - |twin - brain| of object decoding on the recorded object views",
         absent="the recording holds no responses to object views",
     ),
@@ -80,34 +104,117 @@ SCORES: dict[str, Score] = {
             "noise_matched",
         ),
         up=True,
+        seconds=0.05,
         summary="closeness of the twin's dimensionality to the brain's, linear and nonlinear",
-        trial_columns=_CURVES,
+        curves=_CURVES,
     ),
     "transfer": Score(
         "sweeps.scores.transfer:transfer",
         ("transfer", "transfer_forward", "transfer_backward", "transfer_null", "brain_transfer"),
         up=False,
+        seconds=0.1,
         probe="captions",
         sentences=True,
         summary="captions to the twin's responses and back, on held-out scenes",
-        absent="a twin of features that come without pictures cannot be shown the probe",
+        absent=_NO_PICTURES,
     ),
     "transfer_brain": Score(
-        "sweeps.scores.transfer:transfer_brain",
-        ("transfer_brain", "transfer_brain_null", "brain_transfer_brain"),
+        "sweeps.scores.transfer_brain:transfer_brain",
+        (
+            "transfer_brain",
+            "transfer_brain_r",
+            "brain_transfer_r",
+            "transfer_brain_null",
+            "transfer_seeing",
+            "transfer_reading",
+            "transfer_reading_to_seeing",
+            "transfer_ratio",
+            "transfer_ratio_units",
+        ),
         up=True,
+        seconds=0.1,
         sentences=True,
-        summary="recorded responses to captions predicted by the twin of vision",
+        summary="1 - |twin - brain| of the transfer from pictures to captions, unit by unit",
         absent="the recording holds no responses to both pictures and captions",
     ),
     "feature_transfer": Score(
         "sweeps.scores.feature_transfer:feature_transfer",
         ("feature_transfer", "feature_transfer_direct", "feature_transfer_other", "feature_transfer_null"),
         up=False,
+        seconds=0.1,
         summary="trained on one feature set, tested on another through an alignment",
         absent="the recording brings no second feature set, or the twin is of pictures",
     ),
+    "likelihood": Score(
+        "sweeps.scores.likelihood:likelihood",
+        ("likelihood", "likelihood_units"),
+        up=True,
+        seconds=0.01,
+        asked=True,
+        summary="Poisson information about single trials, bits per observation beyond the unit's mean",
+        absent="responses below zero have no Poisson likelihood, nor have predicted rates at or below zero",
+    ),
+    "nonlinearity": Score(
+        "sweeps.scores.nonlinearity:nonlinearity",
+        ("nonlinearity", "nonlinearity_deviation", "nonlinearity_scale_free", "nonlinearity_units"),
+        up=False,
+        seconds=1.0,
+        asked=True,
+        summary="dispersion of the readout's Jacobian over stimuli (JNE)",
+        absent="a linear readout has the same Jacobian everywhere, by construction",
+        ordered=("nonlinearity",),
+    ),
+    "invariance-battery": Score(
+        "sweeps.scores.invariance_battery:invariance_battery",
+        (
+            "rotation_decoding",
+            "rotation_decoding_clean",
+            "brain_rotation_decoding",
+            "object_discriminability",
+            "object_discriminability_clean",
+            "brain_object_discriminability",
+        ),
+        up=False,
+        seconds=10.0,
+        probe="objects",
+        asked=True,
+        summary="rotation-invariant decoding (accuracy) and object discriminability (bits)",
+        absent=_NO_PICTURES,
+        ordered=("rotation_decoding", "object_discriminability"),
+    ),
+    "dimensionality-battery": Score(
+        "sweeps.scores.dimensionality_battery:dimensionality_battery",
+        (
+            "levina_bickel",
+            "brain_levina_bickel",
+            *(f"{who}gride_{scale}" for scale in (2, 8, 32) for who in ("", "brain_")),
+            "spectrum_slope",
+            "brain_spectrum_slope",
+            "clean_participation_ratio",
+            "brain_cross_validated_participation_ratio",
+            "shuffled_participation_ratio",
+            *(f"features_{how}_{name}" for how in ("pooled", "flat") for name in ("participation_ratio", "two_nn")),
+        ),
+        up=False,
+        seconds=1.0,
+        asked=True,
+        summary="dimension by scale, local and cross-validated, with nulls, of twin, brain and features",
+        ordered=("levina_bickel", "clean_participation_ratio"),
+    ),
+    "receptive-field": Score(
+        "sweeps.scores.receptive_field:receptive_field",
+        ("receptive_field", "receptive_field_units"),
+        up=False,
+        seconds=100.0,
+        asked=True,
+        summary="mean area of the units' receptive fields, as a share of the picture",
+        absent="a twin of features that come without pictures has no receptive field",
+        ordered=("receptive_field",),
+    ),
 }
+
+STANDARD = tuple(name for name, score in SCORES.items() if not score.asked)
+"""Scores of an experiment that names none."""
 
 
 def score_key(name: str, probes: Mapping[str, str]) -> str:

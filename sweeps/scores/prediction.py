@@ -11,11 +11,12 @@ from sweeps.scores.view import CellView
 def prediction(view: CellView) -> dict[str, float]:
     """Mean over units of the correlation to the repeat average; the ceiled version in its own column.
 
-    A unit that is predicted as constant has no correlation and counts as 0 (it predicts nothing), so that a
-    twin cannot gain by failing on its bad units. The ceiled mean takes units whose ceiling is at least 0.1.
-    Without repeats ceiling and ceiled version are NaN.
+    A unit that is predicted as constant has no correlation and counts as 0 (it predicts nothing), so that a twin
+    cannot gain by failing on its bad units; `prediction_constant_units` counts them. The ceiled mean takes units whose
+    ceiling is at least 0.1. Without repeats ceiling and ceiled version are NaN. Over concatenated folds both sides are
+    taken beyond the mean of the fold's training stimuli (see CellView.beyond_mean).
     """
-    raw = np.asarray(correlation(view.predicted, view.observed))
+    raw = np.asarray(correlation(*view.beyond_mean()))
     varied = np.nanstd(view.observed, axis=0) > 0
     scored = np.where(np.isnan(raw) & varied, 0.0, raw)
     ceiling = np.asarray(view.of_brain("ceiling", lambda: noise_ceiling(view.repeats)))
@@ -23,5 +24,6 @@ def prediction(view: CellView) -> dict[str, float]:
     return {
         "prediction": float(np.nanmean(scored)) if varied.any() else float("nan"),
         "prediction_ceiled": float(np.mean(scored[usable] / ceiling[usable])) if usable.any() else float("nan"),
+        "prediction_constant_units": float((np.isnan(raw) & varied).sum()),
         "brain_ceiling": float(np.nanmean(ceiling)) if np.isfinite(ceiling).any() else float("nan"),
     }

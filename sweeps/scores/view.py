@@ -11,17 +11,23 @@ import pandas as pd
 
 from sweeps.recordings.recording import Recording
 
+ROUNDING = 1e-12
+"""A prediction this close to the training mean, relative to mean and spread, is the training mean."""
+
 
 @dataclass(frozen=True)
 class CellView:
     """One fitted cell on one split ("select" or "report").
 
-    `rows` are the `fit` stimuli of the split and `predicted` (rows, units) their held-out predictions.
+    `rows` are the `fit` stimuli of the split, `predicted` (rows, units) their held-out predictions and `baseline`
+    (rows, units) the mean response to the stimuli that each of them was predicted from.
     `shown` holds the twin's responses to other stimuli: "probe.objects", "probe.captions" and, where the
     recording has them, "recorded.objects", "recorded.captions". `tables` are the probes' tables, and
-    `embed` the sentence encoder. `seed` is the cell's own; `common_units` the smallest number of units of
-    any area of the recording. `remember` keeps what depends on the recording alone. `transferred` is filled
-    for twins of features (see feature_transfer).
+    `embed` the sentence encoder. `cell_id` and `seed` are the cell's own; `common_units` the smallest number of
+    units of any area of the recording. `remember` keeps what depends on the recording alone. `transferred` is filled
+    for twins of features (see feature_transfer). `predictor` gives the twin as a function of pictures (see
+    sweeps.predictors), `maps` the feature maps (rows, channels, h, w) that it reads of the split's pictures; both are
+    None where there are none.
     """
 
     split: str
@@ -30,13 +36,17 @@ class CellView:
     units: np.ndarray
     rows: np.ndarray
     predicted: np.ndarray
+    baseline: np.ndarray
     shown: Mapping[str, np.ndarray]
     tables: Mapping[str, pd.DataFrame]
     embed: Callable[[tuple[str, ...]], np.ndarray]
+    cell_id: str
     seed: int
     common_units: int
     remember: Callable[[Hashable, Callable[[], Any]], Any]
     transferred: Callable[[], Mapping[str, np.ndarray]] | None = None
+    predictor: Callable[[], Any] | None = None
+    maps: Callable[[], np.ndarray] | None = None
 
     def random(self, name: str) -> np.random.Generator:
         """A generator for the draws of one score, seeded by the cell."""
@@ -51,6 +61,19 @@ class CellView:
     def observed(self) -> np.ndarray:
         """Repeat averages of the split (rows, units)."""
         return self.recording.fit.average[self.rows][:, self.units]
+
+    def beyond_mean(self) -> tuple[np.ndarray, np.ndarray]:
+        """Predicted and observed (rows, units), each less the mean response of the training stimuli.
+
+        One training set (recordings that are not folded): a constant per unit, which no correlation sees. Folded
+        recordings: training means differ between folds, high where the held-out responses are low, so that a twin that
+        knows nothing but the mean would correlate negatively over the concatenated folds. A prediction that is the
+        mean but for rounding is exactly 0 here.
+        """
+        beyond = self.predicted - self.baseline
+        size = np.abs(self.baseline) + np.nanstd(self.observed, axis=0)
+        beyond[np.abs(beyond) <= ROUNDING * size] = 0.0
+        return beyond, self.observed - self.baseline
 
     @property
     def repeats(self) -> np.ndarray:

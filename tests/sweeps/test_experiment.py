@@ -11,7 +11,7 @@ import yaml
 from sweeps.errors import InputError
 from sweeps.experiment import SHIPPED, as_yaml, find_experiment, parse_experiment, read_experiment
 from sweeps.plan import make_plan
-from sweeps.scores import SCORES
+from sweeps.scores import STANDARD
 
 LEAST: dict[str, Any] = {"name": "least", "recordings": [{"format": "simulated"}], "space": {"backbone": "pixels"}}
 
@@ -26,7 +26,7 @@ def test_defaults_are_filled_in() -> None:
     held = parse_experiment(LEAST)
     assert held.search.method == "grid"
     assert (held.split.seed, held.split.report, held.split.select) == (0, 0.2, 0.2)
-    assert held.scores == list(SCORES)
+    assert held.scores == list(STANDARD)
     assert held.compute.max_failures == 3
 
 

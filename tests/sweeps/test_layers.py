@@ -65,7 +65,7 @@ def python(code: str) -> list[str]:
 @pytest.mark.parametrize(
     ("room", "forbidden"),
     [
-        ("metrics", {"models", "sweeps", "ray", "torch", "transformers", "optuna"}),
+        ("metrics", {"models", "sweeps", "ray", "transformers", "optuna"}),
         ("models", {"metrics", "sweeps", "ray", "optuna"}),
     ],
 )
@@ -84,6 +84,7 @@ def test_models_and_metrics_work_where_there_is_no_ray() -> None:
 
 
 def test_metrics_works_where_there_is_no_torch() -> None:
+    """Functions that differentiate a twin import it when they are called, nothing else does."""
     code = (
         "import sys; sys.modules['torch'] = None\nimport metrics\n[getattr(metrics, name) for name in metrics.__all__]"
     )

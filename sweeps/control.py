@@ -1,0 +1,48 @@
+"""The teacher itself as a twin of its own recording: the control that a score must put among the best."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from sweeps.cells import Cell
+from sweeps.fits import SPLITS, CellFit, empty_fit
+from sweeps.fitting import mean_response
+from sweeps.measure import Bench
+from sweeps.recordings.recording import Recording
+from sweeps.recordings.simulated import SimulatedSpec, teacher_rates
+from sweeps.workshop import Workshop
+
+
+def teacher_scores(
+    bench: Bench, spec: SimulatedSpec, cells: Sequence[Cell], names: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Scores by area of the noise-free teacher in the place of fitted cells; scores add the noise that they match.
+
+    `cells` are one cell of the recording per area: they lend their splits and the seed of the draws.
+    """
+    workshop = bench.workshop
+    recording = workshop.recording(spec.name)
+    others = {
+        name: load(slice(0, count))
+        for name, (_, count, load) in workshop.shown(recording).items()
+        if name.startswith("probe.")
+    }
+    rates = teacher_rates(spec, others)
+    return {cell.area: bench.score(cell, _as_fit(workshop, recording, cell, rates), names) for cell in cells}
+
+
+def _as_fit(workshop: Workshop, recording: Recording, cell: Cell, rates: dict[str, np.ndarray]) -> CellFit:
+    units = recording.units(cell.area)
+    fit = empty_fit(recording, len(units))
+    for fold in workshop.folds(recording, cell.seed):
+        for split in SPLITS:
+            held = fold.held_out(split)
+            fit.held_out[split][held] = rates["fit"][held][:, units]
+            fit.baseline[split][held] = mean_response(recording, cell.area, fold.fitted_on(split))
+    for name in workshop.shown_keys(recording):
+        role = name.removeprefix("recorded.")
+        for split in SPLITS:
+            fit.shown[split][name] = rates[role][:, units]
+    return fit

@@ -1,0 +1,100 @@
+"""More scores for chosen trials of a sweep: what is stored is not fitted again, what is known is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from sweeps.errors import InputError
+from sweeps.experiment import Search
+from sweeps.plan import Plan, make_plan
+from sweeps.report.current import Current
+from sweeps.results import experiment_of, load
+from sweeps.runner import Result, run_plan
+from sweeps.schema import configuration_of
+from sweeps.scores import SCORES
+
+WAYS = ("best:N", "all", "trial ids, or their first letters, with commas between")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Trials to score, as they were asked for."""
+
+    trials: pd.DataFrame
+    scores: list[str]
+
+
+def score(
+    storage: str,
+    scores: Sequence[str],
+    trials: str = "best:20",
+    data: str | None = None,
+    cache: str | None = None,
+    address: str | None = None,
+    cpus: int | None = None,
+    quiet: bool = True,
+) -> Result:
+    """Compute scores for chosen trials of the sweep at `storage`; they become columns of its tables.
+
+    `trials`: best:N by the sweep's first objective, `all`, or trial ids. `data` is where the recordings lie (default:
+    where the sweep found them). A score that a trial has already under its present VERSION is not computed again.
+    Raises InputError for bad input before anything is written.
+    """
+    plan, _ = plan_scores(storage, scores, trials, data, cache)
+    return run_plan(plan, address, cpus=cpus, quiet=quiet)
+
+
+def plan_scores(
+    storage: str, scores: Sequence[str], trials: str, data: str | None = None, cache: str | None = None
+) -> tuple[Plan, Choice]:
+    """The checked plan of the chosen trials and their scores."""
+    for name in scores:
+        if name not in SCORES:
+            raise InputError("unknown score", key="--scores", value=name, allowed=SCORES)
+    experiment, current = experiment_of(storage), Current.read(storage)
+    chosen = choose(current.of(load(storage)), experiment.search.objectives[0], trials)
+    asked = experiment.model_copy(
+        update={
+            "scores": [name for name in SCORES if name in {*experiment.scores, *scores}],
+            "search": Search(method="grid", objectives=experiment.search.objectives),
+        }
+    )
+    plan = make_plan(asked.model_dump(mode="json"), data or current.base, storage, cache)
+    configurations = tuple(configuration_of(row) for row in chosen.to_dict("records"))
+    _check_same(plan, chosen, storage)
+    return replace(plan, chosen=configurations), Choice(chosen, list(scores))
+
+
+def choose(trials: pd.DataFrame, objective: str, wanted: str) -> pd.DataFrame:
+    """Done trials: the best N by an objective, all of them, or those with these ids (or beginnings of ids)."""
+    done = trials[trials["status"] == "done"]
+    if done.empty:
+        raise InputError("no trial is done yet", key="--trials", value=wanted)
+    way, _, number = wanted.partition(":")
+    if wanted == "all":
+        return done
+    if way == "best":
+        if not number.isdigit() or int(number) < 1:
+            raise InputError("not a number of trials", key="--trials", value=wanted, allowed=WAYS)
+        return done.sort_values(objective, ascending=False).head(int(number))
+    return done.loc[[_one(done, beginning.strip()) for beginning in wanted.split(",")]].drop_duplicates("trial_id")
+
+
+def _one(trials: pd.DataFrame, beginning: str) -> object:
+    found = trials.index[trials["trial_id"].str.startswith(beginning)] if beginning else trials.index[:0]
+    if len(found) != 1:
+        problem = "several trials begin like this" if len(found) else "no done trial has this id"
+        raise InputError(problem, key="--trials", value=beginning, allowed=WAYS)
+    return found[0]
+
+
+def _check_same(plan: Plan, chosen: pd.DataFrame, storage: str) -> None:
+    """Refuse rows that the present data, splits or VERSIONs would not give again."""
+    planner = plan.planner
+    for row in chosen.to_dict("records"):
+        if planner.trial_id(planner.cells(configuration_of(row))) != row["trial_id"]:
+            problem = "the recordings or the code have changed since this trial: run the sweep again first"
+            raise InputError(problem, key=storage, value=row["trial_id"])

@@ -1,0 +1,51 @@
+"""How nonlinear the twin's readout is: the dispersion of its Jacobian over stimuli (JNE)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from metrics import finite_mean, jne_streaming
+from sweeps.scores import unavailable
+from sweeps.scores.view import CellView
+
+SAMPLES = 200
+"""Stimuli, drawn by the cell's seed, at which the Jacobian is taken."""
+
+
+def nonlinearity(view: CellView) -> dict[str, float]:
+    """Mean over units of JNE of the readout with respect to the maps it reads, at the split's stimuli.
+
+    Beside it the mean deviation (JNE is blind to a fair switch between two states) and their ratio, which no gain
+    changes; means over the readouts of the folds. A linear readout has none by construction: NaN. Gradient readouts
+    are fitted again for it.
+    """
+    if view.predictor is None:
+        return unavailable("nonlinearity")
+    predictor = view.predictor()
+    if predictor.linear:
+        return unavailable("nonlinearity")
+    rows = np.sort(view.random("nonlinearity").permutation(view.rows)[:SAMPLES])
+    found = [jne_streaming(readout, _maps(view, predictor, maps, rows)) for maps, readout in predictor.parts]
+    columns = {name: np.mean([getattr(each, name) for each in found], axis=0) for name in MEASURES}
+    means = {column: finite_mean(columns[name])[0] for name, column in MEASURES.items()}
+    return means | {"nonlinearity_units": float(np.isfinite(columns["jne"]).sum())}
+
+
+MEASURES = {"jne": "nonlinearity", "mean_deviation": "nonlinearity_deviation", "scale_free": "nonlinearity_scale_free"}
+
+
+def _maps(view: CellView, predictor: Any, maps: Any, rows: np.ndarray) -> Any:
+    """What a readout reads of some of the recording's pictures, (rows, channels, h, w)."""
+    import torch
+
+    from sweeps.features import BATCH, as_images
+
+    images = view.recording.fit.images
+    assert images is not None, "predictors are asked of recordings with pictures"
+    pictures = np.concatenate([images(slice(row, row + 1)) for row in rows])
+    with torch.no_grad():
+        return torch.cat(
+            [maps(as_images(part, predictor.device)) for part in np.array_split(pictures, -(-len(rows) // BATCH))]
+        )

@@ -1,0 +1,113 @@
+"""Cross-modal transfer against recorded responses, where a recording holds them to pictures and to their captions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from metrics import Alignment, benjamini_hochberg, block_permutation_p, correlation, noise_variance_of_mean
+from sweeps.scores import unavailable
+from sweeps.scores.transfer import scene_split
+from sweeps.scores.view import CellView
+
+SHUFFLES = 3
+DRAWS = 3
+RATE = 0.05
+"""False discovery rate at which a unit's responses to captions count as predicted from captions."""
+
+
+@dataclass(frozen=True)
+class _Scenes:
+    """Captioned scenes of a recording: embeddings and recorded averages, on the scenes that fit and that test."""
+
+    embedded: np.ndarray
+    seen: np.ndarray
+    read: np.ndarray
+    fit: np.ndarray
+    test: np.ndarray
+    alignment: Alignment
+
+    @classmethod
+    def of(cls, view: CellView) -> _Scenes:
+        sets = view.recording.sets
+        fit, test = scene_split(view, len(sets["captions"].table))
+        embedded = view.embed(tuple(sets["captions"].table["caption"]))
+        seen, read = (sets[role].average[:, view.units] for role in ("captions", "text"))
+        return cls(embedded, seen, read, fit, test, Alignment.fit(embedded[fit]))
+
+    def to_reading(self, pictures: np.ndarray, order: np.ndarray | None = None) -> np.ndarray:
+        """r per unit: what responses to pictures lead to expect of reading a caption, against what was recorded.
+
+        The alignment takes captions to the responses to their pictures on the scenes that fit.
+        """
+        fitted = pictures[self.fit] if order is None else pictures[self.fit][order]
+        return np.asarray(correlation(self.alignment.predict(fitted, self.embedded[self.test]), self.read[self.test]))
+
+    def to_seeing(self, pictures: np.ndarray) -> np.ndarray:
+        """r per unit the other way: pictures to captions by the twin, captions to responses as when they are read."""
+        back = Alignment.fit(_scaled(pictures[self.fit], pictures[self.fit]))
+        captions = back.predict(self.embedded[self.fit], _scaled(pictures[self.test], pictures[self.fit]))
+        return np.asarray(correlation(self.alignment.predict(self.read[self.fit], captions), self.seen[self.test]))
+
+    def within_reading(self) -> tuple[np.ndarray, np.ndarray]:
+        """r per unit of responses to captions predicted from captions, and its p adjusted over units."""
+        predicted = self.alignment.predict(self.read[self.fit], self.embedded[self.test])
+        observed = self.read[self.test]
+        p = block_permutation_p(predicted, observed, block=1, permutations=499)
+        return np.asarray(correlation(predicted, observed)), np.asarray(benjamini_hochberg(p))
+
+
+def transfer_brain(view: CellView) -> dict[str, float]:
+    """How closely the twin's transfer from pictures to captions follows the brain's own, unit by unit.
+
+    1 - mean over units of |r_twin - r_brain|. r is the correlation, over held-out captions, of the recorded responses
+    to captions with what the responses to pictures lead to expect, through an alignment from captions to responses
+    fitted on other scenes: the twin's responses to pictures for r_twin (noise matched to the recording's averages
+    added, mean of three draws), the recorded ones for r_brain. A larger r is no merit in itself: a twin that sees
+    less than the brain does besides the meaning reaches more than the brain's own pictures do.
+
+    Beside it, as means over units, signed: `transfer_brain_r` and the brain's `brain_transfer_r`, the null with the
+    alignment's pairs shuffled, the other three directions (seeing, reading, reading to seeing), and the ratio r_twin
+    over the within-reading r, over the units where that is significant (permutation, FDR 0.05), with their number.
+    """
+    sets = view.recording.sets
+    if "captions" not in sets or "text" not in sets or "recorded.captions" not in view.shown:
+        return unavailable("transfer_brain")
+    scenes, twin = _Scenes.of(view), view.shown["recorded.captions"]
+    brain = view.of_brain("transfer to reading", lambda: scenes.to_reading(scenes.seen))
+    within, p = view.of_brain("within reading", scenes.within_reading)
+    noise = view.of_brain("spread of captioned scenes", lambda: _spread(view))
+    random = view.random("transfer_brain")
+    noisy = [scenes.to_reading(twin + noise * random.standard_normal(twin.shape)) for _ in range(DRAWS)]
+    apart = np.mean([np.abs(np.nan_to_num(each) - np.nan_to_num(brain)) for each in noisy], axis=0)
+    clean, null = scenes.to_reading(twin), [scenes.to_reading(twin, _order(random, scenes)) for _ in range(SHUFFLES)]
+    kept = p <= RATE
+    return {
+        "transfer_brain": float(1.0 - apart[np.isfinite(brain)].mean()) if np.isfinite(brain).any() else float("nan"),
+        "transfer_brain_r": _mean(clean),
+        "brain_transfer_r": _mean(brain),
+        "transfer_brain_null": _mean(np.concatenate(null)),
+        "transfer_seeing": _mean(np.asarray(correlation(twin[scenes.test], scenes.seen[scenes.test]))),
+        "transfer_reading": _mean(within),
+        "transfer_reading_to_seeing": _mean(scenes.to_seeing(twin)),
+        "transfer_ratio": _mean(clean[kept] / within[kept]),
+        "transfer_ratio_units": float(kept.sum()),
+    }
+
+
+def _order(random: np.random.Generator, scenes: _Scenes) -> np.ndarray:
+    return random.permutation(len(scenes.fit))
+
+
+def _spread(view: CellView) -> np.ndarray:
+    return np.sqrt(np.nan_to_num(np.asarray(noise_variance_of_mean(view.recorded("captions"))), nan=0.0))
+
+
+def _scaled(responses: np.ndarray, fit: np.ndarray) -> np.ndarray:
+    spread = fit.std(axis=0)
+    return np.asarray(responses / np.where(spread > 0, spread, 1.0))
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")

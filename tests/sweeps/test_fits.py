@@ -1,0 +1,92 @@
+"""Fitted cells on disk: what was kept is what was fitted, and nothing that does not fit is used."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sweeps.fits import SPLITS, CellFit, FitCache
+
+SHOWN = {"probe.objects": "key of the pictures"}
+
+
+def some_fit(seed: int = 0, stimuli: int = 12, units: int = 3) -> CellFit:
+    random = np.random.default_rng(seed)
+    held, baseline, shown = {}, {}, {}
+    for place, split in enumerate(SPLITS):
+        rows = np.arange(stimuli) % 2 == place
+        held[split] = np.where(rows[:, None], random.standard_normal((stimuli, units)), np.nan)
+        baseline[split] = np.where(rows[:, None], np.full(units, 0.1), np.nan)
+        shown[split] = {"probe.objects": random.standard_normal((5, units))}
+    held["report"][1, 0] = np.nan  # one unit of a stimulus that is there
+    return CellFit(held, baseline, shown, {"alpha": 0.3})
+
+
+def same(first: CellFit, second: CellFit) -> None:
+    for split in SPLITS:
+        np.testing.assert_array_equal(first.held_out[split], second.held_out[split])
+        np.testing.assert_array_equal(first.baseline[split], second.baseline[split])
+        assert list(first.shown[split]) == list(second.shown[split])
+        for name, responses in first.shown[split].items():
+            np.testing.assert_array_equal(responses, second.shown[split][name])
+    assert first.facts == second.facts
+
+
+def test_what_was_kept_is_what_was_fitted(tmp_path: Path) -> None:
+    cache, fit = FitCache(tmp_path, 1e9), some_fit()
+    assert cache.load("abcd", SHOWN) is None
+    cache.save("abcd", fit, SHOWN)
+    found = cache.load("abcd", SHOWN)
+    assert found is not None
+    same(found, fit)
+    assert cache.load("abcd", {}) is not None  # what it was shown beyond what is asked does no harm
+
+
+def test_a_fit_that_was_shown_other_pictures_does_not_serve(tmp_path: Path) -> None:
+    cache = FitCache(tmp_path, 1e9)
+    cache.save("abcd", some_fit(), SHOWN)
+    assert cache.load("abcd", {"probe.objects": "other pictures"}) is None
+    assert cache.load("abcd", {**SHOWN, "probe.captions": "new"}) is None
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 not a zip", None])
+def test_a_damaged_file_is_removed_and_fitted_again(tmp_path: Path, damage: bytes | None) -> None:
+    cache = FitCache(tmp_path, 1e9)
+    cache.save("abcd", some_fit(), SHOWN)
+    [path] = tmp_path.rglob("*.npz")
+    path.write_bytes(path.read_bytes()[:-40] if damage is None else damage)
+    assert cache.load("abcd", SHOWN) is None
+    assert not path.exists()
+    cache.save("abcd", some_fit(), SHOWN)
+    assert cache.load("abcd", SHOWN) is not None
+
+
+def test_pickles_are_not_read(tmp_path: Path) -> None:
+    cache = FitCache(tmp_path, 1e9)
+    cache.save("abcd", some_fit(), SHOWN)
+    [path] = tmp_path.rglob("*.npz")
+    np.savez(path, facts=np.array([{"a": 1}], dtype=object))
+    assert cache.load("abcd", SHOWN) is None
+
+
+def test_the_fits_used_longest_ago_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweeps.fits.PRUNE_EVERY", 1)
+    unlimited = FitCache(tmp_path, 1e9)
+    for place, name in enumerate(("aa", "bb", "cc")):
+        unlimited.save(name, some_fit(place), SHOWN)
+        os.utime(next(tmp_path.rglob(f"{name}.npz")), (place, place))
+    size = next(tmp_path.rglob("aa.npz")).stat().st_size
+    assert unlimited.load("aa", SHOWN) is not None  # used just now: the oldest is bb
+    monkeypatch.setattr("sweeps.fits.PRUNE_EVERY", 2)  # the next write looks
+    tight = FitCache(tmp_path, 2.5 * size)
+    tight.save("dd", some_fit(4), SHOWN)
+    assert sorted(path.stem for path in tmp_path.rglob("*.npz")) == ["aa", "dd"]
+
+
+def test_a_limit_of_nothing_keeps_nothing(tmp_path: Path) -> None:
+    cache = FitCache(tmp_path, 0)
+    cache.save("abcd", some_fit(), SHOWN)
+    assert not list(tmp_path.rglob("*"))

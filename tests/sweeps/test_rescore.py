@@ -1,0 +1,167 @@
+"""More scores for a finished sweep: nothing is fitted again, nothing that was known is lost."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from inline import plan_of, run_inline
+
+from sweeps.errors import InputError
+from sweeps.plan import Plan
+from sweeps.rescore import choose, plan_scores
+from sweeps.results import experiment_of, load
+from sweeps.runner import _keep_experiment
+
+Experiment = dict[str, Any]
+
+
+def run(experiment: Experiment, folder: Path) -> Plan:
+    plan = plan_of(experiment, folder)
+    run_inline(plan)
+    _keep_experiment(plan)
+    return plan
+
+
+def no_fitting(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError("a stored fit was fitted again")
+
+    monkeypatch.setattr("sweeps.fitting.fit_cells", refuse)
+
+
+def scores_of(frame: pd.DataFrame) -> pd.DataFrame:
+    columns = [c for c in frame.columns if c.startswith(("select.", "score."))]
+    return frame[columns].astype(float)
+
+
+MIXED = {
+    "backbone": ["efficientnet-lite0", {"conv": {"epochs": 1, "layers": 2, "channels": 4}}],
+    "depth": {"shared": [0, 1]},
+    "readout": [{"ridge": {"pool": 4}}, {"gaussian": {"loss": "poisson", "epochs": 2, "pool": 4}}],
+}
+
+
+def test_a_new_score_of_a_finished_sweep_fits_nothing_again(
+    experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mixed = {**experiment, "space": MIXED, "scores": ["prediction"]}
+    wider = {**mixed, "scores": ["prediction", "feve", "dimensionality", "likelihood"]}
+    first = run(mixed, tmp_path)
+    before = load(first.storage, "cells").set_index("cell_id")
+    assert set(before["status"]) == {"done"}, before["error"].dropna().tolist()
+    no_fitting(monkeypatch)
+    sweep = run_inline(plan_of(wider, tmp_path))
+    assert sweep.progress.cells_done == len(before)
+    after = load(first.storage, "cells").set_index("cell_id").loc[before.index]
+    assert after["error"].isna().all()
+    monkeypatch.undo()
+    afresh = run(wider, tmp_path / "afresh")
+    expected = load(afresh.storage, "cells").set_index("cell_id").loc[before.index]
+    pd.testing.assert_frame_equal(scores_of(after), scores_of(expected)[scores_of(after).columns], rtol=1e-6)
+    assert (after["score.prediction"] == before["score.prediction"]).all()
+    assert len(load(first.storage, "bootstraps")) == len(before)
+    again = run_inline(plan_of(wider, tmp_path))
+    assert again.progress.executed == 0
+
+
+def test_without_the_kept_fits_the_cells_are_fitted_again(experiment: Experiment, tmp_path: Path) -> None:
+    small = {**experiment, "scores": ["prediction"], "compute": {"fits_gb": 0}}
+    first = run(small, tmp_path)
+    assert not list((tmp_path / "cache").rglob("*.npz"))
+    before = load(first.storage, "cells").set_index("cell_id")
+    run_inline(plan_of({**small, "scores": ["prediction", "feve"]}, tmp_path))
+    after = load(first.storage, "cells").set_index("cell_id").loc[before.index]
+    assert after["score.feve"].notna().all()
+    assert (after["score.prediction"] == before["score.prediction"]).all()
+
+
+def test_a_score_that_cannot_be_added_leaves_the_rest_and_is_not_tried_for_ever(
+    experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = {**experiment, "scores": ["prediction"], "compute": {"fits_gb": 0}}
+    first = run(small, tmp_path)
+    before = load(first.storage, "cells").set_index("cell_id")
+    no_fitting(monkeypatch)
+    wider = {**small, "scores": ["prediction", "feve"]}
+    run_inline(plan_of(wider, tmp_path))
+    after = load(first.storage, "cells").set_index("cell_id").loc[before.index]
+    assert (after["status"] == "done").all()
+    assert after["error"].str.contains("a stored fit was fitted again").all()
+    assert (after["score.prediction"] == before["score.prediction"]).all()
+    assert after["score.feve"].isna().all()
+    assert run_inline(plan_of(wider, tmp_path)).progress.executed == 0
+    monkeypatch.undo()
+    run_inline(plan_of(wider, tmp_path), retry_failed=True)
+    healed = load(first.storage, "cells").set_index("cell_id").loc[before.index]
+    assert healed["score.feve"].notna().all()
+    assert healed["error"].isna().all()
+
+
+def test_chosen_trials_get_scores_and_the_others_do_not(
+    experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run(experiment, tmp_path)
+    stored = experiment_of(first.storage)
+    trials = load(first.storage).sort_values("select.prediction", ascending=False)
+    no_fitting(monkeypatch)
+    plan, choice = plan_scores(first.storage, ["feve"], "best:2", cache=str(tmp_path / "cache"))
+    assert list(choice.trials["trial_id"]) == list(trials["trial_id"][:2])
+    sweep = run_inline(plan)
+    assert sweep.progress.trials == 2
+    after = load(first.storage).set_index("trial_id").loc[trials["trial_id"]]
+    assert after["score.feve"].notna().tolist()[:2] == [True, True]
+    cells = load(first.storage, "cells").set_index("cell_id")
+    places = [c for c in after.columns if c.startswith("cell.")]
+    scored = set(cells.index[cells["score.feve"].notna()])
+    assert scored == set(after[places].iloc[:2].to_numpy().ravel())
+    pd.testing.assert_series_equal(
+        after["score.prediction"], trials.set_index("trial_id")["score.prediction"], check_exact=True
+    )
+    assert experiment_of(first.storage) == stored
+    assert run_inline(plan_scores(first.storage, ["feve"], "best:2")[0]).progress.executed == 0
+    assert run_inline(plan_of(experiment, tmp_path)).progress.executed == 0
+
+
+def test_choosing() -> None:
+    trials = pd.DataFrame(
+        {
+            "trial_id": ["aa1", "aa2", "bb1", "cc1"],
+            "status": ["done", "done", "done", "failed"],
+            "select.prediction": [0.1, 0.3, math.nan, 0.9],
+        }
+    )
+
+    def chosen(wanted: str) -> list[str]:
+        return list(choose(trials, "select.prediction", wanted)["trial_id"])
+
+    assert chosen("all") == ["aa1", "aa2", "bb1"]
+    assert chosen("best:1") == ["aa2"]
+    assert chosen("best:9") == ["aa2", "aa1", "bb1"]
+    assert chosen("bb, aa2,bb1") == ["bb1", "aa2"]
+    for wanted, problem in (
+        ("best:0", "not a number"),
+        ("best:x", "not a number"),
+        ("aa", "several trials"),
+        ("cc1", "no done trial"),
+        ("", "no done trial"),
+        ("zz", "no done trial"),
+    ):
+        with pytest.raises(InputError, match=problem):
+            chosen(wanted)
+
+
+def test_what_is_asked_wrongly_is_refused(experiment: Experiment, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no sweep has written here"):
+        plan_scores(str(tmp_path / "nothing"), ["feve"], "all")
+    first = run({**experiment, "scores": ["prediction"]}, tmp_path)
+    with pytest.raises(InputError, match="unknown score"):
+        plan_scores(first.storage, ["fever"], "all")
+    responses = Path(experiment["recordings"][0]["path"]) / "responses.npy"
+    np.save(responses, np.load(responses) + 1)
+    with pytest.raises(InputError, match="have changed since this trial"):
+        plan_scores(first.storage, ["feve"], "all")

@@ -1,0 +1,220 @@
+"""What the scores of a cell compute, against closed forms and planted cases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.stats import poisson
+from torch.nn import functional as F
+
+import metrics
+from sweeps.recordings.recording import Recording, StimulusSet
+from sweeps.schema import column_notes
+from sweeps.scores import SCORES, STANDARD, cell_columns, trial_columns
+from sweeps.scores.view import CellView
+from sweeps.trial import join_scores
+
+UNITS = 30
+
+
+def view_of(
+    predicted: np.ndarray,
+    repeats: np.ndarray,
+    sets: Mapping[str, StimulusSet] | None = None,
+    shown: Mapping[str, np.ndarray] | None = None,
+    **others: Any,
+) -> CellView:
+    """A view of planted predictions and recorded repeats (stimuli, units, repeats)."""
+    table = pd.DataFrame({"group": np.arange(len(repeats)).astype(str)})
+    numbers = np.arange(len(repeats), dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
+    fit = StimulusSet(table, repeats, "fit", lambda rows: numbers[rows])
+    units = repeats.shape[1]
+    recording = Recording("planted", "print", np.array(["V1"] * units), {"fit": fit, **(sets or {})})
+    held: dict[str, Any] = {
+        "split": "report",
+        "split_seed": 0,
+        "recording": recording,
+        "units": np.arange(units),
+        "rows": np.arange(len(repeats)),
+        "predicted": predicted,
+        "baseline": np.zeros_like(predicted),
+        "shown": shown or {},
+        "tables": {},
+        "embed": lambda captions: np.array([[float(word) for word in caption.split()] for caption in captions]),
+        "cell_id": "cell",
+        "seed": 1,
+        "common_units": units,
+        "remember": lambda key, compute: compute(),
+    }
+    return CellView(**{**held, **others})
+
+
+def score(name: str, view: CellView) -> dict[str, float]:
+    found = SCORES[name].load()(view)
+    assert set(found) == set(SCORES[name].columns)
+    return found
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_every_score_is_documented_and_has_a_version(name: str) -> None:
+    one = SCORES[name]
+    assert one.load().__doc__
+    assert isinstance(metrics.VERSIONS[name], int)
+    assert one.seconds > 0
+    assert set(one.ordered) <= set(one.columns)
+    for column in (*one.columns, *one.trial_columns):
+        assert column_notes(f"score.{column}")["score"] == one.summary
+
+
+def test_no_two_scores_write_the_same_column_and_the_standard_ones_are_cheap() -> None:
+    columns = [*cell_columns(list(SCORES)), *trial_columns(list(SCORES))]
+    assert len(columns) == len(set(columns))
+    assert set(metrics.VERSIONS) == set(SCORES)
+    assert all(SCORES[name].seconds <= 0.3 for name in STANDARD)
+
+
+def test_likelihood_is_that_of_scipy() -> None:
+    random = np.random.default_rng(0)
+    rate = random.uniform(1, 9, (50, UNITS))
+    counts = random.poisson(rate[:, :, None], (50, UNITS, 4)).astype(float)
+    found = score("likelihood", view_of(rate, counts))
+    null = counts.mean(axis=(0, 2), keepdims=True)
+    gain = poisson.logpmf(counts, rate[:, :, None]) - poisson.logpmf(counts, np.broadcast_to(null, counts.shape))
+    assert found["likelihood"] == pytest.approx(gain.mean() / np.log(2), rel=1e-6)
+    assert found["likelihood_units"] == UNITS
+    rate[3, 0] = -0.1
+    assert score("likelihood", view_of(rate, counts))["likelihood_units"] == UNITS - 1
+    assert np.isnan(score("likelihood", view_of(rate, counts - 3))["likelihood"])
+
+
+def test_feve_counts_its_units_and_is_nan_without_repeats() -> None:
+    random = np.random.default_rng(1)
+    signal = random.standard_normal((200, UNITS))
+    repeats = signal[:, :, None] + random.standard_normal((200, UNITS, 6))
+    repeats[:, :5] = random.standard_normal((200, 5, 6))  # nothing to explain in five units
+    found = score("feve", view_of(signal, repeats))
+    assert found["feve_units"] == UNITS - 5
+    assert found["feve"] == pytest.approx(1.0, abs=0.03)
+    assert np.isnan(score("feve", view_of(signal, repeats[:, :, :1]))["feve"])
+
+
+def nonlinear(gain: float) -> tuple[Callable[[], Any], np.ndarray, np.ndarray]:
+    random = np.random.default_rng(2)
+    maps = random.standard_normal((40, 3, 2, 2)).astype(np.float32)
+    weights = random.standard_normal((12, UNITS)).astype(np.float32)
+
+    def readout(values: torch.Tensor) -> torch.Tensor:
+        return gain * (F.elu(values.flatten(1) @ torch.from_numpy(weights)) + 1)
+
+    def planted(pictures: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(maps)[(pictures[:, 0, 0, 0] * 255).round().long()]  # a picture tells its number
+
+    predictor = SimpleNamespace(linear=False, device=torch.device("cpu"), parts=[(planted, readout)])
+    return lambda: predictor, weights, maps.reshape(40, -1) @ weights
+
+
+def test_nonlinearity_is_the_closed_form_of_the_readout() -> None:
+    predictor, weights, drive = nonlinear(2.0)
+    repeats = np.ones((40, UNITS, 2))
+    found = score("nonlinearity", view_of(repeats[:, :, 0], repeats, predictor=predictor))
+    slope = 2.0 * np.where(drive > 0, 1.0, np.exp(drive))  # J = weights x slope
+    apart = np.abs(slope - slope.mean(axis=0)) * np.abs(weights).sum(axis=0)
+    assert found["nonlinearity"] == pytest.approx(apart.std(axis=0).mean(), rel=1e-4)
+    assert found["nonlinearity_deviation"] == pytest.approx(apart.mean(axis=0).mean(), rel=1e-4)
+    assert found["nonlinearity_scale_free"] == pytest.approx((apart.std(axis=0) / apart.mean(axis=0)).mean(), rel=1e-4)
+    assert found["nonlinearity_units"] == UNITS
+    predictor().linear = True
+    linear = score("nonlinearity", view_of(repeats[:, :, 0], repeats, predictor=predictor))
+    assert np.isnan(linear["nonlinearity"])
+
+
+def two_modalities(
+    seed: int, gain: np.ndarray, noise: float = 0.3, scenes: int = 160
+) -> tuple[dict[str, StimulusSet], np.ndarray, np.ndarray]:
+    """Captioned scenes whose meaning (3 numbers, told by the captions) is seen, and read with a gain for each unit."""
+    random = np.random.default_rng(seed)
+    meaning = random.standard_normal((scenes, 3)).round(3)
+    private, weights = random.standard_normal((scenes, UNITS)), random.standard_normal((3, UNITS))
+    seen, read = meaning @ weights + private, gain * (meaning @ weights)
+    table = pd.DataFrame({"caption": [" ".join(map(str, row)) for row in meaning]})
+    noisy = [held[:, :, None] + noise * random.standard_normal((scenes, UNITS, 4)) for held in (seen, read)]
+    sets = {"captions": StimulusSet(table, noisy[0], "c"), "text": StimulusSet(table, noisy[1], "t")}
+    return sets, seen, private
+
+
+def transfer(sets: Mapping[str, StimulusSet], twin: np.ndarray) -> dict[str, float]:
+    repeats = np.ones((4, UNITS, 2))
+    return score("transfer_brain", view_of(repeats[:, :, 0], repeats, sets, {"recorded.captions": twin}))
+
+
+def test_the_true_twin_transfers_as_the_brain_does() -> None:
+    sets, seen, private = two_modalities(0, np.full(UNITS, 1.0))
+    true, without = transfer(sets, seen), transfer(sets, private)
+    assert true["transfer_brain"] > 0.95 > 0.6 > without["transfer_brain"]
+    assert true["transfer_brain_r"] == pytest.approx(true["brain_transfer_r"], abs=0.05)
+    assert true["transfer_brain_r"] > 0.8 > 0.2 > abs(true["transfer_brain_null"])
+    assert true["transfer_ratio"] == pytest.approx(1.0, abs=0.1)
+    assert true["transfer_ratio_units"] == UNITS
+    assert true["transfer_reading"] > 0.9
+    assert true["transfer_reading_to_seeing"] > 0.5
+    assert true["transfer_seeing"] > 0.9
+    assert abs(without["transfer_brain_r"]) < 0.2
+
+
+def test_signs_are_kept_and_ratios_need_a_unit_that_reads() -> None:
+    gain = np.repeat([1.0, -1.0, 0.0], UNITS // 3)
+    sets, seen, _ = two_modalities(1, gain)
+    found = transfer(sets, seen)
+    assert found["transfer_ratio_units"] == pytest.approx(2 * UNITS // 3, abs=2)
+    assert abs(found["transfer_ratio"]) < 0.2  # half of the units that read do so with the opposite sign
+    assert found["transfer_brain"] > 0.9  # and the twin shares that with the brain
+
+
+def test_taus_of_a_trial_follow_the_recorded_order() -> None:
+    rows = [{"recording": "a", "area": f"A{i}", "score.invariance": value} for i, value in enumerate([0.1, 0.2, 0.4])]
+    assert join_scores(rows, ["invariance"])["score.invariance_tau"] == pytest.approx(1.0)
+    rows[1]["score.invariance"] = 0.5
+    assert join_scores(rows, ["invariance"])["score.invariance_tau"] == pytest.approx(1 / 3)
+    assert np.isnan(join_scores(rows[:2], ["invariance"])["score.invariance_tau"])
+    rows[1]["score.invariance"] = float("nan")
+    assert np.isnan(join_scores(rows, ["invariance"])["score.invariance_tau"])
+
+
+def test_receptive_fields_of_a_localised_twin_have_their_planted_size() -> None:
+    side, sigmas = 56, np.array([4.0, 6.0, 8.0])
+    rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    windows = [torch.exp(-((rows - 26) ** 2 + (columns - 30) ** 2) / (2 * sigma**2)) for sigma in sigmas]
+    weights = torch.stack(windows).flatten(1).T / side
+
+    def readout(pictures: torch.Tensor) -> torch.Tensor:
+        return F.softplus(pictures.mean(dim=1).flatten(1) @ weights)
+
+    class Localised:
+        linear, size, device = False, side, torch.device("cpu")
+
+        def __call__(self, pictures: torch.Tensor) -> torch.Tensor:
+            return readout(pictures)
+
+    repeats = np.ones((4, 3, 2))
+    for sigma, unit in zip(sigmas, range(3), strict=True):
+        one = view_of(repeats[:, :1, 0], repeats[:, :1], predictor=lambda unit=unit: _Only(Localised(), unit))
+        found = score("receptive-field", one)
+        assert found["receptive_field_units"] == 1
+        assert found["receptive_field"] == pytest.approx(np.pi * sigma**2 / side**2, rel=0.3)
+
+
+class _Only:
+    """One unit of a predictor."""
+
+    def __init__(self, predictor: Any, unit: int) -> None:
+        self.predictor, self.unit = predictor, unit
+        self.size, self.device = predictor.size, predictor.device
+
+    def __call__(self, pictures: torch.Tensor) -> torch.Tensor:
+        return self.predictor(pictures)[:, self.unit : self.unit + 1]
