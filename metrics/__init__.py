@@ -11,9 +11,9 @@ from typing import Any
 
 VERSIONS: dict[str, int] = {
     "prediction": 2,
-    "invariance": 1,
-    "invariance_alignment": 1,
-    "dimensionality": 1,
+    "invariance": 2,
+    "invariance_alignment": 2,
+    "dimensionality": 2,
     "transfer": 1,
     "transfer_brain": 2,
     "feature_transfer": 2,

@@ -91,16 +91,36 @@ def all_trials(repeats: Floats) -> Floats:
     return np.moveaxis(repeats, 2, 1).reshape(-1, repeats.shape[1])
 
 
+def interaction_variance(repeats: Floats) -> Floats:
+    """``repeat_variance`` without what whole repeats share, (stimuli, units), where every repeat is there.
+
+    A drift that moves a whole repeat is in every average alike and is no noise of theirs: with T stimuli, each
+    repeat's mean is taken out and the variance scaled by T / (T - 1). Units that miss a repeat somewhere keep it.
+
+    >>> interaction_variance(np.array([[[1.0, 3.0]], [[2.0, 4.0]]])).tolist()
+    [[0.0], [0.0]]
+    """
+    stimuli = len(repeats)
+    complete = ~np.isnan(repeats).any(axis=(0, 2)) & (stimuli > 1)
+    with np.errstate(invalid="ignore"):  # an infinity gives NaN
+        level = repeats.mean(axis=0, keepdims=True) if stimuli else np.zeros((1, *repeats.shape[1:]))
+        level = np.where(complete[:, None], level - level.mean(axis=2, keepdims=True), 0.0)
+        within = repeat_variance(repeats - level)
+    largest = np.abs(repeats).max(axis=(0, 2), initial=0.0, where=~np.isnan(repeats))
+    within[:, complete] = np.where(within <= (CONSTANT * largest) ** 2, 0.0, within)[:, complete]
+    return within * np.where(complete, stimuli / max(stimuli - 1, 1), 1.0)
+
+
 def noise_of_average(repeats: Floats) -> Floats:
     """Noise variance in the averages of all shown stimuli, (units,): mean_i s_i^2 / n_i.
 
-    A stimulus with one repeat takes the unit's mean s^2, because its noise is in its average as well; NaN
-    without a stimulus of two repeats.
+    s_i^2 is the ``interaction_variance``. A stimulus with one repeat takes the unit's mean s^2, because its noise
+    is in its average as well; NaN without a stimulus of two repeats.
 
     >>> noise_of_average(np.array([[[1.0, 3.0]], [[5.0, np.nan]]])).tolist()
     [1.5]
     """
     count, _ = count_and_average(repeats)
-    within = repeat_variance(repeats)
+    within = interaction_variance(repeats)
     within = np.where(np.isnan(within) & (count > 0), stimulus_mean(within), within)
     return stimulus_mean(np.divide(within, count, out=np.full_like(count, np.nan), where=count > 0))

@@ -12,6 +12,7 @@ from metrics._arrays import Array, Floats, like, to_repeats
 from metrics._statistics import (
     all_trials,
     count_and_average,
+    interaction_variance,
     noise_of_average,
     pearson,
     repeat_variance,
@@ -49,18 +50,20 @@ def trial_noise_variance(repeats: Array) -> Array:
 def noise_variance_of_mean(repeats: Array) -> Array:
     """Noise variance that is left in the repeat average: mean over stimuli of s_i^2 / n_i.
 
-    s_i^2 is the variance over the n_i repeats of stimulus i (ddof 1).
+    s_i^2 is the variance over the n_i repeats of stimulus i (ddof 1). Where all repeats are there, the mean of
+    each whole repeat is taken out first and s_i^2 scaled by T / (T - 1) for T stimuli: a drift between repeats is
+    in every average alike.
     Shapes: repeats (stimuli, units, repeats) -> (units,), in squared response units.
     Edge rule: stimuli with one repeat are left out; a unit without any repeated stimulus, or with an infinite
     response, is NaN.
     Source: standard error of a mean; used to add matched noise to a twin before dimensionality is compared.
 
-    >>> noise_variance_of_mean([[[1.0, 3.0]], [[4.0, 4.0]]]).tolist()
-    [0.5]
+    >>> noise_variance_of_mean([[[1.0, 3.0]], [[4.0, 4.0]], [[4.0, 2.0]]]).round(6).tolist()
+    [1.0]
     """
     values = _repeated(repeats)
     count, _ = count_and_average(values)
-    share = np.divide(repeat_variance(values), count, out=np.full_like(count, np.nan), where=count > 1)
+    share = np.divide(interaction_variance(values), count, out=np.full_like(count, np.nan), where=count > 1)
     return like(stimulus_mean(share), repeats)
 
 
@@ -68,14 +71,13 @@ def noise_ceiling(repeats: Array) -> Array:
     """CC_max, the highest correlation to the repeat average that a perfect model can reach.
 
     signal = var_i(mean_i) - mean_i(s_i^2 / n_i),  CC_max = sqrt(max(signal, 0) / var_i(mean_i)),
-    with variances of ddof 1, mean_i and s_i^2 over the n_i repeats of stimulus i. A stimulus with one repeat
-    takes the unit's mean s^2, because its noise is in var(mean) as well.
+    with variances of ddof 1, mean_i and s_i^2 over the n_i repeats of stimulus i. Where all repeats are there, the
+    mean of each whole repeat is taken out of s_i^2, scaled by T / (T - 1) for T stimuli: a drift between repeats is
+    in every mean_i alike. A stimulus with one repeat takes the unit's mean s^2: its noise is in var(mean) as well.
     Shapes: repeats (stimuli, units, repeats) with NaN -> (units,), no unit of measure, in [0, 1].
     Edge rule: NaN without a stimulus of two repeats, below two stimuli, or when the averages are constant.
     Source: Schoppe et al. 2016, CC_max^2 = (N var(mean) - mean_j var(y_j)) / ((N - 1) var(mean)) for N equal
-    repeats. There the noise is the stimulus x repeat interaction, here also a drift of whole repeats:
-    T noise_here = (T - 1) noise_schoppe + var_j(mean of repeat j) T / N for T stimuli, so both have the same
-    expectation and differ by terms of order 1 / T.
+    repeats, to which this is equal; with missing repeats a drift cannot be told from noise and counts as noise.
 
     >>> noise_ceiling([[[0.0, 0.0]], [[2.0, 2.0]]]).tolist()
     [1.0]

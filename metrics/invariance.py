@@ -36,8 +36,12 @@ def standardise(train: Floats, test: Floats) -> tuple[Floats, Floats]:
 
 
 def _ridge_scores(train: Floats, targets: Floats, test: Floats, penalty: float) -> Floats:
-    """Least-squares class scores with a ridge, by the smaller of the two equal systems (units or samples)."""
+    """Least-squares class scores with a ridge, by the smaller of the two equal systems (units or samples).
+
+    The ridge is ``penalty`` times the mean diagonal of the kernel: of z-scored units, their number.
+    """
     samples, units = train.shape
+    penalty *= max(float((train**2).sum()) / samples, 1.0)
     if units > samples:
         kernel = train @ train.T
         kernel.flat[:: samples + 1] += penalty
@@ -77,8 +81,10 @@ def _check_seen(classes: NDArray[np.intp], fold: NDArray[np.intp], names: NDArra
 def object_decoding(responses: Array, objects: Array, transforms: Array, folds: int = 5, penalty: float = 1.0) -> float:
     """Accuracy of a linear object decoder that is tested on transformations it was not trained on.
 
-    One-vs-all ridge, closed form: min_W |Y - mean Y - Z W|^2 + penalty |W|^2, Y one-hot, Z the units z-scored
-    on the training part; the largest of z W + mean Y wins. ``transform_folds`` holds out contiguous blocks.
+    One-vs-all ridge, closed form: min_W |Y - mean Y - Z W|^2 + penalty u |W|^2, Y one-hot, Z the u units that vary
+    z-scored on the training part; the largest of z W + mean Y wins. The ridge grows with u, the mean diagonal of
+    Z Z^T, since one that does not overfits where there are about as many views as units. ``transform_folds`` holds
+    out contiguous blocks.
     Shapes: responses (views, units), objects and transforms (views,) labels -> share of views in [0, 1],
     pooled over folds; chance is the largest class share (1 / objects when balanced).
     Edge rule: fewer than two objects, transforms or folds, an object seen in one fold only, and NaN or
@@ -159,10 +165,8 @@ def position_tolerance(
     """Accuracy of a linear object decoder trained at one position and tested at another.
 
     [i, j] = share of the views at position j that a decoder of position i names right. The decoder is that of
-    ``object_decoding``, z-scored and fitted on all views of i and nothing of j, but the ridge here is ``penalty``
-    times the number of units, the mean diagonal of the kernel of z-scored views: an absolute 1 overfits single
-    trials where there are about as many as units. On the diagonal the views of one position are split into ``folds``,
-    shuffled by ``seed`` and stratified by object, and the hits pooled.
+    ``object_decoding``, z-scored and fitted on all views of i and nothing of j. On the diagonal the views of one
+    position are split into ``folds``, shuffled by ``seed`` and stratified by object, and the hits pooled.
     Shapes: responses (views, units), one row per single trial where there are trials, else per view; objects and
     positions (views,) labels -> (positions, positions) shares in [0, 1], positions in sorted order; chance is
     the largest class share of j.
@@ -186,11 +190,10 @@ def position_tolerance(
     if not penalty > 0:
         raise ValueError(f"position_tolerance needs a penalty above 0; got {penalty}")
     _check_positions(classes, place, names, places, folds)
-    absolute = penalty * matrix.shape[1]
     result = np.empty((len(places), len(places)))
     for i in range(len(places)):
         here = place == i
-        right = _decode(matrix[here], classes[here], matrix, absolute) == classes
+        right = _decode(matrix[here], classes[here], matrix, penalty) == classes
         result[i] = np.bincount(place, weights=right) / np.bincount(place)
-        result[i, i] = _within(matrix[here], classes[here], absolute, folds, seed)
+        result[i, i] = _within(matrix[here], classes[here], penalty, folds, seed)
     return like(result, responses)

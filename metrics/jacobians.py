@@ -131,9 +131,10 @@ class Factored:
 
 @dataclass(frozen=True)
 class Differentiated:
-    """Blocks of any torch callable (samples, ...) -> (samples, units) by reverse mode, one pullback per unit.
+    """Blocks of any torch callable (samples, ...) -> (samples, units) by reverse mode, one backward per unit.
 
-    It must work under ``torch.func`` and treat every sample by itself: evaluation mode, no batch statistics.
+    One backward serves all samples of a block, so the callable must treat every sample by itself: evaluation
+    mode, no batch statistics. ``example``: its outputs for one sample.
     """
 
     model: Callable[[Any], Any]
@@ -155,16 +156,12 @@ class Differentiated:
         """Jacobians (samples, features, units) of these samples and units, every axis of a sample a feature."""
         import torch
 
-        pulled: Any = torch.func.vjp(self.model, self.inputs[samples])
-        outputs, pullback = pulled
-        columns = torch.arange(self.units, device=outputs.device)
-
-        def gradient(unit: Any) -> Any:
-            return pullback((columns == unit).to(outputs.dtype).expand_as(outputs))[0]
-
-        together = _within(TILE // (len(outputs) * max(self.features, self.units)), self.units)
-        gradients = torch.func.vmap(gradient, chunk_size=together)(columns[units])
-        return detached(gradients).reshape(*gradients.shape[:2], self.features).permute(1, 2, 0)
+        with torch.enable_grad():
+            rows = self.inputs[samples].detach().requires_grad_()
+            outputs = self.model(rows)
+            columns = [outputs[:, unit].sum() for unit in range(units.start, units.stop)]
+            gradients = [torch.autograd.grad(column, rows, retain_graph=True)[0] for column in columns]
+        return torch.stack(gradients, dim=-1).reshape(len(rows), self.features, len(gradients))
 
 
 def blocks_of(model: Any, inputs: Array) -> Factored | Differentiated:

@@ -46,19 +46,25 @@ def test_unequal_repeats_give_the_ceiling_of_that_average() -> None:
     np.testing.assert_allclose(noise_ceiling(values), truth, atol=0.03)
 
 
-def test_schoppe_differs_only_by_the_drift_of_whole_repeats() -> None:
-    values = _repeats(50, 4, 1.0) + np.array([0.0, 0.2, -0.1, 0.3])
-    stimuli, total = len(values), values.mean(2).var(0, ddof=1)
-    ours = total - noise_ceiling(values) ** 2 * total
-    theirs = total - _schoppe_signal(values)
-    drift = values.mean(0).var(1, ddof=1)
-    np.testing.assert_allclose(stimuli * ours, (stimuli - 1) * theirs + drift * stimuli / 4, rtol=1e-9)
+@pytest.mark.parametrize("drift", [0.0, 3.0])
+@pytest.mark.parametrize("stimuli", [2, 50])
+def test_complete_repeats_give_the_ceiling_of_schoppe_whatever_drifts_between_repeats(
+    stimuli: int, drift: float
+) -> None:
+    values = _repeats(stimuli, 4, 0.5) + drift * np.array([0.0, 1.0, -0.5, 2.0])
+    total = values.mean(2).var(0, ddof=1)
+    expected = np.sqrt(np.maximum(_schoppe_signal(values), 0.0) / total)
+    np.testing.assert_allclose(noise_ceiling(values), expected, rtol=1e-9, atol=1e-7)
+    noise = total - _schoppe_signal(values)
+    np.testing.assert_allclose(noise_variance_of_mean(values), noise, rtol=1e-9)
 
 
-def test_schoppe_agrees_for_many_stimuli() -> None:
-    values = _repeats(3000, 5, 1.0)
-    expected = np.sqrt(_schoppe_signal(values) / values.mean(2).var(0, ddof=1))
-    np.testing.assert_allclose(noise_ceiling(values), expected, atol=1e-3)
+def test_a_missing_repeat_makes_a_drift_count_as_noise() -> None:
+    values = _repeats(400, 4, 0.5) + np.array([0.0, 1.0, -0.5, 2.0])
+    gap = values.copy()
+    gap[0, 0, 0] = np.nan
+    assert noise_ceiling(gap)[0] < noise_ceiling(values)[0] - 0.05
+    np.testing.assert_allclose(noise_ceiling(gap)[1:], noise_ceiling(values)[1:])
 
 
 def test_edge_rules_of_the_ceiling() -> None:
@@ -288,7 +294,9 @@ def test_real_recordings_have_their_stated_reliability(shared_data: Path, name: 
     assert np.median(r) == pytest.approx(REAL[name], abs=0.025)
     corrected = split_half(values, whole_repeats=True, corrected=True)
     assert np.median(corrected) > REAL[name] + 0.08
-    ceiling = split_half(values, splits=20, corrected=True)
+    whole, dealt = (split_half(values, splits=20, corrected=True, whole_repeats=each) for each in (True, False))
+    complete = ~np.isnan(values).any(axis=(0, 2))  # then what whole repeats share is noise of neither
+    ceiling = np.where(complete, whole, dealt)
     np.testing.assert_allclose(noise_ceiling(values), np.sqrt(np.maximum(ceiling, 0)), atol=0.04)
     jackknife, conservative = oracle(values), oracle(values, "conservative")
     assert (jackknife < conservative).all()

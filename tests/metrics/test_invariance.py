@@ -32,7 +32,7 @@ def _with_scikit_learn(
     hits = np.zeros(len(objects), dtype=bool)
     for block in np.array_split(np.unique(angles), folds):
         test = np.isin(angles, block)
-        model = make_pipeline(StandardScaler(), RidgeClassifier(alpha=penalty))
+        model = make_pipeline(StandardScaler(), RidgeClassifier(alpha=penalty * responses.shape[1]))
         hits[test] = model.fit(responses[~test], objects[~test]).predict(responses[test]) == objects[test]
     return float(hits.mean())
 
