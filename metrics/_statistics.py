@@ -101,7 +101,7 @@ def interaction_variance(repeats: Floats) -> Floats:
     [[0.0], [0.0]]
     """
     stimuli = len(repeats)
-    complete = ~np.isnan(repeats).any(axis=(0, 2)) & (stimuli > 1)
+    complete = np.logical_and(~np.isnan(repeats).any(axis=(0, 2)), stimuli > 1)
     with np.errstate(invalid="ignore"):  # an infinity gives NaN
         level = repeats.mean(axis=0, keepdims=True) if stimuli else np.zeros((1, *repeats.shape[1:]))
         level = np.where(complete[:, None], level - level.mean(axis=2, keepdims=True), 0.0)
