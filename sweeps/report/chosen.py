@@ -1,4 +1,4 @@
-"""What `sweeps score` prints: the new scores of the chosen trials, area by area."""
+"""What `sweeps score` prints: the new scores of the best of the chosen trials, area by area."""
 
 from __future__ import annotations
 
@@ -13,31 +13,35 @@ from sweeps.report.terminal import console_of
 from sweeps.results import load
 from sweeps.scores import SCORES
 
+SHOWN = 3
+"""Trials that are printed; all of them are in the tables."""
+
 
 def show_chosen(uri: str, trials: Sequence[str], scores: Sequence[str], console: Console | None = None) -> None:
-    """Print a table per score: a row for every area of every trial, in the order of `trials`."""
+    """Print the report values of every new score for the first of `trials`: a row per column, a column per area."""
     console = console or console_of(sys.stdout)
     areas = load(uri, "areas")
-    areas = areas[areas["trial_id"].isin(trials)]
-    order = {trial: place for place, trial in enumerate(trials)}
-    areas = areas.sort_values("trial_id", key=lambda ids: ids.map(order), kind="stable")
+    for trial in trials[:SHOWN]:
+        console.print()
+        console.print(_table(trial, areas[areas["trial_id"] == trial], scores))
     for name in scores:
         columns = [f"score.{column}" for column in SCORES[name].columns]
-        shown = [column for column in columns if column in areas and areas[column].notna().any()]
-        console.print()
-        if not shown:
-            console.print(f"{name}: NaN throughout, since {SCORES[name].absent}")
-            continue
-        console.print(_table(f"{name}: {SCORES[name].summary}", areas, shown))
+        held = areas[areas["trial_id"].isin(trials)].reindex(columns=columns)
+        if held.isna().all(axis=None):
+            console.print(f"{name} is NaN throughout: {SCORES[name].absent or 'it does not apply'}")
+    if len(trials) > SHOWN:
+        console.print(f"all {len(trials)} trials: sweeps.load({uri!r}, table='areas')", markup=False)
 
 
-def _table(title: str, areas: pd.DataFrame, columns: list[str]) -> Table:
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for heading in ("trial", "recording", "area", "depth"):
-        table.add_column(heading, no_wrap=True)
-    for column in columns:
-        table.add_column(column.removeprefix("score.").replace("_", " "), justify="right")
+def _table(trial: str, areas: pd.DataFrame, scores: Sequence[str]) -> Table:
+    table = Table(title=f"trial {trial}", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table.add_column("score", no_wrap=True)
     for _, row in areas.iterrows():
-        numbers = ["" if pd.isna(row[column]) else f"{row[column]:.3f}" for column in columns]
-        table.add_row(row["trial_id"][:8], row["recording"], row["area"], str(row["depth"]), *numbers)
+        table.add_column(f"{row['recording']}\n{row['area']}, depth {row['depth']}", justify="right", no_wrap=True)
+    for name in scores:
+        for column in SCORES[name].columns:
+            key = f"score.{column}"
+            values = areas[key] if key in areas else pd.Series(dtype=float)
+            if values.notna().any():
+                table.add_row(column.replace("_", " "), *("" if pd.isna(v) else f"{v:.3f}" for v in values))
     return table

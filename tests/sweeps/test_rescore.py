@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from inline import plan_of, run_inline
+from rich.console import Console
 
 from sweeps.errors import InputError
 from sweeps.plan import Plan
+from sweeps.report.chosen import show_chosen
 from sweeps.rescore import choose, plan_scores
 from sweeps.results import experiment_of, load
 from sweeps.runner import _keep_experiment
@@ -165,3 +168,18 @@ def test_what_is_asked_wrongly_is_refused(experiment: Experiment, tmp_path: Path
     np.save(responses, np.load(responses) + 1)
     with pytest.raises(InputError, match="have changed since this trial"):
         plan_scores(first.storage, ["feve"], "all")
+
+
+def test_the_new_scores_are_printed(experiment: Experiment, tmp_path: Path) -> None:
+    first = run({**experiment, "scores": ["prediction"]}, tmp_path)
+    plan, choice = plan_scores(first.storage, ["feve", "nonlinearity"], "best:4", cache=str(tmp_path / "cache"))
+    run_inline(plan)
+    held = io.StringIO()
+    show_chosen(first.storage, list(choice.trials["trial_id"]), choice.scores, Console(file=held, width=120))
+    text = held.getvalue()
+    areas = load(first.storage, "areas").set_index(["trial_id", "area"])
+    best = choice.trials["trial_id"].iloc[0]
+    assert f"{areas.loc[(best, 'V4'), 'score.feve']:.3f}" in text
+    assert "nonlinearity is NaN throughout: a linear readout" in text
+    assert "all 4 trials: sweeps.load" in text
+    assert text.count("trial ") >= 3
