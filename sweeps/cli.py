@@ -92,6 +92,7 @@ def score(
     cache: CacheOption = None,
     address: AddressOption = None,
     cpus: Annotated[int | None, typer.Option(help="Cores of an own local Ray (default: all).")] = None,
+    retry_failed: Annotated[bool, typer.Option(help="Compute scores again that ended in an error.")] = False,
 ) -> None:
     """Compute more scores for chosen trials of a sweep; they become columns of its tables."""
     from sweeps.report.chosen import show_chosen
@@ -99,11 +100,12 @@ def score(
     from sweeps.runner import run_plan
 
     plan, choice = plan_scores(storage, [name.strip() for name in scores.split(",")], trials, data, cache)
-    result = run_plan(plan, address, cpus=cpus, quiet=False)
+    result = run_plan(plan, address, retry_failed, cpus, quiet=False)
     if not result.finished:
         typer.echo("interrupted: the same command goes on from here", err=True)
         raise typer.Exit(130)
-    show_chosen(result.storage, list(choice.trials["trial_id"]), choice.scores)
+    if show_chosen(result.storage, list(choice.trials["trial_id"]), choice.scores):
+        raise typer.Exit(1)
 
 
 def main() -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import json
 import os
+import time
 import uuid
-import zipfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,8 +21,11 @@ SPLITS = ("select", "report")
 LAYOUT = 1
 """Raise when the layout of a file changes: files of other layouts are left alone and pruned in time."""
 
-PRUNE_EVERY = 64
-"""Files that a process writes before it looks whether there are too many."""
+LOOK = 0.05
+"""Share of the limit that a process writes before it looks whether there is too much."""
+
+HALF_WRITTEN_SECONDS = 3600.0
+"""A file that was being written this long ago is a dead process's."""
 
 
 @dataclass
@@ -52,33 +56,35 @@ def empty_fit(recording: Recording, units: int) -> CellFit:
 class FitCache:
     """Predictions of fitted cells by cell_id, cut to `limit` bytes, those used longest ago first; 0 keeps nothing.
 
-    What else a twin was shown is part of a file's identity: a fit that was shown another probe does not serve.
+    What else a twin was shown is part of a file's identity: a fit that was shown another probe does not serve. A cache
+    that cannot be read or written keeps nothing and is no error. Between two looks the processes of a node may write
+    LOOK of the limit each beyond it.
     """
 
     def __init__(self, folder: Path, limit: float) -> None:
-        self.folder = folder / "fits" / f"layout-{LAYOUT}"
+        self.folder = folder / "fits"
         self.limit = limit
-        self._written = 0
+        self._unseen = limit
 
     def load(self, cell_id: str, shown: Mapping[str, str]) -> CellFit | None:
         """The fit of a cell that was shown the pictures with these keys; None when it is not here or unreadable."""
         path = self._path(cell_id)
         try:
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as held:
-                facts = json.loads(str(held["facts"]))
-                if not shown.items() <= facts["shown"].items():
-                    return None
-                fit = _unpack({name: held[name] for name in held.files}, facts)
+            content = path.read_bytes()
+        except OSError:
+            return None
+        try:
+            fit = _read(content, shown)
+        except Exception:  # whatever a damaged file makes numpy, zipfile or json raise
+            with suppress(OSError):
+                path.unlink()
+            return None
+        with suppress(OSError):
             os.utime(path)
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            path.unlink(missing_ok=True)
-            return None
         return fit
 
     def save(self, cell_id: str, fit: CellFit, shown: Mapping[str, str]) -> None:
-        """Keep a fit; a full disk keeps nothing and is no error."""
+        """Keep a fit."""
         if not self.limit:
             return
         path = self._path(cell_id)
@@ -87,23 +93,36 @@ class FitCache:
             path.parent.mkdir(parents=True, exist_ok=True)
             with open(fresh, "wb") as file:
                 np.savez(file, **_pack(fit, shown))  # type: ignore[arg-type]
+            self._unseen += _bytes(fresh)
             os.replace(fresh, path)
         except OSError:
-            fresh.unlink(missing_ok=True)
-        self._written += 1
-        if self._written % PRUNE_EVERY == 1:
+            with suppress(OSError):
+                fresh.unlink()
+        if self._unseen > LOOK * self.limit:
+            self._unseen = 0.0
             self._prune()
 
     def _path(self, cell_id: str) -> Path:
-        return self.folder / cell_id[:2] / f"{cell_id}.npz"
+        return self.folder / f"layout-{LAYOUT}" / cell_id[:2] / f"{cell_id}.npz"
 
     def _prune(self) -> None:
-        files = sorted(((_used(path), _bytes(path), path) for path in self.folder.glob("*/*.npz")), reverse=True)
+        """Remove what was used longest ago above the limit, of any layout, and what processes that died left half."""
+        files = sorted(((_used(path), _bytes(path), path) for path in self.folder.glob("*/*/*")), reverse=True)
         total = 0
-        for _, size, path in files:
+        for used, size, path in files:
+            half = path.name.startswith(".") and time.time() - used > HALF_WRITTEN_SECONDS
             total += size
-            if total > self.limit:
-                path.unlink(missing_ok=True)
+            if half or total > self.limit:
+                with suppress(OSError):
+                    path.unlink()
+
+
+def _read(content: bytes, shown: Mapping[str, str]) -> CellFit | None:
+    with np.load(io.BytesIO(content), allow_pickle=False) as held:
+        facts = json.loads(str(held["facts"]))
+        if not shown.items() <= facts["shown"].items():
+            return None
+        return _unpack({name: held[name] for name in held.files}, facts)
 
 
 def _pack(fit: CellFit, shown: Mapping[str, str]) -> dict[str, np.ndarray]:

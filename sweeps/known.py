@@ -9,7 +9,11 @@ from sweeps.cells import Cell
 from sweeps.ledger import Ledger
 from sweeps.scores import SCORES, cell_columns
 
+FACTS = ("alpha", "units", "stimuli", "groups", "outer_folds")
+"""Columns of a cell row that a fit gives beside its scores."""
+
 KEPT = (
+    *FACTS,
     "status",
     "error",
     "seconds",
@@ -71,22 +75,57 @@ class Known:
         return [name for name, key in self.score_keys.items() if held and all(key in keys for keys in held)]
 
     def _held(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """What a row that lacks a score has: the names of its scores under the present keys, and their numbers.
+        """What a row that lacks a score has: its scores under the present keys, its facts, and their errors.
 
-        A row whose error is to be tried again keeps the names alone: all of them are taken anew.
+        `again`: its error is to be tried again, so that all of these scores are taken anew.
         """
         names = self.names([row["score_keys"]])
-        again = self.retry_failed and row["error"]
-        numbers = {} if again else {column: row.get(column) for column in cell_columns(names)}
-        return {"names": names, "numbers": numbers, "error": None if again else row["error"], "seconds": row["seconds"]}
+        again = bool(self.retry_failed and row["error"])
+        return {
+            "names": names,
+            "numbers": {} if again else {column: row.get(column) for column in cell_columns(names)},
+            "facts": {column: row.get(column) for column in FACTS},
+            "error": None if again else _errors_of(row["error"], names),
+            "seconds": row["seconds"],
+            "again": again,
+        }
 
-    def as_done(self, held: Mapping[str, Any] | None) -> dict[str, Any]:
-        """Columns of a `done` row that keeps what a cell had and lacks the wanted scores; none if it had none."""
-        if held is None or not held["numbers"]:
+    def reopen(self, cell_ids: Iterable[str]) -> None:
+        """Count finished cells as lacking, because cells that are fitted together with them lack a score."""
+        for cell_id in cell_ids:
+            row = self.cells.pop(cell_id, None)
+            if row is not None and row["status"] == "done":
+                self.lacking[cell_id] = self._held(row)
+
+    def as_done(self, held: Mapping[str, Any] | None, error: str) -> dict[str, Any]:
+        """Columns of a `done` row that keeps what a cell had and lacks the wanted scores; none if it had nothing."""
+        if held is None or held["again"]:
             return {}
         keys = self.wanted | {self.score_keys[name] for name in held["names"]}
-        return {"status": "done", "score_keys": " ".join(sorted(keys)), "seconds": held["seconds"], **held["numbers"]}
+        return {
+            "status": "done",
+            "error": joined_errors(held["error"], error),
+            "score_keys": " ".join(sorted(keys)),
+            "seconds": held["seconds"],
+            **held["facts"],
+            **held["numbers"],
+        }
 
     def earlier(self, cells: Iterable[Cell]) -> dict[str, dict[str, Any]]:
         """By cell_id, for those of these cells that are done but lack a score: what they have."""
         return {cell.cell_id: self.lacking[cell.cell_id] for cell in cells if cell.cell_id in self.lacking}
+
+
+def joined_errors(*errors: str | None) -> str | None:
+    """Error texts of one row as one, or None."""
+    return "; ".join(error for error in errors if error) or None
+
+
+def _errors_of(error: str | None, names: Iterable[str]) -> str | None:
+    """The part of a row's error that comes from these scores, or from none in particular."""
+    kept, own = [], True
+    for part in (error or "").split("; "):
+        score = part.partition(": ")[0]
+        own = score in names if score in SCORES else own
+        kept += [part] if own and part else []
+    return joined_errors(*kept)

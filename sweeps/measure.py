@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -16,7 +16,8 @@ from sweeps.cells import Cell, components_of
 from sweeps.fits import CellFit
 from sweeps.fitting import fit_or_load
 from sweeps.identity import canonical
-from sweeps.predictors import Predictor, predictors_of
+from sweeps.known import joined_errors
+from sweeps.predictors import Predictor, is_linear, predictors_of
 from sweeps.provenance import describe_error, provenance
 from sweeps.schema import cell_configuration
 from sweeps.scores import SCORES, cell_columns, unavailable
@@ -32,23 +33,28 @@ PREFIX = {"select": "select", "report": "score"}
 
 @dataclass(frozen=True)
 class Asked:
-    """Scores that a row will hold: those still `missing`, and the `numbers` of those that it has already."""
+    """Scores that a row will hold: those still `missing`, and what it has already (`done`: was done before)."""
 
     names: list[str]
     missing: list[str]
-    numbers: Mapping[str, float]
-    seconds: float
-    error: str | None
+    done: bool = False
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    error: str | None = None
 
     @classmethod
     def of(cls, wanted: Sequence[str], earlier: Mapping[str, Any] | None) -> Asked:
         """What is asked of a cell: the sweep's scores, and those that an earlier row holds."""
         if earlier is None:
             names = [name for name in SCORES if name in wanted]
-            return cls(names, names, {}, 0.0, None)
+            return cls(names, names)
         names = [name for name in SCORES if name in {*wanted, *earlier["names"]}]
-        missing = [name for name in names if not earlier["numbers"] or name not in earlier["names"]]
-        return cls(names, missing, earlier["numbers"], earlier["seconds"] or 0.0, earlier["error"])
+        if earlier["again"]:
+            return cls(names, names, seconds=earlier["seconds"] or 0.0)
+        missing = [name for name in names if name not in earlier["names"]]
+        numbers, facts, error = earlier["numbers"], earlier["facts"], earlier["error"]
+        return cls(names, missing, True, numbers, facts, earlier["seconds"] or 0.0, error)
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,7 @@ class Bench:
         return found.scores
 
     def _failed(self, cell: Cell, attempt: int, seconds: float, asked: Asked, error: str) -> dict[str, Any]:
-        if not asked.numbers:
+        if not asked.done:
             return self._row(cell, attempt, seconds, asked, error, "failed")
         blank = dict.fromkeys(cell_columns(asked.missing), math.nan)
         return self._row(cell, attempt, seconds, asked, error, "done") | blank | self._sizes(cell)
@@ -155,9 +161,15 @@ class Bench:
             common_units=min(len(recording.units(area)) for area in recording.area_names()),
             remember=self.workshop.brain.get,
             transferred=fit.transferred.get(split),
-            predictor=(lambda: self._predictor(together, cell)) if recording.geometry is not None else None,
+            linear=is_linear(cell.readout),
+            predictor=(lambda: self._predictor(together, cell)) if self._sees(cell) else None,
             maps=None if cell.twin else (lambda: self._maps(cell, rows)),
         )
+
+    def _sees(self, cell: Cell) -> bool:
+        """Whether a cell's twin can be shown pictures."""
+        recording = self.workshop.recording(cell.recording)
+        return recording.geometry is not None and cell.backbone["name"] != "features"
 
     def _predictor(self, together: Sequence[Cell], cell: Cell) -> Predictor:
         key = tuple(each.cell_id for each in together)
@@ -185,7 +197,7 @@ class Bench:
         return {
             "cell_id": cell.cell_id,
             "status": status,
-            "error": "; ".join(text for text in (asked.error, error) if text) or None,
+            "error": joined_errors(asked.error, error),
             "recording": cell.recording,
             "area": cell.area,
             "depth": cell.depth,
@@ -197,6 +209,7 @@ class Bench:
             "split": canonical(context.split),
             "components": components_of(cell.backbone, cell.readout),
             **provenance(context.commit, str(self.workshop.device)),
+            **asked.facts,
             **asked.numbers,
         }
 

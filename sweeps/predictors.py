@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,13 +26,12 @@ class Predictor:
     """Responses to any pictures: the mean over the folds of the readouts that gave the report predictions.
 
     `parts` are pairs of what leads from pictures (n, 3, size, size) in [0, 1] to maps, and from maps to responses
-    (n, units); everything can be differentiated. `linear` readouts have the same Jacobian everywhere.
+    (n, units); everything can be differentiated.
     """
 
     parts: Sequence[tuple[Layer, Layer]]
     size: int
     device: torch.device
-    linear: bool
 
     def __call__(self, pictures: Tensor) -> Tensor:
         """Responses (n, units)."""
@@ -41,6 +41,11 @@ class Predictor:
             shared[id(maps)] = shared[id(maps)] if id(maps) in shared else maps(pictures)
             found.append(readout(shared[id(maps)]))
         return torch.stack(found).mean(dim=0)
+
+
+def is_linear(readout: Mapping[str, Any]) -> bool:
+    """Whether a readout has the same Jacobian everywhere: ridge, and Gaussian readouts without a rate."""
+    return readout["name"] == "ridge" or readout["loss"] != "poisson"
 
 
 def predictors_of(workshop: Workshop, cells: Sequence[Cell]) -> list[Predictor]:
@@ -60,8 +65,7 @@ def _of_frozen(workshop: Workshop, cell: Cell) -> Predictor:
 
     ridge = cell.readout["name"] == "ridge"
     readouts = (_ridge if ridge else _gaussian)(workshop, recording, cell)
-    linear = ridge or cell.readout["loss"] != "poisson"
-    return Predictor([(maps, readout) for readout in readouts], _size(recording), workshop.device, linear)
+    return Predictor([(maps, readout) for readout in readouts], _size(recording), workshop.device)
 
 
 def _frozen(workshop: Workshop, cell: Cell) -> torch.nn.Module:
@@ -111,9 +115,9 @@ def _of_trained(workshop: Workshop, cells: Sequence[Cell]) -> list[Predictor]:
     found = []
     for cell in cells:
         key, recording = cell_key(cell), workshop.recording(cell.recording)
-        parts = [(_twin_maps(twin, key), twin.readout(key)) for twin in twins]
-        linear = all(not twin.readout(key).rate for twin in twins)
-        found.append(Predictor(parts, _size(recording), workshop.device, linear))
+        own = twins[: len(workshop.folds(recording, cell.seed))]
+        parts = [(_twin_maps(twin, key), twin.readout(key)) for twin in own]
+        found.append(Predictor(parts, _size(recording), workshop.device))
     return found
 
 

@@ -35,16 +35,18 @@ def score(
     cache: str | None = None,
     address: str | None = None,
     cpus: int | None = None,
+    retry_failed: bool = False,
     quiet: bool = True,
 ) -> Result:
     """Compute scores for chosen trials of the sweep at `storage`; they become columns of its tables.
 
     `trials`: best:N by the sweep's first objective, `all`, or trial ids. `data` is where the recordings lie (default:
-    where the sweep found them). A score that a trial has already under its present VERSION is not computed again.
+    where the sweep found them) and `cache` where fits were kept (default: where the sweep kept them). A score that a
+    trial has already under its present VERSION is not computed again, unless it ended in an error and `retry_failed`.
     Raises InputError for bad input before anything is written.
     """
     plan, _ = plan_scores(storage, scores, trials, data, cache)
-    return run_plan(plan, address, cpus=cpus, quiet=quiet)
+    return run_plan(plan, address, retry_failed, cpus, quiet)
 
 
 def plan_scores(
@@ -59,10 +61,10 @@ def plan_scores(
     asked = experiment.model_copy(
         update={
             "scores": [name for name in SCORES if name in {*experiment.scores, *scores}],
-            "search": Search(method="grid", objectives=experiment.search.objectives),
+            "search": Search(method="random", trials=len(chosen), objectives=experiment.search.objectives),
         }
     )
-    plan = make_plan(asked.model_dump(mode="json"), data or current.base, storage, cache)
+    plan = make_plan(asked.model_dump(mode="json"), data or current.base, storage, cache or current.cache_here())
     configurations = tuple(configuration_of(row) for row in chosen.to_dict("records"))
     _check_same(plan, chosen, storage)
     return replace(plan, chosen=configurations), Choice(chosen, list(scores))

@@ -108,7 +108,7 @@ def _keep_experiment(plan: Plan) -> None:
     store = Store(plan.storage)
     prints = {facts.name: facts.fingerprint for facts in plan.facts}
     split = canonical(plan.experiment.split.model_dump())
-    current = Current(split, prints, list(_truth_ids(plan).values()), plan.base)
+    current = Current(split, prints, list(_truth_ids(plan).values()), plan.base, plan.cache)
     attempt(lambda: store.put("experiment.yaml", as_yaml(plan.experiment).encode()), plan.storage)
     attempt(lambda: store.put(NAME, current.as_json()), plan.storage)
 

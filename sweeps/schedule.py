@@ -166,6 +166,9 @@ class Sweep:
         self.seen.add(trial_id)
         self.progress.trials += 1
         missing = {cell.cell_id for cell in cells if cell.cell_id not in self.cells}
+        if missing and cells[0].twin:  # trained together: none of its cells can be fitted without the others
+            missing = {cell.cell_id for cell in cells}
+            self.known.reopen(missing)
         trial = OpenTrial(trial_id, configuration, cells, missing, self.attempts.get(trial_id, 0))
         self.open[trial_id] = trial
         for cell in cells:
@@ -257,7 +260,7 @@ class Sweep:
                 "attempt": pack.attempt,
                 "schema_version": SCHEMA_VERSION,
                 "finished": datetime.now(UTC),
-                **self.known.as_done(pack.earlier.get(cell.cell_id)),
+                **self.known.as_done(pack.earlier.get(cell.cell_id), error),
             }
             for cell in pack.cells
         ]

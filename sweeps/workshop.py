@@ -153,7 +153,7 @@ class Workshop:
         if backbone["name"] == "features":
             return recording.features[backbone["set"]][:, :, None, None]
         key, count, load = self.shown(recording)[name]
-        depths = self.context.depths[backbone["name"]]
+        depths = self.context.depths.get(backbone["name"], [depth])
         depths = depths if depth in depths else [depth]
         return self.cache.maps(backbone, seed, key, count, load, depths, depth, pool)
 

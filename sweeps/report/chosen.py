@@ -17,20 +17,27 @@ SHOWN = 3
 """Trials that are printed; all of them are in the tables."""
 
 
-def show_chosen(uri: str, trials: Sequence[str], scores: Sequence[str], console: Console | None = None) -> None:
-    """Print the report values of every new score for the first of `trials`: a row per column, a column per area."""
+def show_chosen(uri: str, trials: Sequence[str], scores: Sequence[str], console: Console | None = None) -> int:
+    """Print the report values of every new score for the first of `trials`: a row per column, a column per area.
+
+    Returns how many cells of `trials` have an error.
+    """
     console = console or console_of(sys.stdout)
     areas = load(uri, "areas")
     for trial in trials[:SHOWN]:
         console.print()
         console.print(_table(trial, areas[areas["trial_id"] == trial], scores))
+    chosen = areas[areas["trial_id"].isin(trials)].drop_duplicates("cell_id")
+    for error, rows in chosen.dropna(subset=["error"]).groupby("error"):
+        console.print(f"{len(rows)} cells lack a score (--retry-failed): {error}", style="red", markup=False)
     for name in scores:
         columns = [f"score.{column}" for column in SCORES[name].columns]
-        held = areas[areas["trial_id"].isin(trials)].reindex(columns=columns)
-        if held.isna().all(axis=None):
-            console.print(f"{name} is NaN throughout: {SCORES[name].absent or 'it does not apply'}")
+        well = chosen[chosen["error"].isna()].reindex(columns=columns)
+        if len(well) and well.isna().all(axis=None):
+            console.print(f"{name} is NaN throughout: {SCORES[name].absent or 'it does not apply here'}")
     if len(trials) > SHOWN:
         console.print(f"all {len(trials)} trials: sweeps.load({uri!r}, table='areas')", markup=False)
+    return int(chosen["error"].notna().sum())
 
 
 def _table(trial: str, areas: pd.DataFrame, scores: Sequence[str]) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -21,13 +22,14 @@ NAME = "current.json"
 class Current:
     """Split, data and truths of the last run; `left_out` counts the rows that `of` has dropped.
 
-    `base` is where that run found the recordings.
+    `base` is where that run found the recordings, `cache` where it kept features and fits.
     """
 
     split: str
     fingerprints: dict[str, str]
     truth_ids: list[str]
     base: str | None = None
+    cache: str | None = None
     left_out: int = field(default=0)
 
     @classmethod
@@ -37,7 +39,7 @@ class Current:
         if content is None:
             raise InputError("no sweep has written here", key="storage", value=uri)
         held: dict[str, Any] = json.loads(content)
-        return cls(held["split"], held["fingerprints"], held["truth_ids"], held.get("base"))
+        return cls(held["split"], held["fingerprints"], held["truth_ids"], held.get("base"), held.get("cache"))
 
     def as_json(self) -> bytes:
         """The object to write."""
@@ -46,8 +48,13 @@ class Current:
             "fingerprints": self.fingerprints,
             "truth_ids": self.truth_ids,
             "base": self.base,
+            "cache": self.cache,
         }
         return json.dumps(held, sort_keys=True, indent=1).encode()
+
+    def cache_here(self) -> str | None:
+        """The cache of the last run, where this machine has it."""
+        return self.cache if self.cache and Path(self.cache).expanduser().is_dir() else None
 
     def of(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The rows of this split, of these data, and of the present VERSIONs."""

@@ -89,6 +89,12 @@ def _missing(plan: Plan, name: str) -> str:
         able = [facts.name for facts in plan.facts if len(facts.features) > 1]
     elif needed:
         able = [facts.name for facts in plan.facts if needed <= set(facts.roles)]
+    elif name == "feve":
+        able = [facts.name for facts in plan.facts if facts.repeats > 1]
+    elif name in ("nonlinearity", "receptive-field"):
+        able = [facts.name for facts in plan.facts if facts.pictures]
+        if able:
+            return f"pictures of {', '.join(able)}; gradient readouts are fitted again"
     else:
         return "held-out responses"
     if not able:

@@ -179,7 +179,7 @@ SCORES: dict[str, Score] = {
         probe="objects",
         asked=True,
         summary="rotation-invariant decoding (accuracy) and object discriminability (bits)",
-        absent=_NO_PICTURES,
+        absent=f"{_NO_PICTURES}; three objects in a half, and repeats for its noise, are needed",
         ordered=("rotation_decoding", "object_discriminability"),
     ),
     "dimensionality-battery": Score(

@@ -62,5 +62,7 @@ def _brain_decoding(view: CellView) -> float:
 
 def _decode(responses: np.ndarray, table: pd.DataFrame) -> float:
     objects = table["object"].to_numpy(dtype=str)
+    if len(np.unique(objects)) < 2:
+        return float("nan")
     accuracy = object_decoding(responses, objects, pd.to_numeric(table["transform"]).to_numpy())
     return chance_corrected(accuracy, len(np.unique(objects)))

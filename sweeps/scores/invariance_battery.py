@@ -13,60 +13,70 @@ from sweeps.scores import unavailable
 from sweeps.scores.view import CellView
 
 FEWEST_ROTATIONS = 5
+FEWEST_OBJECTS = 3
 BLOCKS = 10
 """Neighbouring transformations are cut into at most this many blocks: the static stand-in for clips."""
+
+Measure = Callable[[CellView, np.ndarray, pd.DataFrame, int], float]
 
 
 def invariance_battery(view: CellView) -> dict[str, float]:
     """Rotation-invariant object decoding and object discriminability of the probe's objects.
 
     `_clean` values are of the twin's noise-free responses; the others of the same responses with trial-like noise
-    added (Gaussian, each unit's variance over repeats in the recording). Areas are cut to equal numbers of units. The
-    folds of discriminability hold out blocks of neighbouring transformations of an object, as the paper's are to hold
-    out clips. Select and report take different halves of the objects. The brain's values are of the recorded object
-    views, where there are any, on repeat 1.
+    added (Gaussian, each unit's variance over repeats in the recording; without repeats NaN). Units whose noise is
+    unknown are left out of both. Areas are cut to equal numbers of units. The folds of discriminability hold out blocks
+    of neighbouring transformations of an object, as the paper's are to hold out clips. Select and report take
+    different halves of the objects. The brain's values are of the recorded object views, where there are any, on
+    repeat 1. Fewer than three objects in a half, or for rotations fewer than five of them, give NaN.
     """
     if "probe.objects" not in view.shown:
         return unavailable("invariance-battery")
     table = view.tables["objects"]
     chosen = view.half(table["object"])
-    clean, labels = view.shown["probe.objects"][chosen], table[chosen]
     noise = np.sqrt(np.asarray(view.of_brain("trial noise", lambda: trial_noise_variance(view.repeats))))
-    noisy = clean + noise * view.random("invariance-battery").standard_normal(clean.shape)
-    values = {f"{name}_clean": measure(view, clean, labels) for name, measure in MEASURES.items()}
-    values |= {name: measure(view, noisy, labels) for name, measure in MEASURES.items()}
+    known = np.isfinite(noise) if np.isfinite(noise).any() else np.ones(len(noise), dtype=bool)
+    clean, labels = view.shown["probe.objects"][chosen][:, known], table[chosen]
+    noisy = clean + noise[known] * view.random("invariance-battery").standard_normal(clean.shape)
+    values = {f"{name}_clean": measure(view, clean, labels, view.seed) for name, measure in MEASURES.items()}
+    values |= {name: measure(view, noisy, labels, view.seed) for name, measure in MEASURES.items()}
     return values | {f"brain_{name}": _brain(view, name, measure) for name, measure in MEASURES.items()}
 
 
-def _rotations(view: CellView, responses: np.ndarray, table: pd.DataFrame) -> float:
+def _rotations(view: CellView, responses: np.ndarray, table: pd.DataFrame, seed: int) -> float:
     rotations = pd.to_numeric(table["transform"]).to_numpy()
-    if len(np.unique(rotations)) < FEWEST_ROTATIONS or not np.isfinite(responses).all():
+    if len(np.unique(rotations)) < FEWEST_ROTATIONS or not _usable(responses, table):
         return float("nan")
     objects = table["object"].to_numpy(dtype=str)
-    return rotation_decoding(responses, objects, rotations, units=_units(view), seed=view.seed)
+    return rotation_decoding(responses, objects, rotations, units=_units(view, responses), seed=seed)
 
 
-def _discriminability(view: CellView, responses: np.ndarray, table: pd.DataFrame) -> float:
-    if not np.isfinite(responses).all():
+def _discriminability(view: CellView, responses: np.ndarray, table: pd.DataFrame, seed: int) -> float:
+    if not _usable(responses, table):
         return float("nan")
     objects = table["object"].to_numpy(dtype=str)
     blocks = transform_folds(pd.to_numeric(table["transform"]).to_numpy(), BLOCKS)
     groups = [f"{name}/{block}" for name, block in zip(objects, blocks, strict=True)]
-    return object_discriminability(responses, objects, groups, units=_units(view), seed=view.seed)
+    folds = min(10, len(np.unique(blocks)))
+    return object_discriminability(responses, objects, groups, units=_units(view, responses), folds=folds, seed=seed)
 
 
-def _units(view: CellView) -> int:
-    return min(view.common_units, len(view.units))
+def _usable(responses: np.ndarray, table: pd.DataFrame) -> bool:
+    return bool(np.isfinite(responses).all()) and table["object"].nunique() >= FEWEST_OBJECTS
 
 
-def _brain(view: CellView, name: str, measure: Callable[[CellView, np.ndarray, pd.DataFrame], float]) -> float:
+def _units(view: CellView, responses: np.ndarray) -> int:
+    return min(view.common_units, responses.shape[1])
+
+
+def _brain(view: CellView, name: str, measure: Measure) -> float:
     if "objects" not in view.recording.sets:
         return float("nan")
     table = view.recording.sets["objects"].table
     chosen = view.half(table["object"])
     trials = view.recorded("objects")[chosen][:, :, 0].astype(np.float64)
-    value: float = view.of_brain(f"battery {name}", lambda: measure(view, trials, table[chosen]))
+    value: float = view.of_brain(f"battery {name}", lambda: measure(view, trials, table[chosen], view.brain_seed))
     return value
 
 
-MEASURES = {"rotation_decoding": _rotations, "object_discriminability": _discriminability}
+MEASURES: dict[str, Measure] = {"rotation_decoding": _rotations, "object_discriminability": _discriminability}

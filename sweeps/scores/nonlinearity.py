@@ -21,11 +21,9 @@ def nonlinearity(view: CellView) -> dict[str, float]:
     changes; means over the readouts of the folds. A linear readout has none by construction: NaN. Gradient readouts
     are fitted again for it.
     """
-    if view.predictor is None:
+    if view.predictor is None or view.linear:
         return unavailable("nonlinearity")
     predictor = view.predictor()
-    if predictor.linear:
-        return unavailable("nonlinearity")
     rows = np.sort(view.random("nonlinearity").permutation(view.rows)[:SAMPLES])
     found = [jne_streaming(readout, _maps(view, predictor, maps, rows)) for maps, readout in predictor.parts]
     columns = {name: np.mean([getattr(each, name) for each in found], axis=0) for name in MEASURES}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sweeps.identity import digest_bytes
 from sweeps.recordings.recording import Recording
 
 ROUNDING = 1e-12
@@ -20,14 +21,14 @@ class CellView:
     """One fitted cell on one split ("select" or "report").
 
     `rows` are the `fit` stimuli of the split, `predicted` (rows, units) their held-out predictions and `baseline`
-    (rows, units) the mean response to the stimuli that each of them was predicted from.
-    `shown` holds the twin's responses to other stimuli: "probe.objects", "probe.captions" and, where the
-    recording has them, "recorded.objects", "recorded.captions". `tables` are the probes' tables, and
-    `embed` the sentence encoder. `cell_id` and `seed` are the cell's own; `common_units` the smallest number of
-    units of any area of the recording. `remember` keeps what depends on the recording alone. `transferred` is filled
-    for twins of features (see feature_transfer). `predictor` gives the twin as a function of pictures (see
-    sweeps.predictors), `maps` the feature maps (rows, channels, h, w) that it reads of the split's pictures; both are
-    None where there are none.
+    (rows, units) the mean response to the stimuli that each of them was predicted from. `shown` holds the twin's
+    responses to other stimuli: "probe.objects", "probe.captions" and, where the recording has them,
+    "recorded.objects", "recorded.captions". `tables` are the probes' tables, and `embed` the sentence encoder.
+    `cell_id` and `seed` are the cell's own; `common_units` the smallest number of units of any area of the recording.
+    `remember` keeps what depends on the recording alone. `transferred` is filled for twins of features (see
+    feature_transfer). `linear` readouts have the same Jacobian everywhere. `predictor` gives the twin as a function of
+    pictures (see sweeps.predictors), `maps` the feature maps (rows, channels, h, w) that it reads of the split's
+    pictures; both are None where there are none.
     """
 
     split: str
@@ -45,12 +46,19 @@ class CellView:
     common_units: int
     remember: Callable[[Hashable, Callable[[], Any]], Any]
     transferred: Callable[[], Mapping[str, np.ndarray]] | None = None
+    linear: bool = True
     predictor: Callable[[], Any] | None = None
     maps: Callable[[], np.ndarray] | None = None
 
     def random(self, name: str) -> np.random.Generator:
         """A generator for the draws of one score, seeded by the cell."""
         return np.random.default_rng([self.seed, len(name), *name.encode()])
+
+    @property
+    def brain_seed(self) -> int:
+        """Seed of draws in what depends on what was recorded alone: the same for every twin."""
+        key = [self.recording.fingerprint.encode(), self.units.tobytes(), self.split.encode(), self.rows.tobytes()]
+        return int(digest_bytes(key)[:12], 16)
 
     def of_brain(self, name: str, compute: Callable[[], Any]) -> Any:
         """A value that depends on what was recorded alone, not on the twin: computed once per area and split."""

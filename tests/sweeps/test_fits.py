@@ -52,12 +52,15 @@ def test_a_fit_that_was_shown_other_pictures_does_not_serve(tmp_path: Path) -> N
     assert cache.load("abcd", {**SHOWN, "probe.captions": "new"}) is None
 
 
-@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 not a zip", None])
-def test_a_damaged_file_is_removed_and_fitted_again(tmp_path: Path, damage: bytes | None) -> None:
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 not a zip", None, 8, 6])
+def test_a_damaged_file_is_removed_and_fitted_again(tmp_path: Path, damage: bytes | int | None) -> None:
     cache = FitCache(tmp_path, 1e9)
     cache.save("abcd", some_fit(), SHOWN)
     [path] = tmp_path.rglob("*.npz")
-    path.write_bytes(path.read_bytes()[:-40] if damage is None else damage)
+    content = bytearray(path.read_bytes())
+    if isinstance(damage, int):  # flags and compression method of a member: "is encrypted", "is not supported"
+        content[content.index(b"PK\x01\x02") + 2 + damage] = 99
+    path.write_bytes(content[:-40] if damage is None else damage if isinstance(damage, bytes) else content)
     assert cache.load("abcd", SHOWN) is None
     assert not path.exists()
     cache.save("abcd", some_fit(), SHOWN)
@@ -72,15 +75,13 @@ def test_pickles_are_not_read(tmp_path: Path) -> None:
     assert cache.load("abcd", SHOWN) is None
 
 
-def test_the_fits_used_longest_ago_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sweeps.fits.PRUNE_EVERY", 1)
+def test_the_fits_used_longest_ago_make_room(tmp_path: Path) -> None:
     unlimited = FitCache(tmp_path, 1e9)
     for place, name in enumerate(("aa", "bb", "cc")):
         unlimited.save(name, some_fit(place), SHOWN)
         os.utime(next(tmp_path.rglob(f"{name}.npz")), (place, place))
     size = next(tmp_path.rglob("aa.npz")).stat().st_size
     assert unlimited.load("aa", SHOWN) is not None  # used just now: the oldest is bb
-    monkeypatch.setattr("sweeps.fits.PRUNE_EVERY", 2)  # the next write looks
     tight = FitCache(tmp_path, 2.5 * size)
     tight.save("dd", some_fit(4), SHOWN)
     assert sorted(path.stem for path in tmp_path.rglob("*.npz")) == ["aa", "dd"]
@@ -90,3 +91,23 @@ def test_a_limit_of_nothing_keeps_nothing(tmp_path: Path) -> None:
     cache = FitCache(tmp_path, 0)
     cache.save("abcd", some_fit(), SHOWN)
     assert not list(tmp_path.rglob("*"))
+
+
+def test_what_other_layouts_and_dead_processes_left_makes_room_too(tmp_path: Path) -> None:
+    old = tmp_path / "fits" / "layout-0" / "aa"
+    old.mkdir(parents=True)
+    (old / "aa.npz").write_bytes(b"x" * 10_000)
+    (old / ".bb.npz.1234").write_bytes(b"x")
+    for path in old.iterdir():
+        os.utime(path, (1, 1))
+    cache = FitCache(tmp_path, 9_000)
+    cache.save("abcd", some_fit(), SHOWN)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["abcd.npz"]
+
+
+def test_the_limit_holds_while_one_process_writes(tmp_path: Path) -> None:
+    cache = FitCache(tmp_path, 50_000)
+    for place in range(60):
+        cache.save(f"{place:04d}", some_fit(place), SHOWN)
+    held = sum(path.stat().st_size for path in tmp_path.rglob("*.npz"))
+    assert 25_000 < held <= 50_000 * 1.05 + 5_000

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import io
 import math
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from inline import plan_of, run_inline
+from inline import ProcessDied, plan_of, run_inline
 from rich.console import Console
 
+import metrics
 from sweeps.errors import InputError
 from sweeps.plan import Plan
 from sweeps.report.chosen import show_chosen
 from sweeps.rescore import choose, plan_scores
 from sweeps.results import experiment_of, load
 from sweeps.runner import _keep_experiment
+from sweeps.scores import SCORES
+from sweeps.scores.view import CellView
 
 Experiment = dict[str, Any]
 
@@ -183,3 +188,104 @@ def test_the_new_scores_are_printed(experiment: Experiment, tmp_path: Path) -> N
     assert "nonlinearity is NaN throughout: a linear readout" in text
     assert "all 4 trials: sweeps.load" in text
     assert text.count("trial ") >= 3
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, name: str, when: Callable[[CellView], bool]) -> None:
+    """Let a score raise for some views."""
+    original = SCORES[name].load()
+
+    def compute(view: CellView) -> dict[str, float]:
+        if when(view):
+            raise OSError("no room; try later")
+        return original(view)
+
+    monkeypatch.setattr(type(SCORES[name]), "load", lambda self: compute if self is SCORES[name] else LOAD(self))
+
+
+LOAD = type(SCORES["feve"]).load
+
+
+@pytest.mark.parametrize("kept", [5.0, 0.0])
+def test_an_error_in_one_area_of_a_trained_twin_is_tried_again_on_the_whole_twin(
+    experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: float
+) -> None:
+    space = {
+        "backbone": {"conv": {"epochs": 2, "layers": 2, "channels": 4}},
+        "depth": {"V1": [0], "V4": [1]},
+        "readout": {"gaussian": {"loss": "gaussian", "epochs": 2}},
+    }
+    twin = {**experiment, "space": space, "scores": ["prediction", "feve"], "compute": {"fits_gb": kept}}
+    failing(monkeypatch, "feve", lambda view: view.common_units == len(view.units))  # V1, the smaller area
+    first = run(twin, tmp_path)
+    before = load(first.storage, "cells").set_index("area")
+    assert before["error"].notna().tolist() == [True, False]
+    monkeypatch.undo()
+    run_inline(plan_of(twin, tmp_path), retry_failed=True)
+    after = load(first.storage, "cells").set_index("area")
+    assert after["error"].isna().all()
+    assert after["score.feve"].notna().all()
+    np.testing.assert_allclose(after["score.prediction"], before["score.prediction"], rtol=1e-6)
+
+
+def test_what_a_fit_gave_stays_when_adding_a_score_kills_every_process(experiment: Experiment, tmp_path: Path) -> None:
+    small = {**experiment, "scores": ["prediction"]}
+    first = run(small, tmp_path)
+    before = load(first.storage, "cells").set_index("cell_id")
+
+    def die(_: Any) -> None:
+        raise ProcessDied("killed")
+
+    wider = {**small, "scores": ["prediction", "feve"], "compute": {"max_failures": 0}}
+    run_inline(plan_of(wider, tmp_path), before=die)
+    after = load(first.storage, "cells").set_index("cell_id").loc[before.index]
+    columns = ["status", "alpha", "units", "stimuli", "groups", "outer_folds", "score.prediction"]
+    pd.testing.assert_frame_equal(after[columns], before[columns])
+    assert after["error"].str.contains("killed").all()
+    held = io.StringIO()
+    assert show_chosen(first.storage, [load(first.storage)["trial_id"][0]], ["feve"], Console(file=held, width=120))
+    assert "killed" in held.getvalue()
+    assert "NaN throughout" not in held.getvalue()
+    assert run_inline(plan_of(wider, tmp_path)).progress.executed == 0
+
+
+def test_an_error_goes_when_its_score_has_a_new_version(
+    experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = {**experiment, "scores": ["prediction", "feve"]}
+    failing(monkeypatch, "feve", lambda view: True)
+    first = run(small, tmp_path)
+    assert load(first.storage, "cells")["error"].str.contains("no room; try later").all()
+    monkeypatch.undo()
+    monkeypatch.setitem(metrics.VERSIONS, "feve", metrics.VERSIONS["feve"] + 1)
+    run_inline(plan_of(small, tmp_path))
+    after = load(first.storage, "cells")
+    assert after["score.feve"].notna().all()
+    assert after["error"].isna().all()
+
+
+@pytest.mark.parametrize("method", ["random", "tpe"])
+def test_trials_of_a_continuous_search_can_be_scored(experiment: Experiment, tmp_path: Path, method: str) -> None:
+    space = {**experiment["space"], "readout": {"ridge": {"alpha": {"low": 0.1, "high": 10, "log": True}, "pool": 4}}}
+    found = {**experiment, "space": space, "scores": ["prediction"], "search": {"method": method, "trials": 4}}
+    first = run(found, tmp_path)
+    sweep = run_inline(plan_scores(first.storage, ["feve"], "best:2")[0])
+    assert sweep.progress.trials == 2
+    assert load(first.storage)["score.feve"].notna().sum() == 2
+
+
+def test_trials_of_a_backbone_that_is_no_longer_tried_can_be_scored(experiment: Experiment, tmp_path: Path) -> None:
+    both = {**experiment["space"], "backbone": ["efficientnet-lite0", "pixels"], "depth": {"shared": [0]}}
+    run({**experiment, "space": both, "scores": ["prediction"]}, tmp_path)
+    one = {**both, "backbone": "pixels"}
+    first = run({**experiment, "space": one, "scores": ["prediction"]}, tmp_path)
+    run_inline(plan_scores(first.storage, ["dimensionality-battery"], "all")[0])
+    cells = load(first.storage, "cells")
+    assert cells["error"].isna().all()
+    assert cells["score.features_flat_two_nn"].notna().all()
+
+
+def test_the_cache_of_the_sweep_is_found_again(experiment: Experiment, tmp_path: Path) -> None:
+    first = run({**experiment, "scores": ["prediction"]}, tmp_path)
+    assert plan_scores(first.storage, ["feve"], "all")[0].cache == str(tmp_path / "cache")
+    shutil.rmtree(tmp_path / "cache")
+    assert plan_scores(first.storage, ["feve"], "all")[0].cache != str(tmp_path / "cache")

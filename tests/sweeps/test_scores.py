@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -115,21 +116,20 @@ def nonlinear(gain: float) -> tuple[Callable[[], Any], np.ndarray, np.ndarray]:
     def planted(pictures: torch.Tensor) -> torch.Tensor:
         return torch.from_numpy(maps)[(pictures[:, 0, 0, 0] * 255).round().long()]  # a picture tells its number
 
-    predictor = SimpleNamespace(linear=False, device=torch.device("cpu"), parts=[(planted, readout)])
+    predictor = SimpleNamespace(device=torch.device("cpu"), parts=[(planted, readout)])
     return lambda: predictor, weights, maps.reshape(40, -1) @ weights
 
 
 def test_nonlinearity_is_the_closed_form_of_the_readout() -> None:
     predictor, weights, drive = nonlinear(2.0)
     repeats = np.ones((40, UNITS, 2))
-    found = score("nonlinearity", view_of(repeats[:, :, 0], repeats, predictor=predictor))
+    found = score("nonlinearity", view_of(repeats[:, :, 0], repeats, predictor=predictor, linear=False))
     slope = 2.0 * np.where(drive > 0, 1.0, np.exp(drive))  # J = weights x slope
     apart = np.abs(slope - slope.mean(axis=0)) * np.abs(weights).sum(axis=0)
     assert found["nonlinearity"] == pytest.approx(apart.std(axis=0).mean(), rel=1e-4)
     assert found["nonlinearity_deviation"] == pytest.approx(apart.mean(axis=0).mean(), rel=1e-4)
     assert found["nonlinearity_scale_free"] == pytest.approx((apart.std(axis=0) / apart.mean(axis=0)).mean(), rel=1e-4)
     assert found["nonlinearity_units"] == UNITS
-    predictor().linear = True
     linear = score("nonlinearity", view_of(repeats[:, :, 0], repeats, predictor=predictor))
     assert np.isnan(linear["nonlinearity"])
 
@@ -176,6 +176,67 @@ def test_signs_are_kept_and_ratios_need_a_unit_that_reads() -> None:
     assert found["transfer_brain"] > 0.9  # and the twin shares that with the brain
 
 
+def battery_view(objects: int, seed: int, repeats: int = 3) -> CellView:
+    """A view of a twin that was shown `objects` objects at 6 rotations, beside a brain that saw them too."""
+    random = np.random.default_rng(5)
+    names, turns = np.repeat([f"o{i}" for i in range(objects)], 6), np.tile(np.arange(6) * 60.0, objects)
+    table = pd.DataFrame({"object": names, "transform": turns})
+    seen = random.standard_normal((objects, UNITS)).repeat(6, axis=0) + 0.5 * random.standard_normal(
+        (len(names), UNITS)
+    )
+    noisy = seen[:, :, None] + 0.5 * random.standard_normal((len(names), UNITS, 3))
+    fit = random.standard_normal((20, UNITS, repeats))
+    others = {"tables": {"objects": table}, "seed": seed, "common_units": UNITS - 5}
+    sets = {"objects": StimulusSet(table, noisy, "o")}
+    return view_of(fit[:, :, 0], fit, sets, {"probe.objects": seen}, **others)
+
+
+@pytest.fixture
+def few_repetitions(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("rotation_decoding", "object_discriminability"):
+        quick = partial(getattr(metrics, name), repetitions=3)
+        monkeypatch.setattr(f"sweeps.scores.invariance_battery.{name}", quick)
+
+
+@pytest.mark.usefixtures("few_repetitions")
+def test_the_brains_battery_is_the_same_for_every_twin() -> None:
+    first, second = (score("invariance-battery", battery_view(12, seed)) for seed in (1, 2))
+    assert first["rotation_decoding"] > 0.5
+    assert 0 < first["object_discriminability"] <= np.log2(6)
+    assert first["rotation_decoding_clean"] >= first["rotation_decoding"]
+    for name in ("brain_rotation_decoding", "brain_object_discriminability"):
+        assert first[name] == second[name]
+        assert np.isfinite(first[name])
+    assert first["rotation_decoding"] != second["rotation_decoding"]
+
+
+@pytest.mark.usefixtures("few_repetitions")
+def test_a_battery_without_enough_objects_or_noise_is_nan() -> None:
+    assert all(np.isnan(value) for value in score("invariance-battery", battery_view(4, 0)).values())
+    silent = score("invariance-battery", battery_view(12, 0, repeats=1))
+    assert np.isnan(silent["rotation_decoding"])
+    assert silent["rotation_decoding_clean"] > 0.5
+
+
+def test_the_battery_of_dimensions_knows_a_planted_one() -> None:
+    random = np.random.default_rng(6)
+    signal = random.standard_normal((300, 4)) @ random.standard_normal((4, UNITS))
+    repeats = signal[:, :, None] + 2.0 * random.standard_normal((300, UNITS, 6))
+    maps = random.standard_normal((300, 8, 3, 3)).astype(np.float32)
+    found = score("dimensionality-battery", view_of(signal, repeats, maps=lambda: maps))
+    assert found["levina_bickel"] == pytest.approx(4, abs=0.7)
+    assert found["gride_2"] == pytest.approx(4, abs=0.8)
+    assert found["brain_levina_bickel"] > 6  # noise has every dimension
+    true = metrics.participation_ratio(signal / signal.std(axis=0))
+    assert found["clean_participation_ratio"] == pytest.approx(true, rel=1e-6)
+    averaged = repeats.mean(axis=2) / repeats.mean(axis=2).std(axis=0)
+    plain, halves = metrics.participation_ratio(averaged), found["brain_cross_validated_participation_ratio"]
+    assert abs(halves - true) < 0.5 * abs(plain - true)
+    assert found["shuffled_participation_ratio"] > 0.8 * UNITS
+    assert found["features_pooled_participation_ratio"] == pytest.approx(8, abs=0.5)
+    assert found["features_flat_participation_ratio"] == pytest.approx(300 * 72 / 372, rel=0.1)
+
+
 def test_taus_of_a_trial_follow_the_recorded_order() -> None:
     rows = [{"recording": "a", "area": f"A{i}", "score.invariance": value} for i, value in enumerate([0.1, 0.2, 0.4])]
     assert join_scores(rows, ["invariance"])["score.invariance_tau"] == pytest.approx(1.0)
@@ -196,7 +257,7 @@ def test_receptive_fields_of_a_localised_twin_have_their_planted_size() -> None:
         return F.softplus(pictures.mean(dim=1).flatten(1) @ weights)
 
     class Localised:
-        linear, size, device = False, side, torch.device("cpu")
+        size, device = side, torch.device("cpu")
 
         def __call__(self, pictures: torch.Tensor) -> torch.Tensor:
             return readout(pictures)
