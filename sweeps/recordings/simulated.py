@@ -182,6 +182,7 @@ class _Teacher:
 
     @classmethod
     def of(cls, spec: SimulatedSpec, pictures: np.ndarray, living: np.ndarray) -> _Teacher:
+        """Draw every area's units from the maps of what is recorded (see _stimuli)."""
         maps = _maps(spec, pictures)
         drawn = spec.scenes + spec.captions
         areas = {

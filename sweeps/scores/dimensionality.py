@@ -54,10 +54,10 @@ def _draw(
     noisy = predicted + spread * random.standard_normal(predicted.shape)
     varied = np.flatnonzero((noisy.std(axis=0) > FLAT) & (observed.std(axis=0) > FLAT))
     units = np.sort(random.permutation(varied)[: view.common_units])
-    twin, brain = _standardised(noisy[:, units]), _standardised(observed[:, units])
+    twin, brain = standardised(noisy[:, units]), standardised(observed[:, units])
     return participation_ratio(twin), participation_ratio(brain), two_nn(twin), two_nn(brain)
 
 
-def _standardised(responses: np.ndarray) -> np.ndarray:
+def standardised(responses: np.ndarray) -> np.ndarray:
     """Units z-scored."""
     return np.asarray((responses - responses.mean(axis=0)) / responses.std(axis=0))

@@ -17,6 +17,7 @@ from metrics import (
     two_nn,
 )
 from sweeps.scores import unavailable
+from sweeps.scores.dimensionality import standardised
 from sweeps.scores.view import CellView
 
 SCALES = (2, 8, 32)
@@ -35,8 +36,8 @@ def dimensionality_battery(view: CellView) -> dict[str, float]:
     if complete.sum() < 5 or not len(varied):
         return unavailable("dimensionality-battery")
     units = np.sort(view.random("dimensionality-battery").permutation(varied)[: view.common_units])
-    twin = _standardised(view.predicted[complete][:, units])
-    brain = _standardised(view.observed[complete][:, units])
+    twin = standardised(view.predicted[complete][:, units])
+    brain = standardised(view.observed[complete][:, units])
     values = _estimates(twin) | {f"brain_{name}": value for name, value in _estimates(brain).items()}
     values["clean_participation_ratio"] = participation_ratio(twin)
     values["brain_cross_validated_participation_ratio"] = _cross_validated(view, complete, units)
@@ -78,7 +79,3 @@ def _features(view: CellView) -> dict[str, float]:
     maps = view.maps()
     kinds = {"pooled": pooled(maps, how="mean"), "flat": maps.reshape(len(maps), -1)}
     return {f"features_{how}_{name}": get(kind) for how, kind in kinds.items() for name, get in measures.items()}
-
-
-def _standardised(responses: np.ndarray) -> np.ndarray:
-    return np.asarray((responses - responses.mean(axis=0)) / responses.std(axis=0))
