@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from models.backbones import BACKBONES
 from models.readouts import READOUTS
 from sweeps.errors import InputError
 from sweeps.experiment import as_yaml
@@ -165,10 +164,10 @@ def _pack_size(wanted: int | str, workers: int) -> Any:
 
 
 def _truth_ids(plan: Plan) -> dict[tuple[str, str], str]:
+    """Identity of every simulated area's truth: the data, the split, and what computes it."""
     split = plan.experiment.split.model_dump()
-    versions = [READOUTS["ridge"].version, {name: each.version for name, each in BACKBONES.items()}]
     return {
-        (facts.name, area): content_id([facts.fingerprint, area, split, versions])
+        (facts.name, area): content_id([facts.fingerprint, area, split, READOUTS["ridge"].version])
         for facts in plan.facts
         for area in facts.truth
     }

@@ -23,6 +23,22 @@ BACKBONES: dict[str, Component] = {
         seeded={"weights": ("random",)},
         summary="the 16 blocks of EfficientNet-lite0, trained on ImageNet or left random",
     ),
+    "efficientnet-lite1": Component(
+        target="models.backbones.efficientnet_lite:EfficientNetLite1",
+        version=1,
+        parameters={"weights": Parameter("imagenet", "str", words=("imagenet", "random"))},
+        blocks=21,
+        seeded={"weights": ("random",)},
+        summary="the 21 blocks of EfficientNet-lite1, trained on ImageNet or left random",
+    ),
+    "efficientnet-lite2": Component(
+        target="models.backbones.efficientnet_lite:EfficientNetLite2",
+        version=1,
+        parameters={"weights": Parameter("imagenet", "str", words=("imagenet", "random"))},
+        blocks=21,
+        seeded={"weights": ("random",)},
+        summary="the 21 blocks of EfficientNet-lite2, wider than those of lite1",
+    ),
     "pixels": Component(
         target="models.backbones.pixels:Pixels",
         version=1,

