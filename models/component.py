@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +16,9 @@ class Parameter:
 
     `kind` is one of `float`, `int`, `bool`, `str`. `words` are literal values that are allowed besides
     numbers ("auto"), or, for `str`, the only values allowed (empty: any text). `low` and `high` are
-    inclusive bounds; `positive` asks for a value above zero, `odd` for an odd one.
+    inclusive bounds; `positive` asks for a value above zero, `odd` for an odd one; `pattern` is a regular expression
+    that a text must match, described by `form`. `later` marks a parameter that was added after its component was
+    first released: its default does not enter identities, so finished work keeps its ids.
     """
 
     default: Any
@@ -25,13 +28,16 @@ class Parameter:
     high: float | None = None
     positive: bool = False
     odd: bool = False
+    pattern: str = ""
+    form: str = ""
+    later: bool = False
 
     def allowed(self) -> str:
         """A phrase that says which values are allowed."""
         if self.kind == "bool":
             return "true or false"
         if self.kind == "str":
-            return " | ".join(self.words) if self.words else "a text"
+            return " | ".join([*self.words, *([self.form] if self.form else [])]) or "a text"
         text = "an odd integer" if self.odd else "an integer" if self.kind == "int" else "a number"
         text += " above 0" if self.positive else ""
         text += f" from {self.low:g}" if self.low is not None else ""
@@ -43,11 +49,16 @@ class Parameter:
         if self.kind == "bool":
             return isinstance(value, bool)
         if self.kind == "str":
-            return isinstance(value, str) and (not self.words or value in self.words)
+            return isinstance(value, str) and self._reads(value)
         if isinstance(value, str):
             return value in self.words
         kinds = (int,) if self.kind == "int" else (int, float)
         return isinstance(value, kinds) and not isinstance(value, bool) and self._within(value)
+
+    def _reads(self, value: str) -> bool:
+        if value in self.words or not (self.words or self.pattern):
+            return True
+        return bool(self.pattern and re.fullmatch(self.pattern, value))
 
     def _within(self, value: float) -> bool:
         largest = sys.float_info.max if self.kind == "float" else 2**53  # also refuses NaN and infinity
@@ -67,17 +78,24 @@ class Component:
 
     Raise `version` when, and only when, the numbers that it produces change: finished work that used
     the component is then done again. `blocks` is the number of depths of a backbone, or the name of
-    the parameter that holds it. `trained` backbones (cores) are fitted together with their readouts.
+    the parameter that holds it, or `module:function` that tells it from the parameters without importing torch.
+    `sees` is what it is shown: images, clips, texts, or the features that a recording brings.
+    `trained` backbones (cores) are fitted together with their readouts.
     `seeded` says for which parameter values the seed changes what a frozen backbone computes.
     `readouts` names the readouts that a backbone works with (empty: any), `idle` those readout parameters that mean
-    nothing with it: they are left out of a configuration.
+    nothing with it: they are left out of a configuration. `fitted_by` says how a readout is fitted: "ridge" in closed
+    form from kernels, "gradient" by descent, or another closed form by its own function. `learns` marks a frozen
+    backbone that adapts to pictures of its own before it is used: what it learned is kept in the node's cache.
     """
 
     target: str
     version: int
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     blocks: int | str = 0
+    sees: str = "images"
     trained: bool = False
+    learns: bool = False
+    fitted_by: str = ""
     seeded: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     readouts: tuple[str, ...] = ()
     idle: tuple[str, ...] = ()
@@ -85,12 +103,19 @@ class Component:
 
     def load(self) -> Any:
         """Import and return what `target` names."""
-        module, _, attribute = self.target.partition(":")
-        return getattr(importlib.import_module(module), attribute)
+        return _named(self.target)
 
     def block_count(self, parameters: Mapping[str, Any]) -> int:
         """How many depths this backbone has with these parameters."""
-        return int(parameters[self.blocks]) if isinstance(self.blocks, str) else self.blocks
+        if isinstance(self.blocks, int):
+            return self.blocks
+        return int(_named(self.blocks)(parameters) if ":" in self.blocks else parameters[self.blocks])
+
+    def identity(self, resolved: Mapping[str, Any]) -> dict[str, Any]:
+        """What of a resolved component enters identities: its name, parameters and VERSION."""
+        late = {key: held.default for key, held in self.parameters.items() if held.later}
+        kept = {key: value for key, value in resolved.items() if key not in late or value != late[key]}
+        return {**kept, "version": self.version}
 
     def depends_on_seed(self, parameters: Mapping[str, Any]) -> bool:
         """Whether its numbers change with the seed, given its parameters."""
@@ -99,3 +124,9 @@ class Component:
     def seed_in_use(self, parameters: Mapping[str, Any], seed: int) -> int:
         """The seed where its numbers change with it, else -1: equal for what may be shared between seeds."""
         return seed if self.depends_on_seed(parameters) else -1
+
+
+def _named(target: str) -> Any:
+    """The attribute of a module that `module:attribute` names."""
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from models.backbones import BACKBONES
-from models.component import Component
 from models.readouts import READOUTS
 from sweeps.experiment import Split
 from sweeps.identity import canonical, content_id
@@ -108,11 +107,6 @@ def jobs_of(cells: Iterable[Cell]) -> list[list[Cell]]:
     return list(jobs.values())
 
 
-def versioned(component: Component, resolved: Mapping[str, Any]) -> dict[str, Any]:
-    """A resolved component together with its VERSION."""
-    return {**resolved, "version": component.version}
-
-
 def components_of(backbone: Mapping[str, Any], readout: Mapping[str, Any]) -> str:
     """Names and VERSIONs of what a cell is made with, as a column."""
     names = (backbone["name"], readout["name"])
@@ -144,8 +138,8 @@ class Planner:
             "recording": facts.fingerprint,
             "area": area,
             "depth": configuration["depth"][area],
-            "backbone": versioned(component, backbone),
-            "readout": versioned(READOUTS[readout["name"]], readout),
+            "backbone": component.identity(backbone),
+            "readout": READOUTS[readout["name"]].identity(readout),
             "seed": configuration["seed"],
             "split": self.split,
             "twin": [twin, [each.fingerprint for each in self.facts]] if twin else [],

@@ -94,7 +94,7 @@ class FeatureCache:
     def _entry(self, backbone: Mapping[str, Any], seed: int, stimuli: str, pool: int) -> Path:
         component = BACKBONES[backbone["name"]]
         used = component.seed_in_use(backbone, seed)
-        entry = self.folder / content_id([dict(backbone), component.version, used, stimuli, pool, SHARD])
+        entry = self.folder / content_id([component.identity(backbone), used, stimuli, pool, SHARD])
         entry.mkdir(parents=True, exist_ok=True)
         return entry
 

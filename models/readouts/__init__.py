@@ -8,6 +8,7 @@ READOUTS: dict[str, Component] = {
     "ridge": Component(
         target="models.ridge:fit_ridge",
         version=1,
+        fitted_by="ridge",
         parameters={
             "alpha": Parameter("auto", "float", words=("auto",), positive=True),
             "pool": Parameter(7, "int", low=1),
@@ -17,6 +18,7 @@ READOUTS: dict[str, Component] = {
     "gaussian": Component(
         target="models.readouts.gaussian:GaussianReadout",
         version=1,
+        fitted_by="gradient",
         parameters={
             "loss": Parameter("poisson", "str", words=("poisson", "gaussian")),
             "l1": Parameter(0.01, "float", low=0),

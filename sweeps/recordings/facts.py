@@ -10,7 +10,8 @@ from typing import Any
 class RecordingFacts:
     """Name, identity and sizes of a recording. `areas` maps each area to its number of units.
 
-    `truth` is what is planted in a simulated recording: {area: depth of the teacher}.
+    `clips` is the number of clips (0: single pictures), `texts` whether there is something to read. `truth` is what
+    is planted in a simulated recording: {area: depth of the teacher}.
     """
 
     name: str
@@ -22,5 +23,7 @@ class RecordingFacts:
     roles: tuple[str, ...]
     features: tuple[str, ...] = ()
     pictures: bool = True
+    clips: int = 0
+    texts: bool = False
     truth: dict[str, int] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)

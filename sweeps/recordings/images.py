@@ -32,8 +32,9 @@ _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, zlib.error, Image.Dec
 class Geometry:
     """How a picture is shown: the central `crop` of each side first, then resized to `size` x `size`.
 
-    Resizing is bicubic and antialiased, and does not keep the aspect of a picture that is not square. Grey
-    becomes three equal channels, 16-bit grey is scaled to 8 bits, transparency is laid on mid grey.
+    With a `width` it becomes `size` rows of `width` pixels. Resizing is bicubic and antialiased, and does not keep the
+    aspect of a picture of another shape. Grey becomes three equal channels, 16-bit grey is scaled to 8 bits,
+    transparency is laid on mid grey.
 
     >>> Geometry(size=64, crop=0.5).apply(Image.new("L", (256, 256), 200)).shape
     (64, 64, 3)
@@ -41,24 +42,32 @@ class Geometry:
 
     size: int = 112
     crop: float = 1.0
+    width: int | None = None
 
     def __post_init__(self) -> None:
-        size, crop = self.size, self.crop
-        if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= LARGEST_SIZE:
-            problem = f"must be a whole number of pixels from 1 to {LARGEST_SIZE}"
-            raise InputError(problem, key="image.size", value=size)
+        crop = self.crop
+        for name, size in (("size", self.size), ("width", self.size if self.width is None else self.width)):
+            if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= LARGEST_SIZE:
+                problem = f"must be a whole number of pixels from 1 to {LARGEST_SIZE}"
+                raise InputError(problem, key=f"image.{name}", value=size)
         if isinstance(crop, bool) or not isinstance(crop, int | float) or not 0 < crop <= 1:
             raise InputError("must be a number above 0 up to 1", key="image.crop", value=crop)
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of a picture as it is shown."""
+        return self.size, self.size if self.width is None else self.width
+
     def apply(self, image: Image.Image) -> np.ndarray:
-        """The picture as a twin sees it: uint8 (size, size, 3)."""
+        """The picture as a twin sees it: uint8 (size, width or size, 3)."""
         shown = self._cropped(_opaque(image))
-        pixels = np.asarray(shown.resize((self.size, self.size), Image.Resampling.BICUBIC))
+        pixels = np.asarray(shown.resize(self.shape[::-1], Image.Resampling.BICUBIC))
         return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=-1)
 
     def key(self) -> str:
         """Text that is equal for two geometries exactly when they show the same pixels."""
-        return f"v{VERSION}-size{self.size}-crop{float(self.crop)!r}"
+        wide = "" if self.width is None else f"-width{self.width}"
+        return f"v{VERSION}-size{self.size}-crop{float(self.crop)!r}{wide}"
 
     def _cropped(self, image: Image.Image) -> Image.Image:
         width, height = (max(1, round(side * self.crop)) for side in image.size)
@@ -196,9 +205,9 @@ class ImageFolder:
         return image
 
     def load(self, names: Iterable[str], geometry: Geometry) -> np.ndarray:
-        """Pictures as a twin sees them, in the order asked for: uint8 (n, size, size, 3)."""
+        """Pictures as a twin sees them, in the order asked for: uint8 (n, rows, columns, 3)."""
         names = list(names)
-        pixels = np.empty((len(names), geometry.size, geometry.size, 3), np.uint8)
+        pixels = np.empty((len(names), *geometry.shape, 3), np.uint8)
         for i, (name, image) in enumerate(self._images(names)):
             try:
                 pixels[i] = geometry.apply(image)

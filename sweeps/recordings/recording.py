@@ -23,14 +23,30 @@ captioned scenes shown as pictures, and the same captions read as text."""
 class StimulusSet:
     """Stimuli of one role: `table` (one row each), `responses` (stimuli, units, repeats), NaN = missing.
 
-    `images` gives uint8 (rows, size, size, 3) of a slice of rows, or is None where there are no pictures; `key`
+    `images` gives uint8 (rows, height, width, 3) of a slice of rows, or is None where there are no pictures; `key`
     identifies those pictures by content and geometry.
+
+    Clips: a row is one frame (one time bin of the responses), the columns `clip` (a label) and `frame` (from 0) say
+    which; the frames of a clip lie together, in order. A clip that is shown again is a repeat, not other rows.
+    `behaviour` (rows, channels, repeats) and `pupil` (rows, 2, repeats) were recorded beside the responses, NaN where
+    they are missing; None where there are none.
     """
 
     table: pd.DataFrame
     responses: np.ndarray
     key: str
     images: Callable[[slice], np.ndarray] | None = None
+    behaviour: np.ndarray | None = None
+    pupil: np.ndarray | None = None
+
+    @cached_property
+    def clips(self) -> list[np.ndarray]:
+        """Rows of every clip, in order of the rows; none where the stimuli are no clips."""
+        if "clip" not in self.table:
+            return []
+        labels = self.table["clip"].to_numpy()
+        cuts = np.flatnonzero(labels[1:] != labels[:-1]) + 1
+        return np.split(np.arange(len(labels)), cuts) if len(labels) else []
 
     @cached_property
     def average(self) -> np.ndarray:
@@ -44,7 +60,10 @@ class StimulusSet:
 class Recording:
     """One recording: its stimuli by role, the area of every unit, features where it brings its own.
 
-    `geometry` is how its pictures are shown, None where it has none.
+    `geometry` is how its pictures are shown, None where it has none. `coordinates` (units, 2 or 3) are places of the
+    units in cortex, in micrometres; `frame_rate` the frames (rows) a second of clips, or samples a second of an fMRI
+    run. `words` are what is heard or read in every run of stories: columns run, time (seconds from the run's first
+    sample), word; the table's columns `run` and `time` then place every row.
     """
 
     name: str
@@ -53,6 +72,9 @@ class Recording:
     sets: Mapping[str, StimulusSet]
     features: Mapping[str, np.ndarray] = field(default_factory=dict)
     geometry: Geometry | None = None
+    coordinates: np.ndarray | None = None
+    frame_rate: float | None = None
+    words: pd.DataFrame | None = None
 
     @property
     def fit(self) -> StimulusSet:
@@ -79,6 +101,8 @@ class Recording:
             roles=tuple(self.sets),
             features=tuple(self.features),
             pictures=self.fit.images is not None,
+            clips=len(self.fit.clips),
+            texts=self.words is not None or "caption" in self.fit.table,
         )
 
     def units(self, area: str) -> np.ndarray:
