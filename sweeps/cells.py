@@ -9,6 +9,7 @@ from typing import Any
 
 from models.backbones import BACKBONES
 from models.readouts import READOUTS
+from sweeps.depths import blocks_of, plain, resolve
 from sweeps.experiment import Split
 from sweeps.identity import canonical, content_id
 from sweeps.recordings.facts import RecordingFacts
@@ -17,26 +18,32 @@ from sweeps.space import Configuration
 
 @dataclass(frozen=True)
 class Cell:
-    """One (recording, area) readout at one depth.
+    """One (recording, area) readout of one block, or of several that are read together.
 
-    `backbone` and `readout` are resolved ({name, parameters}); `twin` is empty for frozen backbones and
-    otherwise the depth of every area of the twin that is trained together.
+    `blocks` are in rising order, `depth` is the deepest. `backbone` and `readout` are resolved ({name, parameters});
+    `twin` is empty for frozen backbones and otherwise the depth of every area of the twin that is trained together,
+    as the configuration has it.
     """
 
     cell_id: str
     recording: str
     area: str
-    depth: int
+    blocks: tuple[int, ...]
     backbone: dict[str, Any]
     readout: dict[str, Any]
     seed: int
-    twin: dict[str, int]
+    twin: dict[str, Any]
+
+    @property
+    def depth(self) -> int:
+        """The deepest block that is read."""
+        return self.blocks[-1]
 
     def configuration(self) -> Configuration:
         """The part of a trial's configuration that decides this cell."""
         return {
             "backbone": self.backbone,
-            "depth": self.twin or {self.area: self.depth},
+            "depth": self.twin or {self.area: plain(resolve(self.blocks, 0))},
             "readout": self.readout,
             "seed": self.seed,
         }
@@ -80,7 +87,7 @@ class Pack:
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Pack:
         """The inverse of `as_config`."""
-        cells = tuple(Cell(**cell) for cell in config["cells"])
+        cells = tuple(Cell(**{**cell, "blocks": tuple(cell["blocks"])}) for cell in config["cells"])
         return cls(cells, config["attempt"], earlier=dict(config["earlier"]))
 
     def halves(self) -> tuple[Pack, Pack]:
@@ -144,8 +151,8 @@ class Planner:
             "split": self.split,
             "twin": [twin, [each.fingerprint for each in self.facts]] if twin else [],
         }
-        depth = configuration["depth"][area]
-        return Cell(content_id(identity), facts.name, area, depth, backbone, readout, configuration["seed"], twin)
+        blocks = blocks_of(configuration["depth"][area])
+        return Cell(content_id(identity), facts.name, area, blocks, backbone, readout, configuration["seed"], twin)
 
     def fingerprint(self, recording: str) -> str:
         """The data fingerprint of a recording."""
@@ -172,7 +179,7 @@ def form_packs(cells: Iterable[Cell], size: int, attempt: int = 0) -> list[Pack]
 
 
 def _cut(jobs: list[list[Cell]], size: int, attempt: int) -> list[Pack]:
-    jobs.sort(key=lambda job: (job[0].depth, job[0].seed, job[0].area, canonical(job[0].readout)))
+    jobs.sort(key=lambda job: (job[0].blocks[::-1], job[0].seed, job[0].area, canonical(job[0].readout)))
     packs: list[list[Cell]] = [[]]
     for job in jobs:
         if packs[-1] and len(packs[-1]) + len(job) > size:

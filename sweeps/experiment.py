@@ -64,9 +64,10 @@ class Compute(Strict):
 
 
 class Side(Strict):
-    """One side of a contrast: cells of an area whose configuration has these values."""
+    """One side of a contrast: cells of an area whose configuration has these values, and this map of `depth.maps`."""
 
-    depth: list[int] | None = None
+    depth: list[int | list[int]] | None = None
+    map: str | None = None
     where: dict[str, Any] = Field({})
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from metrics import bootstrap_correlation, group_weights
 from sweeps.cells import Cell, components_of
+from sweeps.depths import depth_text
 from sweeps.fits import CellFit
 from sweeps.fitting import fit_or_load
 from sweeps.identity import canonical
@@ -201,6 +202,7 @@ class Bench:
             "recording": cell.recording,
             "area": cell.area,
             "depth": cell.depth,
+            "blocks": depth_text(cell.blocks),
             **cell_configuration(cell.configuration()),
             "score_keys": " ".join(sorted(context.score_keys[name] for name in asked.names)),
             "seconds": seconds + asked.seconds,

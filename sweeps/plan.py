@@ -14,6 +14,7 @@ import numpy as np
 from models.backbones import BACKBONES
 from sweeps.cells import Planner
 from sweeps.context import Context
+from sweeps.depths import DepthMaps, blocks_of
 from sweeps.errors import InputError
 from sweeps.experiment import Experiment, find_experiment, parse_experiment, read_experiment
 from sweeps.guard import check_names, home
@@ -84,10 +85,9 @@ class Plan:
         """Blocks of each frozen backbone that may be read, simulated truths included."""
         depths: dict[str, set[int]] = {}
         for choice in self.space.backbones:
-            if not choice.component.trained:
-                backbone = {"name": choice.name}
-                read = {d for area in self.space.depths for d in self.space.depth_values(area, backbone)}
-                depths.setdefault(choice.name, set()).update(read)
+            for backbone in points((choice,)) if not choice.component.trained else ():
+                listed = (each for area in self.space.areas for each in self.space.depth_values(area, backbone))
+                depths.setdefault(choice.name, set()).update(block for each in listed for block in blocks_of(each))
         for facts in self.facts:
             if facts.truth:
                 teacher = facts.notes["teacher"]["backbone"]
@@ -99,9 +99,9 @@ class Plan:
         config = ["config.backbone", "config.readout", "config.seed"]
         for family, choices in (("backbone", self.space.backbones), ("readout", self.space.readouts)):
             config += [f"config.{family}.{key}" for choice in choices for key in choice.domains]
-        config += [f"config.depth.{area}" for area in self.space.depths]
+        config += [f"config.{what}.{area}" for what in ("depth", "blocks") for area in self.space.areas]
         scores = cell_columns(self.experiment.scores)
-        places = [f"cell.{f.name}.{area}" for f in self.facts for area in f.areas if area in self.space.depths]
+        places = [f"cell.{f.name}.{area}" for f in self.facts for area in f.areas if area in self.space.areas]
         trials = [*config, *places, *scores, *trial_columns(self.experiment.scores)]
         return {"trials": trials, "cells": [*config, *scores]}
 
@@ -110,7 +110,7 @@ class Plan:
         if self.space.continuous():
             return None
         total = 0
-        places = [area for facts in self.facts for area in facts.areas if area in self.space.depths]
+        places = [area for facts in self.facts for area in facts.areas if area in self.space.areas]
         for backbone in points(self.space.backbones):
             readouts = sum(1 for _ in points(self.space.readouts_for(backbone)))
             if BACKBONES[backbone["name"]].trained:
@@ -228,16 +228,21 @@ def _check_splits(experiment: Experiment, facts: list[RecordingFacts]) -> None:
 
 def _check_contrasts(experiment: Experiment, space: Space) -> None:
     """Refuse a contrast of an area, or of a setting, that no cell of this space has."""
-    settings = {"backbone", "readout", "seed"}
+    settings = {"backbone", "readout", "seed"} | {
+        f"{what}.{area}" for what in ("depth", "blocks") for area in space.areas
+    }
     for family, choices in (("backbone", space.backbones), ("readout", space.readouts)):
         settings |= {f"{family}.{key}" for choice in choices for key in choice.domains}
     if experiment.contrasts and "prediction" not in experiment.scores:
         raise InputError("contrasts compare predictions", key="scores", value=experiment.scores, allowed=["prediction"])
     for index, contrast in enumerate(experiment.contrasts):
         key = f"contrasts.{index}"
-        if contrast.area not in space.depths:
-            raise InputError("no such area", key=f"{key}.area", value=contrast.area, allowed=space.depths)
+        if contrast.area not in space.areas:
+            raise InputError("no such area", key=f"{key}.area", value=contrast.area, allowed=space.areas)
         for name, side in (("left", contrast.left), ("right", contrast.right)):
+            maps = space.depths.maps if isinstance(space.depths, DepthMaps) else {}
+            if side.map is not None and side.map not in maps:
+                raise InputError("no such map", key=f"{key}.{name}.map", value=side.map, allowed=maps or ("(none)",))
             for setting in side.where:
                 if setting not in settings:
                     raise InputError("no such setting", key=f"{key}.{name}.where.{setting}", allowed=sorted(settings))

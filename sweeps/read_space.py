@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from models.backbones import BACKBONES
 from models.component import Component, Parameter
 from models.readouts import READOUTS
 from sweeps.errors import InputError
+from sweeps.read_depths import check_depths, read_depths
 from sweeps.space import Choice, Domain, Range, Space, Values
 
 FAMILIES: dict[str, Mapping[str, Component]] = {"backbone": BACKBONES, "readout": READOUTS}
@@ -29,9 +30,9 @@ def read_space(raw: Mapping[str, Any], areas: Sequence[str]) -> Space:
         raise InputError("unknown key", key=f"space.{key}", allowed=("backbone", "depth", "readout", "seed"))
     backbones = _read_choices("backbone", raw.get("backbone"))
     readouts = _read_choices("readout", raw.get("readout"))
-    depths, shared = _read_depths(raw.get("depth", {"shared": "all"}), areas)
-    space = Space(backbones, readouts, depths, shared, _read_seeds(raw.get("seed", 0)))
-    _check_depths(space)
+    depths = read_depths(raw.get("depth", {"shared": "all"}), areas)
+    space = Space(backbones, readouts, depths, _read_seeds(raw.get("seed", 0)))
+    check_depths(space)
     for choice in backbones:
         if not space.readouts_for({"name": choice.name}):
             raise InputError(
@@ -119,53 +120,3 @@ def _read_seeds(raw: Any) -> tuple[int, ...]:
     if not seeds:
         raise InputError("at least one seed is needed", key="space.seed", value=raw)
     return tuple(dict.fromkeys(_read_value("space.seed", seed, parameter) for seed in seeds))
-
-
-def _read_depths(raw: Any, areas: Sequence[str]) -> tuple[dict[str, tuple[int, ...] | None], bool]:
-    if not isinstance(raw, dict) or not raw:
-        raise InputError("must be {area: all | list} or {shared: all | list}", key="space.depth", value=raw)
-    if "shared" in raw:
-        if len(raw) > 1:
-            raise InputError("`shared` stands alone: it ties all areas", key="space.depth", value=raw)
-        depth = _read_depth("space.depth.shared", raw["shared"])
-        return dict.fromkeys(areas, depth), True
-    for area in raw:
-        if area not in areas:
-            raise InputError("no recording has this area", key=f"space.depth.{area}", allowed=areas)
-    return {area: _read_depth(f"space.depth.{area}", raw[area]) for area in areas if area in raw}, False
-
-
-def _read_depth(key: str, raw: Any) -> tuple[int, ...] | None:
-    if raw == "all":
-        return None
-    values = raw if isinstance(raw, list) else [raw]
-    parameter = Parameter(0, "int", low=0)
-    if not values:
-        raise InputError("must be `all` or a list of block indices", key=key, value=raw)
-    if not all(parameter.accepts(value) for value in values):
-        raise InputError("must be `all`, a block index or a list of block indices", key=key, value=raw)
-    return tuple(sorted(set(values)))
-
-
-def _check_depths(space: Space) -> None:
-    for choice in space.backbones:
-        for backbone in _corners(choice):
-            blocks = space.blocks(backbone)
-            for area, listed in space.depths.items():
-                if listed is not None and listed[-1] >= blocks:
-                    key = "space.depth.shared" if space.shared else f"space.depth.{area}"
-                    raise InputError(
-                        f"beyond the backbone: {choice.name} has blocks 0 to {blocks - 1}",
-                        key=key,
-                        value=listed[-1],
-                    )
-
-
-def _corners(choice: Choice) -> Iterator[dict[str, Any]]:
-    held = choice.component.blocks
-    counts: Sequence[Any] = [None]
-    if isinstance(held, str):
-        domain = choice.domains[held]
-        counts = domain.values if isinstance(domain, Values) else [int(domain.low)]
-    for count in counts:
-        yield {"name": choice.name, **({held: count} if isinstance(held, str) else {})}

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sweeps.cells import Cell, Pack, Planner, components_of, form_packs, jobs_of
+from sweeps.depths import depth_text
 from sweeps.experiment import Experiment
 from sweeps.identity import canonical
 from sweeps.known import Known, slim
@@ -252,6 +253,7 @@ class Sweep:
                 "recording": cell.recording,
                 "area": cell.area,
                 "depth": cell.depth,
+                "blocks": depth_text(cell.blocks),
                 **cell_configuration(cell.configuration()),
                 "score_keys": "",
                 "split": canonical(self.planner.split),

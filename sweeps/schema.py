@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from models.backbones import BACKBONES
 from models.readouts import READOUTS
+from sweeps.depths import blocks_of, depth_text
 from sweeps.identity import canonical
 from sweeps.scores import SCORES
 from sweeps.space import Configuration
@@ -42,6 +43,7 @@ KNOWN: dict[str, dict[str, pa.DataType]] = {
         "recording": pa.string(),
         "area": pa.string(),
         "depth": pa.int64(),
+        "blocks": pa.string(),
         "units": pa.int64(),
         "stimuli": pa.int64(),
         "groups": pa.int64(),
@@ -98,7 +100,7 @@ def _config_type(name: str) -> pa.DataType:
     family, _, key = name.partition(".")
     if name == "seed" or family == "depth":
         return pa.int64()
-    if not key:
+    if not key or family == "blocks":
         return pa.string()
     components = {"backbone": BACKBONES, "readout": READOUTS}[family]
     kinds = {each.parameters[key].column for each in components.values() if key in each.parameters}
@@ -106,7 +108,10 @@ def _config_type(name: str) -> pa.DataType:
 
 
 def cell_configuration(configuration: Configuration) -> dict[str, Any]:
-    """Flat `config.*` columns and the canonical JSON of a configuration."""
+    """Flat `config.*` columns and the canonical JSON of a configuration.
+
+    `config.depth.AREA` is the deepest block that is read, `config.blocks.AREA` all of them, such as "3+5+7".
+    """
     columns: dict[str, Any] = {"config": canonical(configuration)}
     for family in ("backbone", "readout"):
         resolved = configuration[family]
@@ -115,7 +120,8 @@ def cell_configuration(configuration: Configuration) -> dict[str, Any]:
             if key != "name":
                 text = pa.types.is_string(_config_type(f"{family}.{key}"))
                 columns[f"config.{family}.{key}"] = str(value) if text else value
-    columns |= {f"config.depth.{area}": depth for area, depth in configuration["depth"].items()}
+    for area, depth in configuration["depth"].items():
+        columns |= {f"config.depth.{area}": blocks_of(depth)[-1], f"config.blocks.{area}": depth_text(depth)}
     columns["config.seed"] = configuration["seed"]
     return columns
 

@@ -12,9 +12,10 @@ import numpy as np
 
 from models.backbones import BACKBONES
 from models.component import Component
+from sweeps.depths import Depth, Depths, depth_text, plain
 
 Configuration = dict[str, Any]
-"""A resolved, active configuration: backbone {name, ...}, depth {area: block}, readout {name, ...}, seed."""
+"""A resolved, active configuration: backbone {name, ...}, depth {area: block or list}, readout {name, ...}, seed."""
 
 
 @dataclass(frozen=True)
@@ -68,18 +69,21 @@ class Space:
 
     backbones: tuple[Choice, ...]
     readouts: tuple[Choice, ...]
-    depths: dict[str, tuple[int, ...] | None]
-    shared: bool
+    depths: Depths
     seeds: tuple[int, ...]
 
     def blocks(self, backbone: Mapping[str, Any]) -> int:
         """Number of blocks of a resolved backbone."""
         return BACKBONES[backbone["name"]].block_count(backbone)
 
-    def depth_values(self, area: str, backbone: Mapping[str, Any]) -> tuple[int, ...]:
+    @property
+    def areas(self) -> tuple[str, ...]:
+        """Areas that are read."""
+        return self.depths.areas
+
+    def depth_values(self, area: str, backbone: Mapping[str, Any]) -> tuple[Depth, ...]:
         """Depths that may be read for `area` from a resolved backbone."""
-        listed = self.depths[area]
-        return tuple(range(self.blocks(backbone))) if listed is None else listed
+        return self.depths.values(area, self.blocks(backbone))
 
     def size(self) -> int | None:
         """Number of grid points, or None when some range is continuous."""
@@ -113,77 +117,56 @@ class Space:
 
     def depth_count(self, backbone: Mapping[str, Any]) -> int:
         """Number of depth maps that a grid tries with a resolved backbone."""
-        counts = [len(self.depth_values(area, backbone)) for area in self.depths]
-        return counts[0] if self.shared else math.prod(counts)
+        return self.depths.count(self.blocks(backbone))
 
     def grid(self) -> Iterator[Configuration]:
         """Every configuration once, backbones outermost, depths innermost."""
         for backbone in points(self.backbones):
             readouts = list(points(self.readouts_for(backbone)))
             for readout, seed in itertools.product(readouts, self.seeds):
-                for depth in self._depth_grid(backbone):
-                    yield {"backbone": dict(backbone), "depth": depth, "readout": dict(readout), "seed": seed}
-
-    def _depth_grid(self, backbone: Mapping[str, Any]) -> Iterator[dict[str, int]]:
-        values = [self.depth_values(area, backbone) for area in self.depths]
-        rows = ((v,) * len(values) for v in values[0]) if self.shared else itertools.product(*values)
-        for row in rows:
-            yield dict(zip(self.depths, row, strict=True))
+                for depth in self.depths.grid(self.blocks(backbone), seed):
+                    yield _configuration(backbone, depth, readout, seed)
 
     def sample(self, random: np.random.Generator) -> Configuration:
         """One configuration drawn at random: choices uniformly, ranges as they say."""
         backbone = _draw_choice(self.backbones, random)
-        shared = random.random()
-        depth = {}
-        for area in self.depths:
-            values = self.depth_values(area, backbone)
-            share = shared if self.shared else random.random()
-            depth[area] = values[min(int(share * len(values)), len(values) - 1)]
+        blocks = self.blocks(backbone)
+        drawn = self.depths.draw(blocks, random)
         readout = _draw_choice(self.readouts_for(backbone), random)
-        return {
-            "backbone": backbone,
-            "depth": depth,
-            "readout": readout,
-            "seed": _draw(Values(self.seeds), random),
-        }
+        seed = _draw(Values(self.seeds), random)
+        return _configuration(backbone, self.depths.at(drawn, blocks, seed), readout, seed)
 
     def suggest(self, trial: Any) -> Configuration:
         """One configuration asked from an Optuna trial (define by run)."""
         backbone = _suggest_choice(trial, "backbone", self.backbones)
         blocks = self.blocks(backbone)
-        if self.shared:
-            values = self.depth_values(next(iter(self.depths)), backbone)
-            block = _suggest(trial, f"depth@{blocks}", Values(values))
-            depth = dict.fromkeys(self.depths, block)
-        else:
-            depth = {
-                area: _suggest(trial, f"depth.{area}@{blocks}", Values(self.depth_values(area, backbone)))
-                for area in self.depths
-            }
+        asked = self.depths.questions(blocks)
+        answers = {name: _suggest(trial, name, Values(values)) for name, values in asked.items()}
         readout = _suggest_choice(trial, f"readout@{backbone['name']}", self.readouts_for(backbone))
         seed = _suggest(trial, "seed", Values(self.seeds))
-        return {"backbone": backbone, "depth": depth, "readout": readout, "seed": seed}
+        return _configuration(backbone, self.depths.answered(answers, blocks, seed), readout, seed)
 
     def encode(self, configuration: Configuration) -> dict[str, Any]:
         """The Optuna parameters under which `suggest` would give this configuration.
 
         Raises KeyError when the space does not hold it (an experiment whose space was edited).
         """
-        backbone, readout, depth = (configuration[key] for key in ("backbone", "readout", "depth"))
-        if set(depth) != set(self.depths) or configuration["seed"] not in self.seeds:
+        backbone, readout, seed = (configuration[key] for key in ("backbone", "readout", "seed"))
+        if seed not in self.seeds:
             raise KeyError("the space does not hold this configuration")
-        if self.shared and len(set(depth.values())) > 1:
-            raise KeyError("the space does not hold this configuration: its areas share a depth")
         params = _encode_choice("backbone", self.backbones, backbone)
         params |= _encode_choice(f"readout@{backbone['name']}", self.readouts_for(backbone), readout)
         blocks = self.blocks(backbone)
-        params["seed"] = configuration["seed"]
-        params[f"depth@{blocks}"] = next(iter(depth.values()))
-        for area, block in depth.items():
-            if block not in self.depth_values(area, backbone):
-                raise KeyError("the space does not hold this configuration")
-            params[f"depth.{area}@{blocks}"] = block
-        return params
+        answers, asked = self.depths.encode(configuration["depth"], blocks, seed), self.depths.questions(blocks)
+        params |= {name: _label(answers[name], values) for name, values in asked.items()}
+        return params | {"seed": seed}
+
+
+def _configuration(
+    backbone: Mapping[str, Any], depth: Mapping[str, Depth], readout: Mapping[str, Any], seed: int
+) -> Configuration:
+    held = {area: plain(each) for area, each in depth.items()}
+    return {"backbone": dict(backbone), "depth": held, "readout": dict(readout), "seed": seed}
 
 
 def points(choices: Sequence[Choice]) -> Iterator[dict[str, Any]]:
@@ -218,7 +201,13 @@ def _suggest(trial: Any, name: str, domain: Domain) -> Any:
         return values[0]
     if all(isinstance(v, int) and not isinstance(v, bool) for v in values) and _contiguous(values):
         return trial.suggest_int(name, values[0], values[-1])
-    return trial.suggest_categorical(name, values)
+    labels = [_label(value, values) for value in values]
+    return values[labels.index(trial.suggest_categorical(name, labels))]
+
+
+def _label(value: Any, values: Sequence[Any]) -> Any:
+    """How a value is told to Optuna, which knows no tuples: depths as text where one of them is of several blocks."""
+    return depth_text(value) if any(isinstance(each, tuple) for each in values) else value
 
 
 def _contiguous(values: Sequence[int]) -> bool:

@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 
 from metrics import bootstrap_interval
+from models.backbones import BACKBONES
+from sweeps.depths import DepthMaps, depth_text
 from sweeps.experiment import Contrast, Side
 
 TWIN = "twin"
@@ -41,16 +43,26 @@ def _setting(column: str, value: Any) -> str:
 
 
 def by_depth(cells: pd.DataFrame) -> pd.DataFrame:
-    """Mean scores of each (area, twin, depth) over seeds and recordings: columns select, score, cells."""
+    """Mean scores of each (area, twin, blocks) over seeds and recordings: columns depth, select, score, cells.
+
+    `blocks` is the depth as a text, "3+5+7" where blocks are read together; `depth` the deepest.
+    """
     done = cells[cells["status"] == "done"]
+    keys = ["area", TWIN, "blocks", "depth"]
     if done.empty:
-        return pd.DataFrame(columns=["area", TWIN, "depth", "select", "score", "cells"])
-    frame = done.assign(**{TWIN: labels(done)})
-    within = frame.groupby(["area", TWIN, "depth", "recording"], sort=False)[["select.prediction", "score.prediction"]]
-    means = within.mean().groupby(["area", TWIN, "depth"], sort=False).mean().reset_index()
-    counts = frame.groupby(["area", TWIN, "depth"]).size().rename("cells").reset_index()
-    joined = means.merge(counts, on=["area", TWIN, "depth"])
+        return pd.DataFrame(columns=[*keys, "select", "score", "cells"])
+    frame = done.assign(**{TWIN: labels(done), "blocks": blocks_read(done)})
+    within = frame.groupby([*keys, "recording"], sort=False)[["select.prediction", "score.prediction"]]
+    means = within.mean().groupby(keys, sort=False).mean().reset_index()
+    counts = frame.groupby(keys).size().rename("cells").reset_index()
+    joined = means.merge(counts, on=keys)
     return joined.rename(columns={"select.prediction": "select", "score.prediction": "score"})
+
+
+def blocks_read(cells: pd.DataFrame) -> pd.Series:
+    """The blocks of every cell as a text; rows of earlier versions have one block, their depth."""
+    single = cells["depth"].astype("Int64").astype(str)
+    return cells["blocks"].fillna(single) if "blocks" in cells else single
 
 
 def recovered(cells: pd.DataFrame) -> pd.Series | None:
@@ -61,8 +73,8 @@ def recovered(cells: pd.DataFrame) -> pd.Series | None:
     done = cells[(cells["status"] == "done") & cells["select.prediction"].notna()]
     if done.empty:
         return None
-    frame = done.assign(**{TWIN: labels(done)})
-    means = frame.groupby([TWIN, "depth"], sort=False)["select.prediction"].transform("mean")
+    frame = done.assign(**{TWIN: labels(done), "blocks": blocks_read(done)})
+    means = frame.groupby([TWIN, "blocks"], sort=False)["select.prediction"].transform("mean")
     return frame.iloc[int(np.argmax(means.to_numpy()))]
 
 
@@ -70,7 +82,8 @@ def is_recovered(answer: pd.Series | None, teacher: Mapping[str, str], alike: Co
     """Whether an answer is the truth: the teacher's own backbone and weights, at a depth that cannot be told apart."""
     if answer is None or answer["config.backbone"] != teacher["backbone"]:
         return False
-    return bool(answer.get("config.backbone.weights") == teacher["weights"] and answer["depth"] in alike)
+    single = answer["blocks"] == str(answer["depth"])
+    return bool(answer.get("config.backbone.weights") == teacher["weights"] and single and answer["depth"] in alike)
 
 
 def pareto_front(trials: pd.DataFrame, objectives: list[str]) -> pd.DataFrame:
@@ -93,17 +106,19 @@ class Compared:
     high: float
 
 
-def compare(cells: pd.DataFrame, bootstraps: pd.DataFrame, contrast: Contrast) -> Compared | None:
+def compare(
+    cells: pd.DataFrame, bootstraps: pd.DataFrame, contrast: Contrast, maps: DepthMaps | None = None
+) -> Compared | None:
     """Difference between two sets of cells of an area, paired over resampled stimulus groups.
 
     Each side is the mean over recordings of the mean over its cells; only recordings and seeds that both sides have
-    take part. All cells of a recording share the resamples, so that the interval is of the paired difference. None
-    when a side has no cells.
+    take part; `maps` are those that a side may name. All cells of a recording share the resamples, so that the
+    interval is of the paired difference. None when a side has no cells.
     """
     held = cells[(cells["area"] == contrast.area) & (cells["status"] == "done")].merge(
         bootstraps[["cell_id", "replicates"]], on="cell_id"
     )
-    sides = [held[_chosen(held, side)] for side in (contrast.left, contrast.right)]
+    sides = [held[_chosen(held, side, maps)] for side in (contrast.left, contrast.right)]
     pairs = [set(zip(side["recording"], side["config.seed"], strict=True)) for side in sides]
     common = pairs[0] & pairs[1]
     if not common:
@@ -116,10 +131,24 @@ def compare(cells: pd.DataFrame, bootstraps: pd.DataFrame, contrast: Contrast) -
     return Compared(contrast.name, mean, other, mean - other, low, high)
 
 
-def _chosen(cells: pd.DataFrame, side: Side) -> pd.Series:
+def map_names(rows: pd.DataFrame, maps: DepthMaps) -> pd.Series:
+    """The name of the map that every row has (of a cell of a frozen backbone: the first with its depth), else None."""
+    names = [maps.name_of(held["depth"], _blocks(held), held["seed"]) for held in map(json.loads, rows["config"])]
+    return pd.Series(names, index=rows.index, dtype=object)
+
+
+def _blocks(configuration: Mapping[str, Any]) -> int:
+    backbone = configuration["backbone"]
+    return BACKBONES[backbone["name"]].block_count(backbone)
+
+
+def _chosen(cells: pd.DataFrame, side: Side, maps: DepthMaps | None) -> pd.Series:
     chosen = pd.Series(True, index=cells.index)
     if side.depth is not None:
-        chosen &= cells["depth"].isin(side.depth)
+        chosen &= blocks_read(cells).isin([depth_text(depth) for depth in side.depth])
+    if side.map is not None:
+        assert maps is not None, "plans refuse a map that is not named"
+        chosen &= map_names(cells, maps) == side.map
     for key, value in side.where.items():
         column = cells.get(f"config.{key}", pd.Series(None, index=cells.index, dtype=object))
         chosen &= column.astype(str) == str(value)
@@ -133,7 +162,6 @@ def _mean(cells: pd.DataFrame) -> tuple[float, np.ndarray]:
     return mean, draws
 
 
-def depths_of(row: pd.Series) -> dict[str, int]:
-    """The depth of every area of a trial."""
-    held: dict[str, int] = json.loads(row["config"])["depth"]
-    return held
+def depths_of(row: pd.Series) -> dict[str, str]:
+    """The depth of every area of a trial as a text."""
+    return {area: depth_text(depth) for area, depth in json.loads(row["config"])["depth"].items()}

@@ -32,7 +32,7 @@ def _recordings(plan: Plan, console: Console) -> None:
         areas = ", ".join(f"{area} ({units})" for area, units in facts.areas.items())
         table.add_row(facts.name, areas, str(facts.stimuli), str(facts.groups), str(facts.repeats), how)
     console.print(table)
-    unread = sorted({area for facts in plan.facts for area in facts.areas} - set(plan.space.depths))
+    unread = sorted({area for facts in plan.facts for area in facts.areas} - set(plan.space.areas))
     if unread:
         console.print(f"areas that no depth is given for, left out: {', '.join(unread)}")
 

@@ -11,7 +11,9 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from sweeps.depths import DepthMaps
 from sweeps.experiment import Experiment
+from sweeps.read_depths import read_depths
 from sweeps.report.answer import (
     TWIN,
     by_depth,
@@ -73,7 +75,7 @@ def show(uri: str, console: Console | None = None, best: int = 5) -> None:
     _depths(console, table, areas)
     _brain(console, cells, areas)
     _truth(console, current.truths(uri), cells, areas)
-    _contrasts(console, uri, cells, experiment)
+    _contrasts(console, uri, cells, experiment, areas)
 
 
 def console_of(stream: TextIO) -> Console:
@@ -115,7 +117,7 @@ def _trial_table(title: str, rows: pd.DataFrame, letters: pd.Series, columns: li
     for (_, row), letter in zip(rows.iterrows(), letters, strict=True):
         numbers = ["" if pd.isna(row[c]) else f"{row[c]:.3f}" for c in shown]
         held = depths_of(row)
-        depths = "/".join(str(held[area]) for area in areas if area in held)
+        depths = "/".join(held[area] for area in areas if area in held)
         table.add_row(row["trial_id"][:6], letter, depths, str(row["config.seed"]), *numbers)
     return table
 
@@ -153,14 +155,20 @@ def _depths(console: Console, table: pd.DataFrame, areas: list[str]) -> None:
         grid.add_column("depth", justify="right")
         for twin in twins:
             grid.add_column(twin)
-        held = rows.set_index(["depth", TWIN])["select"]
+        held = rows.set_index(["blocks", TWIN])["select"]
         top = max(float(held.max()), 1e-9)
-        for depth in sorted(rows["depth"].unique()):
+        for depth in sorted(rows["blocks"].unique(), key=_order):
             values = [float(held.get((depth, twin), math.nan)) for twin in twins]
             marks = [" *" if value == held.max() else "" for value in values]
-            grid.add_row(str(depth), *(f"{bar(v / top)} {_number(v)}{m}" for v, m in zip(values, marks, strict=True)))
+            grid.add_row(depth, *(f"{bar(v / top)} {_number(v)}{m}" for v, m in zip(values, marks, strict=True)))
         console.print()
         console.print(grid)
+
+
+def _order(blocks: str) -> tuple[bool, list[int]]:
+    """Single blocks first, then those that are read together."""
+    parts = [int(part) for part in blocks.split("+")]
+    return len(parts) > 1, parts
 
 
 def bar(share: float, width: int = BAR) -> str:
@@ -221,7 +229,7 @@ def _truth(console: Console, truths: pd.DataFrame, cells: pd.DataFrame, areas: l
         answer = recovered(own)
         fits = is_recovered(answer, json.loads(row["teacher"]), list(row["alike"]))
         right += fits
-        found = "-" if answer is None else str(answer["depth"])
+        found = "-" if answer is None else str(answer["blocks"])
         verdict = "recovered" if fits else "NOT recovered" + ("" if answer is None else f", read from {answer[TWIN]}")
         grid.add_row(row["area"], str(row["planted"]), ", ".join(str(d) for d in row["alike"]), found, verdict)
     console.print()
@@ -229,15 +237,22 @@ def _truth(console: Console, truths: pd.DataFrame, cells: pd.DataFrame, areas: l
     console.print(f"{right} of {len(truths)} areas recovered")
 
 
-def _contrasts(console: Console, uri: str, cells: pd.DataFrame, experiment: Experiment) -> None:
+def _maps(experiment: Experiment, areas: list[str]) -> DepthMaps | None:
+    """The maps that a contrast may name."""
+    depths = read_depths(experiment.space.get("depth", {"shared": "all"}), areas)
+    return depths if isinstance(depths, DepthMaps) else None
+
+
+def _contrasts(console: Console, uri: str, cells: pd.DataFrame, experiment: Experiment, areas: list[str]) -> None:
     if not experiment.contrasts:
         return
     bootstraps = load(uri, "bootstraps")
     table = _grid("Contrasts of the report prediction, 95% bootstrap interval over stimulus groups")
     for name in ("contrast", "left", "right", "difference", "interval", ""):
         table.add_column(name, justify="left" if name in ("contrast", "") else "right")
+    maps = _maps(experiment, areas)
     for contrast in experiment.contrasts:
-        found = compare(cells, bootstraps, contrast)
+        found = compare(cells, bootstraps, contrast, maps)
         if found is None:
             table.add_row(contrast.name, "", "", "", "", "no such cells")
             continue

@@ -223,10 +223,10 @@ def test_draws_lie_inside(held: Space, seed: int) -> None:
             and all(inside(domain, values[key]) for key, domain in choice.domains.items())
             for choice in choices
         )
-    assert set(drawn["depth"]) == set(held.depths)
+    assert set(drawn["depth"]) == set(held.areas)
     for area, block in drawn["depth"].items():
         assert block in held.depth_values(area, drawn["backbone"])
-    assert not held.shared or len(set(drawn["depth"].values())) == 1
+    assert not held.depths.shared or len(set(drawn["depth"].values())) == 1
     assert drawn["seed"] in held.seeds
     assert held.readouts_for(drawn["backbone"])
     canonical(drawn)

@@ -1,0 +1,153 @@
+"""Reading `space.depth`; every problem names key, value and what is allowed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from models.component import Parameter
+from sweeps.depths import (
+    ANATOMICAL,
+    ANATOMY,
+    EVERY,
+    LAST,
+    MAP_WORDS,
+    WORDS,
+    AreaDepths,
+    DepthMaps,
+    Depths,
+    Entry,
+    listed_blocks,
+)
+from sweeps.errors import InputError
+
+if TYPE_CHECKING:
+    from sweeps.space import Choice, Space
+
+BLOCK = Parameter(0, "int", low=0)
+FORMS = (
+    "`all`, a block index or a list of block indices; a list inside the list is read together, "
+    f"`{LAST}` is the last block, `{EVERY}` all blocks together"
+)
+
+
+def read_depths(raw: Any, areas: Sequence[str]) -> Depths:
+    """The `depth` section, checked against the recorded `areas`; InputError otherwise.
+
+    {area: all | list}, {shared: all | list} or {maps: {name: {area: depth} | word}}, see sweeps.depths.
+    """
+    if not isinstance(raw, dict) or not raw:
+        problem = "must be {area: all | list}, {shared: all | list} or {maps: {name: {area: depth}}}"
+        raise InputError(problem, key="space.depth", value=raw)
+    for word in ("shared", "maps"):
+        if word in raw and len(raw) > 1:
+            raise InputError(f"`{word}` stands alone: it ties all areas", key="space.depth", value=raw)
+    if "maps" in raw:
+        return _read_maps(raw["maps"], areas)
+    if "shared" in raw:
+        return AreaDepths(dict.fromkeys(areas, _read_list("space.depth.shared", raw["shared"])), shared=True)
+    _known(raw, areas, "space.depth")
+    return AreaDepths({area: _read_list(f"space.depth.{area}", raw[area]) for area in areas if area in raw})
+
+
+def _known(raw: dict[str, Any], areas: Sequence[str], key: str) -> None:
+    for area in raw:
+        if area not in areas:
+            raise InputError("no recording has this area", key=f"{key}.{area}", allowed=areas)
+
+
+def _read_list(key: str, raw: Any) -> tuple[Entry, ...] | None:
+    if raw == "all":
+        return None
+    values = raw if isinstance(raw, list) else [raw]
+    if not values:
+        raise InputError("must be `all` or a list of block indices", key=key, value=raw)
+    entries = {_read_entry(key, value, raw) for value in values}
+    return tuple(sorted(entries, key=lambda entry: (_rank(entry), entry)))
+
+
+def _rank(entry: Entry) -> int:
+    return 0 if isinstance(entry, int) else 1 if isinstance(entry, tuple) else 2
+
+
+def _read_entry(key: str, value: Any, raw: Any) -> Entry:
+    if isinstance(value, str) and value in WORDS:
+        return value
+    if isinstance(value, list) and value and all(BLOCK.accepts(block) for block in value):
+        together = tuple(sorted(set(value)))
+        return together if len(together) > 1 else together[0]
+    if isinstance(value, list) or not BLOCK.accepts(value):
+        raise InputError(f"must be {FORMS}", key=key, value=raw)
+    return int(value)
+
+
+def _read_maps(raw: Any, areas: Sequence[str]) -> DepthMaps:
+    key = "space.depth.maps"
+    if not isinstance(raw, dict) or not raw:
+        raise InputError(f"must be {{name: {{area: depth}}}}, or one of {', '.join(MAP_WORDS)}", key=key, value=raw)
+    read: dict[str, dict[str, Entry] | str] = {}
+    for name, held in raw.items():
+        read[str(name)] = held if isinstance(held, str) else _read_map(f"{key}.{name}", held, areas)
+        if isinstance(held, str) and held not in MAP_WORDS:
+            raise InputError("unknown map", key=f"{key}.{name}", value=held, allowed=MAP_WORDS)
+    named = [tuple(held) for held in read.values() if not isinstance(held, str)]
+    wanted = tuple(area for area in areas if not named or area in named[0])
+    for name, listed in read.items():
+        if not isinstance(listed, str) and set(listed) != set(wanted):
+            problem = "every map must name the same areas"
+            raise InputError(problem, key=f"{key}.{name}", value=list(listed), allowed=wanted)
+    return DepthMaps(wanted, read)
+
+
+def _read_map(key: str, raw: Any, areas: Sequence[str]) -> dict[str, Entry]:
+    if not isinstance(raw, dict) or not raw:
+        raise InputError(f"must be {{area: depth}}, or one of {', '.join(MAP_WORDS)}", key=key, value=raw)
+    _known(raw, areas, key)
+    return {area: _read_entry(f"{key}.{area}", raw[area], raw[area]) for area in areas if area in raw}
+
+
+def check_depths(space: Space) -> None:
+    """Refuse depths that a backbone of the space does not have."""
+    for choice in space.backbones:
+        for blocks in sorted({space.blocks(backbone) for backbone in _corners(choice)}):
+            _check_blocks(space.depths, choice.name, blocks)
+
+
+def _check_blocks(depths: Depths, name: str, blocks: int) -> None:
+    for key, entries in _listed(depths):
+        if listed_blocks(entries) >= blocks:
+            problem = f"beyond the backbone: {name} has blocks 0 to {blocks - 1}"
+            raise InputError(problem, key=key, value=listed_blocks(entries))
+    if isinstance(depths, DepthMaps) and ANATOMICAL in depths.maps.values():
+        missing = [area for area in depths.areas if area not in ANATOMY.get(blocks, {})]
+        if missing:
+            raise InputError(
+                f"the anatomical map knows {', '.join(ANATOMY[8])} of cores of 8 or 9 blocks; {name} has {blocks}",
+                key="space.depth.maps",
+                value=missing,
+            )
+
+
+def _listed(depths: Depths) -> Iterator[tuple[str, Sequence[Entry]]]:
+    """Key and entries of everything that is listed by number."""
+    if isinstance(depths, AreaDepths):
+        for area, listed in depths.listed.items():
+            yield ("space.depth.shared" if depths.shared else f"space.depth.{area}"), listed or ()
+        return
+    for name, held in depths.maps.items():
+        if not isinstance(held, str):
+            for area, entry in held.items():
+                yield f"space.depth.maps.{name}.{area}", (entry,)
+
+
+def _corners(choice: Choice) -> Iterator[dict[str, Any]]:
+    """Resolved backbones of a choice, one of every possible number of blocks (of a range, the least) among them."""
+    held = choice.component.blocks
+    if isinstance(held, int):
+        yield {"name": choice.name}
+        return
+    needed = choice.domains if ":" in held else {held: choice.domains[held]}
+    lists = [getattr(domain, "values", None) or [getattr(domain, "low", None)] for domain in needed.values()]
+    for row in itertools.product(*lists):
+        yield {"name": choice.name, **dict(zip(needed, row, strict=True))}
