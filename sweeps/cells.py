@@ -58,6 +58,12 @@ class Cell:
             return self.cell_id
         return canonical([self.backbone, self.readout, self.seed, self.twin])
 
+    def network_key(self) -> str:
+        """Equal for cells that read the same network."""
+        component = BACKBONES[self.backbone["name"]]
+        seed = component.seed_in_use(self.backbone, self.seed)
+        return canonical([component.identity(self.backbone), seed, self.twin])
+
     def data(self) -> str:
         """Cells with the same text share recording and features."""
         if self.twin:

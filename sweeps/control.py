@@ -25,8 +25,8 @@ def teacher_scores(
     workshop = bench.workshop
     recording = workshop.recording(spec.name)
     others = {
-        name: load(slice(0, count))
-        for name, (_, count, load) in workshop.shown(recording).items()
+        name: held.load(slice(0, held.count))
+        for name, held in workshop.shown(recording).items()
         if name.startswith("probe.")
     }
     rates = teacher_rates(spec, others)

@@ -190,7 +190,7 @@ class DepthMaps:
         asked = {area: blocks_of(held) for area, held in depth.items()}
         for name in self.maps:
             held = self.resolved(name, blocks, seed)
-            if all(area in held and blocks_of(held[area]) == blocks for area, blocks in asked.items()):
+            if all(area in held and blocks_of(held[area]) == read for area, read in asked.items()):
                 return name
         return None
 

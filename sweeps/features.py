@@ -46,7 +46,7 @@ class FeatureCache:
         seed: int,
         stimuli: str,
         count: int,
-        load: Callable[[slice], np.ndarray],
+        load: Callable[[slice], Any],
         depths: Sequence[int],
         depth: int,
         pool: int,
@@ -54,7 +54,8 @@ class FeatureCache:
         """Feature map (stimuli, channels, h, w) float32 of one block, maps averaged to at most `pool` x `pool`.
 
         What is missing is computed for all `depths` in one pass; processes of one node share the shards.
-        `stimuli` identifies the pictures, `load` reads a slice of them as uint8 (n, size, size, 3).
+        `stimuli` identifies what is shown, `load` reads a slice of it: pictures, uint8 (n, height, width, 3), or a list
+        of texts for a backbone that sees texts, whose map has one row and one column.
         """
         shards = [slice(start, min(start + SHARD, count)) for start in range(0, count, SHARD)]
         for left in reversed(range(TRIES)):
@@ -73,7 +74,7 @@ class FeatureCache:
         entry: Path,
         backbone: Mapping[str, Any],
         seed: int,
-        load: Callable[[slice], np.ndarray],
+        load: Callable[[slice], Any],
         shards: Sequence[slice],
         depths: Sequence[int],
         pool: int,
@@ -88,7 +89,7 @@ class FeatureCache:
                 with locked(entry / f"{index:05d}.lock", wait) as held:
                     missing = self._missing(entry, depths, index) if held else []
                     if missing:
-                        network = network or [self._network(backbone, seed)]
+                        network = network or [self.network(backbone, seed)]
                         self._compute(entry, index, network[0], load(rows), missing, pool)
 
     def _entry(self, backbone: Mapping[str, Any], seed: int, stimuli: str, pool: int) -> Path:
@@ -98,10 +99,29 @@ class FeatureCache:
         entry.mkdir(parents=True, exist_ok=True)
         return entry
 
-    def _network(self, backbone: Mapping[str, Any], seed: int) -> torch.nn.Module:
+    def network(self, backbone: Mapping[str, Any], seed: int) -> torch.nn.Module:
+        """A frozen backbone on this node's device, in evaluation mode; one that learns has learned, once per node."""
+        component = BACKBONES[backbone["name"]]
         parameters = {key: value for key, value in backbone.items() if key != "name"}
-        network: torch.nn.Module = BACKBONES[backbone["name"]].load()(parameters, seed)
-        return network.to(self.device).eval()
+        network: torch.nn.Module = component.load()(parameters, seed)
+        network = network.to(self.device)
+        if component.learns:
+            self._learn(network, content_id(["learned", component.identity(backbone), seed]))
+        return network.eval().requires_grad_(False)
+
+    def _learn(self, network: torch.nn.Module, key: str) -> None:
+        """Let a network learn, or give it what another process of this node has learned with the same settings."""
+        from safetensors.torch import load_file, save_file
+
+        kept = self.folder.parent / "learned" / f"{key}.safetensors"
+        with locked(kept.with_suffix(".lock")):
+            if kept.exists():
+                network.load_state_dict(load_file(kept))
+                return
+            network.learn()  # type: ignore[operator]
+            fresh = kept.with_name(f".{kept.name}.{uuid.uuid4().hex}")
+            save_file({name: value.contiguous() for name, value in network.state_dict().items()}, fresh)
+            os.replace(fresh, kept)
 
     @staticmethod
     def _missing(entry: Path, depths: Sequence[int], index: int) -> list[int]:
@@ -113,18 +133,22 @@ class FeatureCache:
         entry: Path,
         index: int,
         network: torch.nn.Module,
-        images: np.ndarray,
+        shown: Any,
         depths: Sequence[int],
         pool: int,
     ) -> None:
         parts: list[list[Tensor]] = [[] for _ in depths]
-        for start in range(0, len(images), BATCH):
-            batch = as_images(images[start : start + BATCH], self.device)
-            for part, found in zip(parts, network.forward_blocks(batch, depths), strict=True):  # type: ignore[operator]
+        for start in range(0, len(shown), BATCH):
+            for part, found in zip(parts, self._blocks(network, shown[start : start + BATCH], depths), strict=True):
                 part.append(shrink(found, pool).cpu())
         for depth, part in zip(depths, parts, strict=True):
             _write(_file(entry, depth, index), torch.cat(part).numpy())
         self._prune()
+
+    def _blocks(self, network: torch.nn.Module, shown: Any, depths: Sequence[int]) -> list[Tensor]:
+        if isinstance(shown, np.ndarray):
+            return list(network.forward_blocks(as_images(shown, self.device), depths))  # type: ignore[operator]
+        return [found[:, :, None, None] for found in network.forward_texts(shown, depths)]  # type: ignore[operator]
 
     def _prune(self) -> None:
         """Remove the oldest entries above the limit; what was used in the last minutes may be in use and stays."""

@@ -35,14 +35,16 @@ class CellFit:
     `held_out[split]` (fit stimuli, units) is NaN where a stimulus does not belong to the split; `baseline[split]`, of
     the same shape, is what a twin without features predicts: the mean response to the stimuli it is fitted on.
     `shown[split][name]` (rows, units) are responses to what else was shown, averaged over folds.
-    `facts` are numbers worth keeping, such as the median alpha. `transferred[split]` gives, for twins of
-    features, predictions from the recording's other feature sets.
+    `extras[split][name]`, whose first axis is that of the fit stimuli, are what a kind of twin predicts besides, such
+    as responses given those of other units. `facts` are numbers worth keeping, such as the median alpha.
+    `transferred[split]` gives, for twins of features, predictions from the recording's other feature sets.
     """
 
     held_out: dict[str, np.ndarray]
     baseline: dict[str, np.ndarray]
     shown: dict[str, dict[str, np.ndarray]]
     facts: dict[str, float] = field(default_factory=dict)
+    extras: dict[str, dict[str, np.ndarray]] = field(default_factory=lambda: {split: {} for split in SPLITS})
     transferred: dict[str, Callable[[], Mapping[str, np.ndarray]]] = field(default_factory=dict)
 
 
@@ -133,20 +135,23 @@ def _pack(fit: CellFit, shown: Mapping[str, str]) -> dict[str, np.ndarray]:
         arrays[f"held_out/{split}"] = fit.held_out[split][rows]
         arrays[f"baseline/{split}"] = fit.baseline[split][rows]
         arrays |= {f"shown/{split}/{name}": responses for name, responses in fit.shown[split].items()}
+        arrays |= {f"extras/{split}/{name}": held for name, held in fit.extras[split].items()}
     facts = {"facts": fit.facts, "shown": dict(shown), "shape": fit.held_out[SPLITS[0]].shape}
     return arrays | {"facts": np.array(json.dumps(facts))}
 
 
 def _unpack(arrays: Mapping[str, np.ndarray], facts: Mapping[str, dict]) -> CellFit:
     parts: dict[str, dict[str, np.ndarray]] = {"held_out": {}, "baseline": {}}
-    shown: dict[str, dict[str, np.ndarray]] = {split: {} for split in SPLITS}
     for split in SPLITS:
         for part, held in parts.items():
             held[split] = np.full(tuple(facts["shape"]), np.nan)
             held[split][arrays[f"rows/{split}"]] = arrays[f"{part}/{split}"]
-        head = f"shown/{split}/"
-        shown[split] = {name.removeprefix(head): each for name, each in arrays.items() if name.startswith(head)}
-    return CellFit(parts["held_out"], parts["baseline"], shown, dict(facts["facts"]))
+    shown, extras = ({split: _under(arrays, f"{what}/{split}/") for split in SPLITS} for what in ("shown", "extras"))
+    return CellFit(parts["held_out"], parts["baseline"], shown, dict(facts["facts"]), extras)
+
+
+def _under(arrays: Mapping[str, np.ndarray], head: str) -> dict[str, np.ndarray]:
+    return {name.removeprefix(head): each for name, each in arrays.items() if name.startswith(head)}
 
 
 def _used(path: Path) -> float:

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from metrics import bootstrap_correlation, group_weights
+from models.backbones import BACKBONES
 from sweeps.cells import Cell, components_of
 from sweeps.depths import depth_text
 from sweeps.fits import CellFit
 from sweeps.fitting import fit_or_load
 from sweeps.identity import canonical
 from sweeps.known import joined_errors
-from sweeps.predictors import Predictor, is_linear, predictors_of
+from sweeps.predictors import Predictor, frozen_network, is_linear, predictors_of
 from sweeps.provenance import describe_error, provenance
 from sweeps.schema import cell_configuration
 from sweeps.scores import SCORES, cell_columns, unavailable
@@ -140,22 +141,21 @@ class Bench:
     def _view(self, together: Sequence[Cell], cell: Cell, fit: CellFit, split: str) -> CellView:
         recording = self.workshop.recording(cell.recording)
         held_out = fit.held_out[split]
-        rows = np.flatnonzero(np.isfinite(held_out).any(axis=1))
-        tables = {}
-        for kind in self.workshop.context.probes:
-            probe = self.workshop.probe(kind)
-            if probe is not None:
-                tables[kind] = probe.table
+        units = recording.units(cell.area)
+        recorded = np.isfinite(recording.fit.average[:, units]).any(axis=1)
+        rows = np.flatnonzero(np.isfinite(held_out).any(axis=1) & recorded)
+        held = {kind: self.workshop.probe(kind) for kind in self.workshop.context.probes}
+        probes = {kind: probe for kind, probe in held.items() if probe is not None}
         return CellView(
             split=split,
             split_seed=self.workshop.split.seed,
             recording=recording,
-            units=recording.units(cell.area),
+            units=units,
             rows=rows,
             predicted=held_out[rows],
             baseline=fit.baseline[split][rows],
             shown=fit.shown[split],
-            tables=tables,
+            tables={kind: probe.table for kind, probe in probes.items()},
             embed=self.workshop.embed,
             cell_id=cell.cell_id,
             seed=cell.random_seed(),
@@ -165,12 +165,16 @@ class Bench:
             linear=is_linear(cell.readout),
             predictor=(lambda: self._predictor(together, cell)) if self._sees(cell) else None,
             maps=None if cell.twin else (lambda: self._maps(cell, rows)),
+            extras={name: each[rows] for name, each in fit.extras[split].items()},
+            network=(lambda: frozen_network(self.workshop, cell)) if self._sees(cell) and not cell.twin else None,
+            backbone_key=cell.network_key(),
+            probes=probes,
         )
 
     def _sees(self, cell: Cell) -> bool:
         """Whether a cell's twin can be shown pictures."""
         recording = self.workshop.recording(cell.recording)
-        return recording.geometry is not None and cell.backbone["name"] != "features"
+        return recording.geometry is not None and BACKBONES[cell.backbone["name"]].sees in ("images", "clips")
 
     def _predictor(self, together: Sequence[Cell], cell: Cell) -> Predictor:
         key = tuple(each.cell_id for each in together)

@@ -24,7 +24,7 @@ from sweeps.recordings import describe
 from sweeps.recordings.facts import RecordingFacts
 from sweeps.scores import SCORES, cell_columns, score_key, trial_columns
 from sweeps.search import make_proposer
-from sweeps.space import Configuration, Space, points
+from sweeps.space import Choice, Configuration, Space, points
 from sweeps.splits import split_groups
 from sweeps.storage import Store
 
@@ -193,23 +193,41 @@ def _check_probes(probes: Mapping[str, Probe]) -> None:
 
 
 def _check_backbones(space: Space, facts: list[RecordingFacts]) -> None:
+    """Refuse backbones that cannot be shown what a recording has."""
     for choice in space.backbones:
         for each in facts:
-            if choice.name == "features":
-                domain = choice.domains["set"]
-                for name in getattr(domain, "values", ()):
-                    if name not in each.features:
-                        raise InputError(
-                            f"recording {each.name} brings no such feature set",
-                            key="space.backbone.features.set",
-                            value=name,
-                            allowed=each.features or ("(none)",),
-                        )
-            elif not each.pictures:
+            if choice.component.sees == "features":
+                _check_sets(choice, each)
+            elif not _shows(each)[choice.component.sees]:
+                seen = [sees for sees, there in _shows(each).items() if there]
+                only = "only the backbone `features` can be used with it" if seen == ["features"] else ""
                 raise InputError(
-                    f"recording {each.name} has no pictures: only the backbone `features` can be used with it",
+                    f"recording {each.name} has no {LACKS[choice.component.sees]}: "
+                    + (only or f"backbones that see {' or '.join(seen)} can be used with it"),
                     key="space.backbone",
                     value=choice.name,
+                )
+
+
+LACKS = {"images": "pictures", "clips": "clips", "texts": "texts (captions or words)"}
+
+
+def _shows(facts: RecordingFacts) -> dict[str, bool]:
+    """What a recording has for a backbone to see."""
+    features = bool(facts.features) or not facts.pictures
+    return {"images": facts.pictures, "clips": facts.clips > 0, "texts": facts.texts, "features": features}
+
+
+def _check_sets(choice: Choice, facts: RecordingFacts) -> None:
+    domain = choice.domains["set"]
+    for name in getattr(domain, "values", ()):
+        for part in str(name).split("+"):
+            if part not in facts.features:
+                raise InputError(
+                    f"recording {facts.name} brings no such feature set",
+                    key="space.backbone.features.set",
+                    value=name,
+                    allowed=facts.features or ("(none)",),
                 )
 
 

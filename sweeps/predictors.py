@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from models.backbones import BACKBONES
 from models.fit import fit_gaussian
 from models.readouts.gaussian import shrink
 from sweeps.cells import Cell
@@ -25,12 +25,12 @@ Layer = Callable[[Tensor], Tensor]
 class Predictor:
     """Responses to any pictures: the mean over the folds of the readouts that gave the report predictions.
 
-    `parts` are pairs of what leads from pictures (n, 3, size, size) in [0, 1] to maps, and from maps to responses
+    `parts` are pairs of what leads from pictures (n, 3, *shape) in [0, 1] to maps, and from maps to responses
     (n, units); everything can be differentiated.
     """
 
     parts: Sequence[tuple[Layer, Layer]]
-    size: int
+    shape: tuple[int, int]
     device: torch.device
 
     def __call__(self, pictures: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ def predictors_of(workshop: Workshop, cells: Sequence[Cell]) -> list[Predictor]:
 
 def _of_frozen(workshop: Workshop, cell: Cell) -> Predictor:
     recording = workshop.recording(cell.recording)
-    network = _frozen(workshop, cell)
+    network = frozen_network(workshop, cell)
     pool = cell.readout.get("pool", 1)
 
     def maps(pictures: Tensor) -> Tensor:
@@ -65,20 +65,13 @@ def _of_frozen(workshop: Workshop, cell: Cell) -> Predictor:
 
     ridge = cell.readout["name"] == "ridge"
     readouts = (_ridge if ridge else _gaussian)(workshop, recording, cell)
-    return Predictor([(maps, readout) for readout in readouts], _size(recording), workshop.device)
+    return Predictor([(maps, readout) for readout in readouts], _shape(recording), workshop.device)
 
 
-def _frozen(workshop: Workshop, cell: Cell) -> torch.nn.Module:
-    used = BACKBONES[cell.backbone["name"]].seed_in_use(cell.backbone, cell.seed)
-    key = repr((sorted(cell.backbone.items()), used))
-    network: torch.nn.Module = workshop.networks.get(key, lambda: _load(workshop, cell))
+def frozen_network(workshop: Workshop, cell: Cell) -> torch.nn.Module:
+    make = partial(workshop.cache.network, cell.backbone, cell.seed)
+    network: torch.nn.Module = workshop.networks.get(cell.network_key(), make)
     return network
-
-
-def _load(workshop: Workshop, cell: Cell) -> torch.nn.Module:
-    parameters = {key: value for key, value in cell.backbone.items() if key != "name"}
-    network: torch.nn.Module = BACKBONES[cell.backbone["name"]].load()(parameters, cell.seed)
-    return network.to(workshop.device).eval().requires_grad_(False)
 
 
 def _ridge(workshop: Workshop, recording: Recording, cell: Cell) -> list[Layer]:
@@ -117,7 +110,7 @@ def _of_trained(workshop: Workshop, cells: Sequence[Cell]) -> list[Predictor]:
         key, recording = cell_key(cell), workshop.recording(cell.recording)
         own = twins[: len(workshop.folds(recording, cell.seed))]
         parts = [(_twin_maps(twin, key), twin.readout(key)) for twin in own]
-        found.append(Predictor(parts, _size(recording), workshop.device))
+        found.append(Predictor(parts, _shape(recording), workshop.device))
     return found
 
 
@@ -125,6 +118,6 @@ def _twin_maps(twin: torch.nn.Module, key: str) -> Layer:
     return lambda pictures: twin.maps(pictures, [key])[key]  # type: ignore[operator]
 
 
-def _size(recording: Recording) -> int:
+def _shape(recording: Recording) -> tuple[int, int]:
     assert recording.geometry is not None, "predictors are asked of recordings with pictures"
-    return recording.geometry.size
+    return recording.geometry.shape

@@ -91,7 +91,8 @@ def trained_twins(
 
 def _images(workshop: Workshop, recording: Recording) -> dict[str, Tensor]:
     cpu = torch.device("cpu")
-    return {name: as_images(load(slice(0, count)), cpu) for name, (_, count, load) in workshop.shown(recording).items()}
+    shown = workshop.shown(recording)
+    return {name: as_images(held.load(slice(0, held.count)), cpu) for name, held in shown.items()}
 
 
 def _train(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -19,7 +20,7 @@ from sweeps.errors import InputError, Refusal
 from sweeps.experiment import Split
 from sweeps.features import FeatureCache
 from sweeps.fits import FitCache
-from sweeps.identity import digest_bytes
+from sweeps.identity import content_id, digest_bytes
 from sweeps.probes import Probe, open_probe
 from sweeps.recordings import open_recording
 from sweeps.recordings.images import Geometry
@@ -43,6 +44,18 @@ class Recent:
             self.held[key] = value
         self.held.move_to_end(key)
         return self.held[key]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Stimuli that a twin is shown: identity of their content, their number, and how to load a slice of them.
+
+    Pictures are uint8 (rows, height, width, 3); texts are a list.
+    """
+
+    key: str
+    count: int
+    load: Callable[[slice], Any]
 
 
 @dataclass(frozen=True)
@@ -123,27 +136,38 @@ class Workshop:
 
         return self._embeddings.get(captions, lambda: embed(captions))
 
-    def shown(self, recording: Recording) -> dict[str, tuple[str, int, Callable[[slice], np.ndarray]]]:
-        """What a twin is shown, by name: key of the pictures, their number, and how to load a slice."""
-        stimuli: dict[str, tuple[str, int, Callable[[slice], np.ndarray]]] = {}
+    def shown(self, recording: Recording, sees: str = "images") -> dict[str, Shown]:
+        """What a twin is shown, by name: "fit", "recorded.ROLE", "probe.KIND"; texts for one that `sees` texts."""
+        return self._texts(recording) if sees == "texts" else self._pictures_of(recording)
+
+    def _pictures_of(self, recording: Recording) -> dict[str, Shown]:
+        stimuli: dict[str, Shown] = {}
         for role, held in recording.sets.items():
             if held.images is not None:
-                name = "fit" if role == "fit" else f"recorded.{role}"
-                stimuli[name] = (held.key, len(held.table), held.images)
+                stimuli[_shown_name(role)] = Shown(held.key, len(held.table), held.images)
         geometry = recording.geometry
         for kind in self.context.probes if stimuli else ():
             probe = self.probe(kind)
             if probe is not None and geometry is not None:
-                key = digest_bytes([probe.fingerprint.encode(), Geometry(size=geometry.size).key().encode()])
-                stimuli[f"probe.{kind}"] = (key, len(probe), self._probe_pictures(probe, geometry))
+                shown = replace(geometry, crop=1.0)  # probes are shown whole
+                key = digest_bytes([probe.fingerprint.encode(), shown.key().encode()])
+                stimuli[f"probe.{kind}"] = Shown(key, len(probe), self._probe_pictures(probe, shown))
         return stimuli
 
-    def shown_keys(self, recording: Recording) -> dict[str, str]:
-        """Keys of the pictures that a twin is shown beside those of the fit, by name."""
-        return {name: key for name, (key, _, _) in self.shown(recording).items() if name != "fit"}
+    def _texts(self, recording: Recording) -> dict[str, Shown]:
+        """Captions of the recording's stimuli and of the captioned probe."""
+        tables = {_shown_name(role): held.table for role, held in recording.sets.items()}
+        probe = self.probe("captions")
+        if probe is not None:
+            tables["probe.captions"] = probe.table
+        return {name: _captions(table) for name, table in tables.items() if "caption" in table}
+
+    def shown_keys(self, recording: Recording, sees: str = "images") -> dict[str, str]:
+        """Keys of what a twin is shown beside the stimuli of the fit, by name."""
+        return {name: held.key for name, held in self.shown(recording, sees).items() if name != "fit"}
 
     def _probe_pictures(self, probe: Probe, geometry: Geometry) -> Callable[[slice], np.ndarray]:
-        key = (probe.fingerprint, geometry.size)
+        key = (probe.fingerprint, geometry.key())
         return lambda rows: self._pictures.get(key, lambda: probe.images(geometry))[rows]
 
     def maps(
@@ -152,10 +176,12 @@ class Workshop:
         """Feature maps (stimuli, channels, h, w) of one block for what is shown under `name`."""
         if backbone["name"] == "features":
             return recording.features[backbone["set"]][:, :, None, None]
-        key, count, load = self.shown(recording)[name]
-        depths = self.context.depths.get(backbone["name"], [depth])
+        component = BACKBONES[backbone["name"]]
+        held = self.shown(recording, component.sees)[name]
+        blocks = range(component.block_count(backbone))
+        depths = [each for each in self.context.depths.get(backbone["name"], [depth]) if each in blocks]
         depths = depths if depth in depths else [depth]
-        return self.cache.maps(backbone, seed, key, count, load, depths, depth, pool)
+        return self.cache.maps(backbone, seed, held.key, held.count, held.load, depths, depth, pool)
 
     def kernels(self, recording: Recording, backbone: Mapping[str, Any], seed: int, depth: int, pool: int) -> Kernels:
         """Kernels of one block, kept for the cells that share it."""
@@ -201,3 +227,12 @@ class Workshop:
 def rows_key(rows: np.ndarray) -> bytes:
     """Equal for equal stimulus indices."""
     return np.ascontiguousarray(rows, dtype=np.int64).tobytes()
+
+
+def _shown_name(role: str) -> str:
+    return "fit" if role == "fit" else f"recorded.{role}"
+
+
+def _captions(table: pd.DataFrame) -> Shown:
+    texts = table["caption"].tolist()
+    return Shown(content_id(["captions", texts]), len(texts), lambda rows: texts[rows])

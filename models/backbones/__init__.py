@@ -12,6 +12,7 @@ its channels last.
 
 from __future__ import annotations
 
+from models.backbones.channels import CHANNELS
 from models.component import Component, Parameter
 
 BACKBONES: dict[str, Component] = {
@@ -51,6 +52,7 @@ BACKBONES: dict[str, Component] = {
         version=1,
         parameters={"set": Parameter(None, "str")},
         blocks=1,
+        sees="features",
         readouts=("ridge",),
         idle=("pool",),
         summary="a feature set that comes with the recording; `set`, its name, must be given",
@@ -72,6 +74,60 @@ BACKBONES: dict[str, Component] = {
         readouts=("gaussian",),
         idle=("learning_rate", "epochs", "patience", "pool"),
         summary="a small convolutional core, trained together with its readouts",
+    ),
+    "factorised3d": Component(
+        target="models.backbones.factorised3d:Factorised3d",
+        version=1,
+        parameters={
+            "channels": Parameter(
+                "16-32-64-128-256-128-128-128", "str", pattern=CHANNELS, form="channels of every block such as 16-32-64"
+            ),
+            "spatial_first": Parameter(11, "int", low=1, odd=True),
+            "spatial_then": Parameter(5, "int", low=1, odd=True),
+            "temporal_first": Parameter(11, "int", low=1),
+            "temporal_then": Parameter(5, "int", low=1),
+            "padding": Parameter("causal", "str", words=("causal", "none")),
+            "middle_norm": Parameter(True, "bool"),
+            "momentum": Parameter(0.01, "float", positive=True, high=1),
+            "two_streams": Parameter(False, "bool"),
+            "smoothness": Parameter(0.0, "float", low=0),
+            "temporal_smoothness": Parameter(0.0, "float", low=0),
+            "learning_rate": Parameter(0.005, "float", positive=True),
+            "epochs": Parameter(200, "int", low=1),
+            "patience": Parameter(8, "int", low=1),
+            "decays": Parameter(4, "int", low=0),
+            "warmup": Parameter(10, "int", low=0),
+            "weight_decay": Parameter(0.01, "float", low=0),
+            "batch": Parameter(8, "int", low=1),
+            "frames": Parameter(80, "int", low=1),
+        },
+        blocks="models.backbones.channels:factorised_depths",
+        sees="clips",
+        trained=True,
+        readouts=("gaussian", "factorised", "latent"),
+        idle=("learning_rate", "epochs", "patience", "pool"),
+        summary="convolutions over space, then time, for clips, trained together with its readouts",
+    ),
+    "stacked2d": Component(
+        target="models.backbones.stacked2d:Stacked2d",
+        version=1,
+        parameters={
+            "layers": Parameter(4, "int", low=1, high=16),
+            "channels": Parameter(64, "int", low=1),
+            "kernel_first": Parameter(9, "int", low=1, odd=True),
+            "kernel_then": Parameter(7, "int", low=1, odd=True),
+            "smoothness": Parameter(0.0, "float", low=0),
+            "learning_rate": Parameter(0.009, "float", positive=True),
+            "epochs": Parameter(200, "int", low=1),
+            "patience": Parameter(5, "int", low=1),
+            "decays": Parameter(3, "int", low=0),
+            "batch": Parameter(128, "int", low=1),
+        },
+        blocks="layers",
+        trained=True,
+        readouts=("gaussian", "factorised"),
+        idle=("learning_rate", "epochs", "patience", "pool"),
+        summary="the Sensorium 2022 baseline's core: separable convolutions, trained together with its readouts",
     ),
 }
 """Name -> backbone."""

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from sweeps.recordings.images import Geometry
+from sweeps.recordings.images import MID_GREY, Geometry
 
 
 class Source(Protocol):
@@ -38,12 +38,21 @@ class Probe:
         return len(self.table)
 
     def images(self, geometry: Geometry) -> np.ndarray:
-        """The pictures at a recording's `size`: uint8 (n, size, size, 3), in the order of the table.
+        """The pictures at a recording's size: uint8 (n, rows, columns, 3), in the order of the table.
 
         A probe is always shown whole: `geometry.crop`, which selects what a recording's own pictures
-        covered of the visual field, does not apply, or objects would be cut away.
+        covered of the visual field, does not apply, or objects would be cut away. Where a recording's pictures are
+        not square, those of the probe lie in the middle of a mid-grey field.
         """
-        return self.source.images(Geometry(size=geometry.size))
+        rows, columns = geometry.shape
+        side = min(rows, columns)
+        pictures = self.source.images(Geometry(size=side))
+        if rows == columns:
+            return pictures
+        top, left = (rows - side) // 2, (columns - side) // 2
+        field = np.full((len(pictures), rows, columns, 3), MID_GREY, np.uint8)
+        field[:, top : top + side, left : left + side] = pictures
+        return field
 
 
 def content_hash(**parts: Any) -> str:

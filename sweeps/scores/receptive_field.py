@@ -41,11 +41,11 @@ def _areas(view: CellView) -> np.ndarray:
 
     assert view.predictor is not None
     predictor = view.predictor()
-    side = min(GRID, predictor.size)
+    side = min(GRID, *predictor.shape)
 
     def rates(noise: Any) -> Any:
         grey = 0.5 + noise[:, None].to(predictor.device) / (2 * HALF_WIDTH)
-        pictures = interpolate(grey, size=(predictor.size, predictor.size), mode="nearest")
+        pictures = interpolate(grey, size=predictor.shape, mode="nearest")
         return predictor(pictures.expand(-1, 3, -1, -1))
 
     found = receptive_field_area(

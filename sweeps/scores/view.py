@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from sweeps.identity import digest_bytes
+from sweeps.probes import Probe
 from sweeps.recordings.recording import Recording
 
 ROUNDING = 1e-12
@@ -26,9 +27,11 @@ class CellView:
     "recorded.objects", "recorded.captions". `tables` are the probes' tables, and `embed` the sentence encoder.
     `cell_id` and `seed` are the cell's own; `common_units` the smallest number of units of any area of the recording.
     `remember` keeps what depends on the recording alone. `transferred` is filled for twins of features (see
-    feature_transfer). `linear` readouts have the same Jacobian everywhere. `predictor` gives the twin as a function of
-    pictures (see sweeps.predictors), `maps` the feature maps (rows, channels, h, w) that it reads of the split's
-    pictures; both are None where there are none.
+    feature_transfer), `extras` (rows first) by twins that predict more (see CellFit). `linear` readouts have the same
+    Jacobian everywhere. `predictor` gives the twin as a function of pictures (see sweeps.predictors), `maps` the
+    feature maps (rows, channels, h, w) that it reads of the split's pictures; both are None where there are none.
+    `network` gives the frozen backbone (None for trained cores and for features), `backbone_key` is equal for cells
+    that share it, and `probes` are the sweep's probes with their pictures.
     """
 
     split: str
@@ -49,6 +52,10 @@ class CellView:
     linear: bool = True
     predictor: Callable[[], Any] | None = None
     maps: Callable[[], np.ndarray] | None = None
+    extras: Mapping[str, np.ndarray] = field(default_factory=dict)
+    network: Callable[[], Any] | None = None
+    backbone_key: str = ""
+    probes: Mapping[str, Probe] = field(default_factory=dict)
 
     def random(self, name: str) -> np.random.Generator:
         """A generator for the draws of one score, seeded by the cell."""

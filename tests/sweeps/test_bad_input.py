@@ -326,7 +326,7 @@ FILE_CASES: dict[str, tuple[Change, tuple[str, ...]]] = {
     ),
     "unknown key of a contrast": (
         put("contrasts", [{"name": "a", "area": "V1", "left": {"deph": [1]}}]),
-        ("contrasts.0.left.deph: unknown key; allowed: depth, where; did you mean 'depth'?",),
+        ("contrasts.0.left.deph: unknown key; allowed: depth, map, where; did you mean 'depth'?",),
     ),
     "unknown parameter": (
         put(READOUT, {"ridge": {"alhpa": 1}}),
@@ -496,6 +496,40 @@ FILE_CASES: dict[str, tuple[Change, tuple[str, ...]]] = {
     ),
     "negative depth": (put("space.depth", {"V1": [-1]}), ("space.depth.V1 = [-1]: must be `all`, a block index",)),
     "no depths": (put("space.depth", {"V1": []}), ("space.depth.V1 = []: must be `all` or a list of block indices",)),
+    "blocks together that are no blocks": (
+        put("space.depth", {"V1": [[0, "deep"]]}),
+        ("space.depth.V1 = [[0, 'deep']]: must be `all`, a block index", "read together"),
+    ),
+    "blocks together beyond the backbone": (
+        put("space.depth", {"V1": [[0, 16]]}),
+        ("space.depth.V1 = 16: beyond the backbone: efficientnet-lite0 has blocks 0 to 15",),
+    ),
+    "maps and more": (put("space.depth", {"maps": {"a": "last"}, "V1": 1}), ("space.depth", "`maps` stands alone")),
+    "maps of a list": (put("space.depth", {"maps": ["last"]}), ("space.depth.maps = ['last']: must be {name:",)),
+    "map of an unknown word": (
+        put("space.depth", {"maps": {"a": "lost"}}),
+        ("space.depth.maps.a = 'lost': unknown map; allowed: last, every, anatomical, random; did you mean 'last'?",),
+    ),
+    "map of an unknown area": (
+        put("space.depth", {"maps": {"a": {"V2": 1}}}),
+        ("space.depth.maps.a.V2: no recording has this area; allowed: V1, V4",),
+    ),
+    "maps of other areas": (
+        put("space.depth", {"maps": {"a": {"V1": 1}, "b": {"V4": 1}}}),
+        ("space.depth.maps.b = ['V4']: every map must name the same areas; allowed: V1",),
+    ),
+    "map beyond the backbone": (
+        put("space.depth", {"maps": {"a": {"V1": 1, "V4": 20}}}),
+        ("space.depth.maps.a.V4 = 20: beyond the backbone: efficientnet-lite0 has blocks 0 to 15",),
+    ),
+    "anatomical map of other areas": (
+        put("space.depth", {"maps": {"a": "anatomical"}}),
+        ("space.depth.maps = ['V1', 'V4']: the anatomical map knows V1, LM, RL, AL of cores of 8 or 9 blocks",),
+    ),
+    "contrast of an unknown map": (
+        put("contrasts", [{"name": "c", "area": "V1", "left": {"map": "a"}}]),
+        ("contrasts.0.left.map = 'a': no such map; allowed: (none)",),
+    ),
     "shared and more": (put("space.depth", {"shared": "all", "V1": [1]}), ("space.depth", "`shared` stands alone")),
     # unknown names
     "unknown backbone": (

@@ -46,7 +46,7 @@ def test_what_is_known_is_not_computed_again(tmp_path: Path, monkeypatch: pytest
     def refuse(*_: object) -> None:
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(FeatureCache, "_network", refuse)
+    monkeypatch.setattr(FeatureCache, "network", refuse)
     again = FeatureCache(tmp_path, 1e9, CPU).maps(BACKBONE, 0, "key", 20, lambda rows: images[rows], [0, 1], 1, 4)
     np.testing.assert_array_equal(first, again)
     for other in ({"seed": 1}, {"stimuli": "other"}, {"pool": 2}):

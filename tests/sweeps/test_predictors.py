@@ -46,7 +46,7 @@ def test_it_predicts_what_was_scored(name: str, make_recording: Any, tmp_path: P
             rows = np.flatnonzero(np.isfinite(held).any(axis=1))
             found = predictor(pictures[rows]).detach().double().numpy()
             np.testing.assert_allclose(found, held[rows], rtol=2e-3, atol=2e-3)
-            shown = as_images(workshop.shown(recording)["probe.objects"][2](slice(0, 8)), torch.device("cpu"))
+            shown = as_images(workshop.shown(recording)["probe.objects"].load(slice(0, 8)), torch.device("cpu"))
             expected = fit.shown["report"]["probe.objects"][:8]
             np.testing.assert_allclose(predictor(shown).detach().double().numpy(), expected, rtol=2e-3, atol=2e-3)
 

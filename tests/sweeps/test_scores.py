@@ -257,7 +257,7 @@ def test_receptive_fields_of_a_localised_twin_have_their_planted_size() -> None:
         return F.softplus(pictures.mean(dim=1).flatten(1) @ weights)
 
     class Localised:
-        size, device = side, torch.device("cpu")
+        shape, device = (side, side), torch.device("cpu")
 
         def __call__(self, pictures: torch.Tensor) -> torch.Tensor:
             return readout(pictures)
@@ -275,7 +275,7 @@ class _Only:
 
     def __init__(self, predictor: Any, unit: int) -> None:
         self.predictor, self.unit = predictor, unit
-        self.size, self.device = predictor.size, predictor.device
+        self.shape, self.device = predictor.shape, predictor.device
 
     def __call__(self, pictures: torch.Tensor) -> torch.Tensor:
         return self.predictor(pictures)[:, self.unit : self.unit + 1]
