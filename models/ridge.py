@@ -189,3 +189,71 @@ def dual_coefficients(parts: Decomposition, responses: Tensor, alpha: Tensor) ->
     """
     inside = parts.basis.T @ (responses - responses.mean(dim=0))
     return parts.basis @ (inside / (parts.spectrum[:, None] + alpha))
+
+
+CONVENTIONS = ("relative", "absolute", "shrinkage", "normalised-shrinkage")
+"""How an alpha is meant: times the kernel's mean diagonal; as it is; a of singular values S / (S^2 + a^2); a times
+the largest singular value."""
+
+
+def absolute_alpha(value: float, convention: str, parts: Decomposition) -> float:
+    """The penalty on |weights|^2 that an alpha of another convention means for these features.
+
+        relative: value * scale;  absolute: value;  shrinkage: value^2;  normalised-shrinkage: (value * s_1)^2
+
+    scale is the mean diagonal of the centred kernel, s_1 the largest singular value of the centred features; divide by
+    `parts.scale` for the relative alpha that `fit_ridge` takes. Raises ValueError for another word.
+    Source: scikit-learn and himalaya (absolute); ridge_utils of the Huth lab (shrinkage; with its `normalpha`).
+    """
+    largest = float(parts.spectrum.max()) if len(parts.spectrum) else 0.0
+    found = {
+        "relative": value * parts.scale,
+        "absolute": value,
+        "shrinkage": value**2,
+        "normalised-shrinkage": value**2 * largest,
+    }
+    if convention not in found:
+        raise ValueError(f"an alpha is {' | '.join(CONVENTIONS)}; got {convention!r}")
+    return float(found[convention])
+
+
+@dataclass(frozen=True)
+class BlockChoice:
+    """Ridge readouts of several blocks, and the one that is used for each unit: `block` (units,) counts from 0."""
+
+    block: Tensor
+    fits: tuple[RidgeFit, ...]
+
+    def predict(self, kernels: Sequence[Tensor]) -> Tensor:
+        """Responses (stimuli, units) from one kernel (stimuli, train stimuli) for each block."""
+        every = torch.stack([fit.predict(kernel) for fit, kernel in zip(self.fits, kernels, strict=True)])
+        return every.gather(0, self.block.expand(1, every.shape[1], -1))[0]
+
+
+def choose_block(
+    kernels: Sequence[Tensor],
+    responses: Tensor,
+    groups: Sequence[object] | np.ndarray,
+    alpha: float | str = "auto",
+    alphas: Sequence[float] = ALPHAS,
+    shared: bool = False,
+    parts: Sequence[Decomposition] | None = None,
+) -> BlockChoice:
+    """The block of several from which each unit is best read, with its alpha, by leave-one-group-out error.
+
+        block_u = argmin_b min_alpha mean_i (left-out residual of unit u from block b)^2
+
+    `kernels` are those of the blocks among the training stimuli alone (stimuli, stimuli), so neither choice sees a
+    held-out response; `parts` are their decompositions where they are at hand. `shared` takes one block for all units:
+    the smallest mean over units of error / variance, units that are constant left out. A tie goes to the first block.
+    """
+    parts = parts or [decompose_kernel(kernel) for kernel in kernels]
+    fits = tuple(
+        fit_ridge(part, kernel, responses, groups, alpha, alphas) for part, kernel in zip(parts, kernels, strict=True)
+    )
+    errors = torch.stack([fit.left_out_error for fit in fits])
+    if shared:
+        variance = responses.double().var(dim=0, correction=0)
+        kept = variance > 0
+        errors = (errors[:, kept] / variance[kept]).mean(dim=1, keepdim=True).expand(-1, responses.shape[1])
+    return BlockChoice(errors.argmin(dim=0), fits)

@@ -24,8 +24,10 @@ al. 2025; and a map drawn by the trial's seed, every area by itself: the null of
 ANATOMY: dict[int, dict[str, int]] = {
     8: {"V1": 5, "LM": 6, "RL": 6, "AL": 7},
     9: {"V1": 5, "LM": 6, "RL": 7, "AL": 8},
+    10: {"V1": 5, "LM": 6, "RL": 8, "AL": 9},
 }
-"""Blocks (from 0) of mouse visual areas in cores of eight and of nine blocks (Luconi et al. 2025)."""
+"""Blocks (from 0) of mouse visual areas in cores of eight and of nine blocks, and in those of eight with two streams,
+whose second stream is blocks 8 and 9 (Luconi et al. 2025)."""
 
 Entry = int | tuple[int, ...] | str
 """A depth as it is listed: a block, several together, or one of WORDS."""

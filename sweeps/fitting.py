@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from metrics import Alignment
-from models.ridge import RidgeFit, fit_ridge
+from models.backbones import BACKBONES
+from models.readouts import READOUTS
 from sweeps.cells import Cell
+from sweeps.closed_form import SOLVERS, bands_of, fit_readout
 from sweeps.fits import SPLITS, CellFit, empty_fit
 from sweeps.recordings.recording import Recording
-from sweeps.workshop import Kernels, Workshop, rows_key
+from sweeps.workshop import Workshop
 
 
 def fit_or_load(workshop: Workshop, cells: Sequence[Cell]) -> list[CellFit]:
@@ -22,7 +23,8 @@ def fit_or_load(workshop: Workshop, cells: Sequence[Cell]) -> list[CellFit]:
 
     What was kept is what a fit gives, to the last bit.
     """
-    shown = {cell.recording: workshop.shown_keys(workshop.recording(cell.recording)) for cell in cells}
+    sees = BACKBONES[cells[0].backbone["name"]].sees
+    shown = {cell.recording: workshop.shown_keys(workshop.recording(cell.recording), sees) for cell in cells}
     held = [workshop.fits.load(cell.cell_id, shown[cell.recording]) for cell in cells]
     found = [fit for fit in held if fit is not None]
     if len(found) < len(cells):
@@ -37,19 +39,23 @@ def fit_or_load(workshop: Workshop, cells: Sequence[Cell]) -> list[CellFit]:
 def fit_cells(workshop: Workshop, cells: Sequence[Cell]) -> list[CellFit]:
     """Fit cells that belong together: a single cell of a frozen backbone, or all cells of one trained twin.
 
-    Ridge: select predictions come from a fit on train, report predictions from one on train + select, alpha
-    chosen inside each by leave-one-group-out. Gradient readouts: one fit on train, stopped early on select,
-    gives both.
+    Closed forms: select predictions come from a fit on train, report predictions from one on train + select, every
+    choice (alpha, block, shares of bands) made inside each by leaving groups out. Gradient readouts: one fit on train,
+    stopped early on select, gives both, or with `refit` a second one on train + select the report predictions.
     """
+    if READOUTS[cells[0].readout["name"]].fitted_by == "latent":
+        from sweeps.latent import fit_latent_twin
+
+        return fit_latent_twin(workshop, cells)
     if cells[0].twin:
         from sweeps.training import fit_trained_twin
 
         return fit_trained_twin(workshop, cells)
-    if cells[0].readout["name"] == "ridge":
-        return [_fit_ridge_cell(workshop, cell) for cell in cells]
-    from sweeps.training import fit_gaussian_cell
+    if READOUTS[cells[0].readout["name"]].fitted_by in SOLVERS:
+        return [_fit_closed_form(workshop, cell) for cell in cells]
+    from sweeps.training import fit_frozen_cell
 
-    return [fit_gaussian_cell(workshop, cell) for cell in cells]
+    return [fit_frozen_cell(workshop, cell) for cell in cells]
 
 
 def mean_response(recording: Recording, area: str, rows: np.ndarray) -> np.ndarray:
@@ -57,23 +63,24 @@ def mean_response(recording: Recording, area: str, rows: np.ndarray) -> np.ndarr
     return np.asarray(np.nanmean(recording.fit.average[rows][:, recording.units(area)], axis=0))
 
 
-def _fit_ridge_cell(workshop: Workshop, cell: Cell) -> CellFit:
+def _fit_closed_form(workshop: Workshop, cell: Cell) -> CellFit:
     recording = workshop.recording(cell.recording)
-    kernels = workshop.kernels(recording, cell.backbone, cell.seed, cell.depth, cell.readout.get("pool", 1))
-    units = recording.units(cell.area)
     folds = workshop.folds(recording, cell.seed)
-    found, alphas = empty_fit(recording, len(units)), []
+    found, alphas = empty_fit(recording, len(recording.units(cell.area))), []
     for fold in folds:
         for split in SPLITS:
             held, fitted = fold.held_out(split), fold.fitted_on(split)
-            readout = fit_readout(workshop, recording, kernels, cell, fitted)
-            found.held_out[split][held] = readout.predict(kernels.fit[held])
+            bands = bands_of(workshop, recording, cell, fitted)
+            readout = fit_readout(workshop, recording, bands, cell, fitted)
+            found.held_out[split][held] = readout.predict([band.fit[held] for band in bands])
             found.baseline[split][held] = mean_response(recording, cell.area, fitted)
-            for name, kernel in kernels.shown.items():
-                share = readout.predict(kernel) / len(folds)
+            for name in bands[0].shown:
+                share = readout.predict([band.shown[name] for band in bands]) / len(folds)
                 found.shown[split][name] = found.shown[split].get(name, 0.0) + share
             alphas.append(readout.alpha)
-    found.facts["alpha"] = float(np.median(np.concatenate(alphas)))
+    alpha = np.concatenate(alphas)
+    if np.isfinite(alpha).all():
+        found.facts["alpha"] = float(np.median(alpha))
     return found
 
 
@@ -82,66 +89,9 @@ def _transfers(workshop: Workshop, cell: Cell) -> dict[str, Callable[[], Mapping
     recording = workshop.recording(cell.recording)
     if cell.backbone["name"] != "features" or len(recording.features) < 2:
         return {}
+    if cell.backbone["set"] not in recording.features:  # several sets together
+        return {}
     return {split: _transfer(workshop, cell, recording, split) for split in SPLITS}
-
-
-def fit_readout(workshop: Workshop, recording: Recording, kernels: Kernels, cell: Cell, rows: np.ndarray) -> Readout:
-    """The readout of a cell's units from some stimuli; cells that differ in seed only may share it."""
-    alpha = cell.readout["alpha"]
-    responses = recording.fit.average[:, recording.units(cell.area)]
-    key = (kernels.key, cell.area, alpha, rows_key(rows))
-    readout: Readout = workshop.readouts.get(
-        key, lambda: Readout.fit(workshop, recording, kernels, responses, rows, alpha)
-    )
-    return readout
-
-
-@dataclass(frozen=True)
-class Readout:
-    """Ridge readouts of the units of a cell; units with missing stimuli are fitted on the ones they have."""
-
-    parts: list[tuple[np.ndarray, np.ndarray, RidgeFit]]
-    units: int
-
-    @classmethod
-    def fit(
-        cls,
-        workshop: Workshop,
-        recording: Recording,
-        kernels: Kernels,
-        responses: np.ndarray,
-        rows: np.ndarray,
-        alpha: float | str,
-    ) -> Readout:
-        """Fit responses (stimuli, units) at `rows`, one decomposition per pattern of missing stimuli."""
-        present = np.isfinite(responses[rows])
-        patterns, member = np.unique(present, axis=1, return_inverse=True)
-        parts = []
-        for index in range(patterns.shape[1]):
-            own = np.flatnonzero(member == index)
-            used = rows[patterns[:, index]]
-            place = torch.from_numpy(used).to(kernels.fit.device)
-            fitted = fit_ridge(
-                workshop.decomposition(kernels, used),
-                kernels.fit[place][:, place],
-                torch.from_numpy(responses[np.ix_(used, own)]).to(kernels.fit.device),
-                recording.groups[used],
-                alpha,
-            )
-            parts.append((own, used, fitted))
-        return cls(parts, responses.shape[1])
-
-    def predict(self, kernel: Tensor) -> np.ndarray:
-        """Responses (rows, units) from the kernel (rows, all fit stimuli)."""
-        predicted = np.empty((len(kernel), self.units))
-        for own, used, fitted in self.parts:
-            predicted[:, own] = fitted.predict(kernel[:, torch.from_numpy(used).to(kernel.device)]).cpu().numpy()
-        return predicted
-
-    @property
-    def alpha(self) -> np.ndarray:
-        """Chosen relative alpha of every unit, in no order."""
-        return np.concatenate([fitted.alpha.cpu().numpy() for _, _, fitted in self.parts])
 
 
 def _transfer(
@@ -164,22 +114,23 @@ def _transfer_from(
     workshop: Workshop, cell: Cell, recording: Recording, split: str, other: str
 ) -> dict[str, np.ndarray]:
     units = recording.units(cell.area)
-    responses = recording.fit.average[:, units]
     own, source = recording.features[cell.backbone["set"]], recording.features[other]
-    kernels = workshop.kernels(recording, cell.backbone, cell.seed, 0, 1)
-    beside = workshop.kernels(recording, {**cell.backbone, "set": other}, cell.seed, 0, 1)
+    beside = replace(cell, backbone={**cell.backbone, "set": other})
     random = np.random.default_rng([cell.random_seed(), 5])
     blank = np.full((len(own), len(units)), np.nan)
     found = {name: blank.copy() for name in ("transfer", "other", "null")}
     for fold in workshop.folds(recording, cell.seed):
         rows, held = fold.fitted_on(split), fold.held_out(split)
-        readout = fit_readout(workshop, recording, kernels, cell, rows)
+        (kernels,) = bands = bands_of(workshop, recording, cell, rows)
+        readout = fit_readout(workshop, recording, bands, cell, rows)
         alignment = Alignment.fit(source[rows])
+        shown = np.arange(len(own)) if kernels.lags else held
         for name, order in (("transfer", rows), ("null", random.permutation(rows))):
-            carried = np.asarray(alignment.predict(own[order], source[held]))
-            features = torch.from_numpy(carried).to(kernels.features) - kernels.centre
-            found[name][held] = readout.predict((features @ kernels.features.T).double())
-        direct = Readout.fit(workshop, recording, beside, responses, rows, cell.readout["alpha"])
-        found["other"][held] = direct.predict(beside.fit[held])
+            carried = torch.from_numpy(np.asarray(alignment.predict(own[order], source[shown])))
+            kernel = kernels.against(carried.to(kernels.features))
+            found[name][held] = readout.predict([kernel[held] if kernels.lags else kernel])
+        others = bands_of(workshop, recording, beside, rows)
+        direct = fit_readout(workshop, recording, others, beside, rows)
+        found["other"][held] = direct.predict([others[0].fit[held]])
     kept = np.isfinite(found["transfer"]).any(axis=1)
     return {name: predicted[kept] for name, predicted in found.items()}

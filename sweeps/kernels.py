@@ -127,9 +127,7 @@ class Columns:
         return Kernels(kernel, shown, fit, key, self.centre, self.lags, Scaling(self.projection, shift, factor))
 
 
-def columns_of(
-    load: Load, names: Sequence[str], key: str, lags: Lags | None, size: int = 0, seed: int = 0
-) -> Columns:
+def columns_of(load: Load, names: Sequence[str], key: str, lags: Lags | None, size: int = 0, seed: int = 0) -> Columns:
     """Columns of a block, projected to `size` of them by `seed` unless that is 0."""
     fit = load("fit")
     centre = fit.mean(dim=0)
@@ -147,3 +145,8 @@ def lags_of(recording: Recording, delays: int, device: torch.device) -> Lags | N
     table = recording.fit.table
     column = next((name for name in ("run", "clip") if name in table), "group")
     return Lags.within(table[column].to_numpy(dtype=str), delays, device) if delays else None
+
+
+def feature_sets(recording: Recording, text: str) -> tuple[str, ...]:
+    """The recording's feature sets that a text names: one, or several joined by `+`."""
+    return (text,) if text in recording.features else tuple(text.split("+"))

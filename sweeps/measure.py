@@ -19,7 +19,7 @@ from sweeps.fits import CellFit
 from sweeps.fitting import fit_or_load
 from sweeps.identity import canonical
 from sweeps.known import joined_errors
-from sweeps.predictors import Predictor, frozen_network, is_linear, predictors_of
+from sweeps.predictors import Predictor, frozen_network, has_predictor, is_linear, predictors_of
 from sweeps.provenance import describe_error, provenance
 from sweeps.schema import cell_configuration
 from sweeps.scores import SCORES, cell_columns, unavailable
@@ -142,6 +142,7 @@ class Bench:
         recording = self.workshop.recording(cell.recording)
         held_out = fit.held_out[split]
         units = recording.units(cell.area)
+        sees = self._sees(cell)
         recorded = np.isfinite(recording.fit.average[:, units]).any(axis=1)
         rows = np.flatnonzero(np.isfinite(held_out).any(axis=1) & recorded)
         held = {kind: self.workshop.probe(kind) for kind in self.workshop.context.probes}
@@ -163,10 +164,12 @@ class Bench:
             remember=self.workshop.brain.get,
             transferred=fit.transferred.get(split),
             linear=is_linear(cell.readout),
-            predictor=(lambda: self._predictor(together, cell)) if self._sees(cell) else None,
+            predictor=(lambda: self._predictor(together, cell))
+            if self._sees(cell) and has_predictor(cell.readout)
+            else None,
             maps=None if cell.twin else (lambda: self._maps(cell, rows)),
             extras={name: each[rows] for name, each in fit.extras[split].items()},
-            network=(lambda: frozen_network(self.workshop, cell)) if self._sees(cell) and not cell.twin else None,
+            network=(lambda: frozen_network(self.workshop, cell)) if sees and not cell.twin else None,
             backbone_key=cell.network_key(),
             probes=probes,
         )

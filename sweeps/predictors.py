@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,12 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.fit import fit_gaussian
-from models.readouts.gaussian import shrink
+from models.backbones import BACKBONES
+from models.readouts import READOUTS
+from models.readouts.protocol import Readout
+from models.readouts.sampling import Maps, as_list, shrink
+from models.twin import Twin
 from sweeps.cells import Cell
-from sweeps.fitting import fit_readout
+from sweeps.closed_form import SOLVERS, linear_layer
+from sweeps.items import STILL_FRAMES, still
 from sweeps.recordings.recording import Recording
-from sweeps.training import cell_key, trained_twins
+from sweeps.training import cell_key, frozen_readouts, trained_twins
 from sweeps.workshop import Workshop
 
 Layer = Callable[[Tensor], Tensor]
@@ -44,8 +49,19 @@ class Predictor:
 
 
 def is_linear(readout: Mapping[str, Any]) -> bool:
-    """Whether a readout has the same Jacobian everywhere: ridge, and Gaussian readouts without a rate."""
-    return readout["name"] == "ridge" or readout["loss"] != "poisson"
+    """Whether a readout has the same Jacobian everywhere: closed forms, and readouts whose drive is the response."""
+    if READOUTS[readout["name"]].fitted_by in SOLVERS:
+        return True
+    return readout.get("loss") in LINEAR_LOSSES and readout.get("activation", "none") == "none"
+
+
+LINEAR_LOSSES = ("gaussian", "correlation")
+"""Losses of a response that is the drive itself; the others are of rates, which have a nonlinearity."""
+
+
+def has_predictor(readout: Mapping[str, Any]) -> bool:
+    """Whether a readout can be had as a function of pictures: not where units share latent factors."""
+    return READOUTS[readout["name"]].fitted_by != "latent"
 
 
 def predictors_of(workshop: Workshop, cells: Sequence[Cell]) -> list[Predictor]:
@@ -57,15 +73,36 @@ def predictors_of(workshop: Workshop, cells: Sequence[Cell]) -> list[Predictor]:
 
 def _of_frozen(workshop: Workshop, cell: Cell) -> Predictor:
     recording = workshop.recording(cell.recording)
-    network = frozen_network(workshop, cell)
+    network, device, shape = frozen_network(workshop, cell), workshop.device, _shape(recording)
     pool = cell.readout.get("pool", 1)
 
-    def maps(pictures: Tensor) -> Tensor:
-        return shrink(network.forward_blocks(pictures, [cell.depth])[0], pool)  # type: ignore[operator]
+    def maps(pictures: Tensor) -> list[Tensor]:
+        found = network.forward_blocks(pictures, cell.blocks)  # type: ignore[operator]
+        return [shrink(each, pool) for each in found]
 
-    ridge = cell.readout["name"] == "ridge"
-    readouts = (_ridge if ridge else _gaussian)(workshop, recording, cell)
-    return Predictor([(maps, readout) for readout in readouts], _shape(recording), workshop.device)
+    if READOUTS[cell.readout["name"]].fitted_by in SOLVERS:
+        return Predictor([(lambda pictures: _flat(maps(pictures)), linear_layer(workshop, cell))], shape, device)
+    readouts = [report.requires_grad_(False) for _, report in frozen_readouts(workshop, cell)]
+    return Predictor([_part(maps, readout, readout) for readout in readouts], shape, device)
+
+
+def _flat(maps: Sequence[Tensor]) -> Tensor:
+    return torch.cat([each.flatten(1) for each in maps], dim=1)
+
+
+def _part(
+    maps: Callable[[Tensor], list[Tensor]], readout: Readout, answer: Callable[[Maps], Tensor]
+) -> tuple[Layer, Layer]:
+    """From pictures to one tensor, and from it to responses: the map, or several flattened and joined."""
+    if len(readout.shapes) == 1:
+        return lambda pictures: maps(pictures)[0], answer
+
+    def joined(flat: Tensor) -> Tensor:
+        shapes = [(c, min(h, readout.pool or h), min(w, readout.pool or w)) for c, h, w in readout.shapes]
+        parts = flat.split([math.prod(shape) for shape in shapes], dim=1)
+        return answer([part.unflatten(1, shape) for part, shape in zip(parts, shapes, strict=True)])
+
+    return lambda pictures: _flat(maps(pictures)), joined
 
 
 def frozen_network(workshop: Workshop, cell: Cell) -> torch.nn.Module:
@@ -74,48 +111,40 @@ def frozen_network(workshop: Workshop, cell: Cell) -> torch.nn.Module:
     return network
 
 
-def _ridge(workshop: Workshop, recording: Recording, cell: Cell) -> list[Layer]:
-    """The readout in primal form, mean over folds: weights are features times dual."""
-    kernels = workshop.kernels(recording, cell.backbone, cell.seed, cell.depth, cell.readout["pool"])
-    folds = workshop.folds(recording, cell.seed)
-    weights = torch.zeros(kernels.features.shape[1], len(recording.units(cell.area)), dtype=torch.float64)
-    offset = torch.zeros(weights.shape[1], dtype=torch.float64)
-    for fold in folds:
-        readout = fit_readout(workshop, recording, kernels, cell, fold.fitted_on("report"))
-        for own, used, fitted in readout.parts:
-            features = kernels.features[torch.from_numpy(used).to(kernels.features.device)].double()
-            weights[:, own] += (features.T @ fitted.dual).cpu() / len(folds)
-            offset[own] += fitted.offset.cpu() / len(folds)
-    device = kernels.features.device
-    held, added = weights.float().to(device), offset.float().to(device)
-    return [lambda maps: (maps.flatten(1) - kernels.centre) @ held + added]
-
-
-def _gaussian(workshop: Workshop, recording: Recording, cell: Cell) -> list[Layer]:
-    maps = workshop.maps(recording, "fit", cell.backbone, cell.seed, cell.depth, cell.readout["pool"])
-    features = torch.from_numpy(maps).to(workshop.device)
-    units = recording.units(cell.area)
-    responses = torch.from_numpy(recording.fit.average[:, units]).float().to(workshop.device)
-    found: list[Layer] = []
-    for fold in workshop.folds(recording, cell.seed):
-        train, select = torch.from_numpy(fold.train), torch.from_numpy(fold.select)
-        found.append(fit_gaussian(features, responses, train, select, cell.readout, cell.seed).requires_grad_(False))
-    return found
-
-
 def _of_trained(workshop: Workshop, cells: Sequence[Cell]) -> list[Predictor]:
-    twins = [twin.eval().requires_grad_(False) for twin, _ in trained_twins(workshop, cells)]
+    twins = [found.report.eval().requires_grad_(False) for found in trained_twins(workshop, cells)]
+    clips = BACKBONES[cells[0].backbone["name"]].sees == "clips"
     found = []
     for cell in cells:
         key, recording = cell_key(cell), workshop.recording(cell.recording)
         own = twins[: len(workshop.folds(recording, cell.seed))]
-        parts = [(_twin_maps(twin, key), twin.readout(key)) for twin in own]
+        parts = [_twin_part(twin, key, clips) for twin in own]
         found.append(Predictor(parts, _shape(recording), workshop.device))
     return found
 
 
-def _twin_maps(twin: torch.nn.Module, key: str) -> Layer:
-    return lambda pictures: twin.maps(pictures, [key])[key]  # type: ignore[operator]
+def _twin_part(twin: Twin, key: str, clips: bool) -> tuple[Layer, Layer]:
+    """The core and one readout of a twin; pictures are held still for one of clips, which answers the last frame.
+
+    Behaviour and gaze are the mean.
+    """
+    readout, lead = twin.readout(key), (1, STILL_FRAMES) if clips else (1,)
+    shifter, branch, device = twin.shifter(key), twin.branch, next(twin.parameters()).device
+    shift = None if shifter is None else shifter(torch.full((1, 2), torch.nan, device=device))
+    missing = None if branch is None else torch.full((*lead, len(branch.standardized.mean)), torch.nan, device=device)
+    beside = None if branch is None else branch(missing).reshape(-1, branch.out)[-1:]
+
+    def maps(pictures: Tensor) -> list[Tensor]:
+        seen = twin.views(still(pictures) if clips else pictures, [key])[key]
+        return [each[seen.frames - 1 :: seen.frames] if seen.frames else each for each in seen.maps]
+
+    def answer(maps: Maps) -> Tensor:
+        count = len(as_list(maps)[0])
+        expanded = (None if each is None else each.expand(count, -1) for each in (shift, beside))
+        response: Tensor = readout(maps, *expanded)
+        return response
+
+    return _part(maps, readout, answer)
 
 
 def _shape(recording: Recording) -> tuple[int, int]:

@@ -122,8 +122,9 @@ def _check_blocks(depths: Depths, name: str, blocks: int) -> None:
     if isinstance(depths, DepthMaps) and ANATOMICAL in depths.maps.values():
         missing = [area for area in depths.areas if area not in ANATOMY.get(blocks, {})]
         if missing:
+            sizes = ", ".join(map(str, ANATOMY))
             raise InputError(
-                f"the anatomical map knows {', '.join(ANATOMY[8])} of cores of 8 or 9 blocks; {name} has {blocks}",
+                f"the anatomical map knows {', '.join(ANATOMY[8])} of cores of {sizes} blocks; {name} has {blocks}",
                 key="space.depth.maps",
                 value=missing,
             )

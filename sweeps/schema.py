@@ -36,6 +36,20 @@ SHARED = {
     "schema_version": pa.int64(),
     "finished": TIME,
 }
+PICTURE_KINDS = ("guided", "unguided", "natural")
+GUIDANCE_SCORES = (
+    "activity_guided",
+    "activity_unguided",
+    "activity_kept",
+    "activity_best_natural",
+    "gain_over_best",
+    "gain_over_unguided",
+    "transfer_gain",
+    "transfer_gain_over_best",
+    "off_target_ratio",
+    *(f"{name}_{kind}" for name in ("diversity", "rms_contrast", "spectrum_slope") for kind in PICTURE_KINDS),
+)
+GUIDANCE_SHARED = ("config", "attempt", "device", "host", "peak_memory_mb", "versions", "commit", "schema_version")
 KNOWN: dict[str, dict[str, pa.DataType]] = {
     "trials": {"trial_id": pa.string(), **SHARED},
     "cells": {
@@ -66,8 +80,36 @@ KNOWN: dict[str, dict[str, pa.DataType]] = {
         "correlations": pa.list_(pa.float64()),
         "teacher": pa.string(),
     },
+    "guidance": {
+        "guidance_id": pa.string(),
+        "gallery": pa.string(),
+        "folder": pa.string(),
+        "recording": pa.string(),
+        "area": pa.string(),
+        "against": pa.string(),
+        "weight": pa.float64(),
+        "method": pa.string(),
+        "role": pa.string(),
+        "trial_id": pa.string(),
+        "cell_id": pa.string(),
+        "backbone": pa.string(),
+        "depth": pa.int64(),
+        "readout": pa.string(),
+        "prediction": pa.float64(),
+        **dict.fromkeys(("seeds", "kept", "natural", "judges"), pa.int64()),
+        **dict.fromkeys(GUIDANCE_SCORES, pa.float64()),
+        "settings": pa.string(),
+        **{name: SHARED[name] for name in GUIDANCE_SHARED},
+        "finished": TIME,
+    },
 }
-KEYS = {"trials": "trial_id", "cells": "cell_id", "bootstraps": "cell_id", "truths": "truth_id"}
+KEYS = {
+    "trials": "trial_id",
+    "cells": "cell_id",
+    "bootstraps": "cell_id",
+    "truths": "truth_id",
+    "guidance": "guidance_id",
+}
 
 _TYPES = {"float": pa.float64(), "int": pa.int64(), "bool": pa.bool_(), "str": pa.string()}
 

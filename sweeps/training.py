@@ -6,123 +6,199 @@ stack is a list of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from models.assembly import assemble
 from models.backbones import BACKBONES
-from models.fit import FitSettings, ReadoutData, fit_gaussian, fit_twin, predict
-from models.readouts.gaussian import GaussianReadout
+from models.fit import FitSettings, ReadoutData, fit_frozen_both, fit_twin, predict, refit_twin
+from models.readouts.protocol import Readout
 from models.twin import Twin
 from sweeps.cells import Cell
-from sweeps.features import as_images
+from sweeps.depths import resolve
 from sweeps.fits import SPLITS, CellFit, empty_fit
 from sweeps.fitting import mean_response
+from sweeps.items import Items, items_of
 from sweeps.recordings.recording import Recording
 from sweeps.splits import Fold
 from sweeps.workshop import Workshop
 
 
-def fit_gaussian_cell(workshop: Workshop, cell: Cell) -> CellFit:
-    """A Gaussian readout of a frozen backbone's maps."""
+def fit_frozen_cell(workshop: Workshop, cell: Cell) -> CellFit:
+    """A gradient readout of a frozen backbone's maps."""
     recording = workshop.recording(cell.recording)
-    units = recording.units(cell.area)
-    responses = torch.from_numpy(recording.fit.average[:, units]).float()
     folds = workshop.folds(recording, cell.seed)
-    found = empty_fit(recording, len(units))
-    maps = {name: _maps(workshop, recording, name, cell) for name in workshop.shown(recording)}
-    for fold in folds:
-        train, select = torch.from_numpy(fold.train), torch.from_numpy(fold.select)
-        readout = fit_gaussian(maps["fit"], responses.to(workshop.device), train, select, cell.readout, cell.seed)
-        twin = Twin(None, {"": readout})
-        predicted = {name: predict(twin, each, [""])[""] for name, each in maps.items()}
-        _keep(found, fold, mean_response(recording, cell.area, fold.train), predicted, len(folds))
+    found = empty_fit(recording, len(recording.units(cell.area)))
+    sees = BACKBONES[cell.backbone["name"]].sees
+    names = ["fit"] if sees == "features" else list(workshop.shown(recording, sees))
+    maps = {name: _maps(workshop, recording, name, cell) for name in names}
+    for fold, readouts in zip(folds, frozen_readouts(workshop, cell, maps["fit"]), strict=True):
+        for split, readout in zip(SPLITS, readouts, strict=True):
+            twin = Twin(None, {"": readout})
+            predicted = {name: predict(twin, each, [""])[""].cpu().double().numpy() for name, each in maps.items()}
+            baseline = mean_response(recording, cell.area, fitted_on(cell, fold, split))
+            _keep(found, fold, split, baseline, predicted, len(folds))
     return found
 
 
-def _maps(workshop: Workshop, recording: Recording, name: str, cell: Cell) -> Tensor:
-    maps = workshop.maps(recording, name, cell.backbone, cell.seed, cell.depth, cell.readout["pool"])
-    return torch.from_numpy(np.ascontiguousarray(maps)).to(workshop.device)
+def frozen_readouts(
+    workshop: Workshop, cell: Cell, maps: Sequence[Tensor] | None = None
+) -> Iterator[tuple[Readout, Readout]]:
+    """The readouts of every outer fold: of select predictions, and of report predictions (fitted anew with refit)."""
+    recording = workshop.recording(cell.recording)
+    maps = maps or _maps(workshop, recording, "fit", cell)
+    units = recording.units(cell.area)
+    responses = torch.from_numpy(recording.fit.average[:, units]).float().to(workshop.device)
+    for fold in workshop.folds(recording, cell.seed):
+        train, select = torch.from_numpy(fold.train), torch.from_numpy(fold.select)
+        yield fit_frozen_both(
+            cell.readout["name"],
+            maps,
+            responses,
+            train,
+            select,
+            cell.readout,
+            cell.seed,
+            places(recording, units),
+            bool(cell.readout["refit"]),
+        )
 
 
-def _keep(found: CellFit, fold: Fold, baseline: np.ndarray, predicted: dict[str, Tensor], folds: int) -> None:
-    """Put a fold's predictions in their places; one fit serves both splits."""
-    arrays = {name: each.cpu().double().numpy() for name, each in predicted.items()}
-    for split in SPLITS:
-        rows = fold.held_out(split)
-        found.held_out[split][rows] = arrays["fit"][rows]
-        found.baseline[split][rows] = baseline
-        for name, array in arrays.items():
-            if name != "fit":
-                found.shown[split][name] = found.shown[split].get(name, 0.0) + array / folds
+def fitted_on(cell: Cell, fold: Fold, split: str) -> np.ndarray:
+    """Stimuli that a gradient readout is fitted on: train, and for the report with refit the select ones too."""
+    return fold.fitted_on(split) if cell.readout.get("refit") else fold.train
+
+
+def places(recording: Recording, units: np.ndarray) -> Tensor | None:
+    """Places of some units in cortex, where they are known."""
+    return None if recording.coordinates is None else torch.from_numpy(recording.coordinates[units]).float()
+
+
+def _maps(workshop: Workshop, recording: Recording, name: str, cell: Cell) -> list[Tensor]:
+    pool = cell.readout.get("pool", 1)
+    maps = (workshop.maps(recording, name, cell.backbone, cell.seed, block, pool) for block in cell.blocks)
+    return [torch.from_numpy(np.ascontiguousarray(each)).float().to(workshop.device) for each in maps]
+
+
+def _keep(
+    found: CellFit, fold: Fold, split: str, baseline: np.ndarray, predicted: Mapping[str, np.ndarray], folds: int
+) -> None:
+    """Put a fold's predictions of a split in their places."""
+    rows = fold.held_out(split)
+    found.held_out[split][rows] = predicted["fit"][rows]
+    found.baseline[split][rows] = baseline
+    for name, array in predicted.items():
+        if name != "fit":
+            found.shown[split][name] = found.shown[split].get(name, 0.0) + array / folds
+
+
+@dataclass(frozen=True)
+class TrainedTwin:
+    """The twin of one outer fold: for select predictions, and for report predictions (fitted anew with refit)."""
+
+    select: Twin
+    report: Twin
+    folds: dict[str, Fold]
 
 
 def fit_trained_twin(workshop: Workshop, cells: Sequence[Cell]) -> list[CellFit]:
-    """A core trained together with a Gaussian readout per cell, once per outer fold."""
+    """A core trained together with a readout per cell, once per outer fold."""
     recordings = {cell.recording: workshop.recording(cell.recording) for cell in cells}
     counts = {name: len(workshop.folds(recording, cells[0].seed)) for name, recording in recordings.items()}
-    images = {name: _images(workshop, recording) for name, recording in recordings.items()}
+    shown = {name: all_items(workshop, cells[0], recording) for name, recording in recordings.items()}
     found = [empty_fit(recordings[cell.recording], len(recordings[cell.recording].units(cell.area))) for cell in cells]
-    for turn, (twin, folds) in enumerate(trained_twins(workshop, cells, images)):
-        for cell, each in zip(cells, found, strict=True):
+    fits = {cell_key(cell): each for cell, each in zip(cells, found, strict=True)}
+    for turn, twin in enumerate(trained_twins(workshop, cells, {name: each["fit"] for name, each in shown.items()})):
+        for cell in cells:
             if turn < counts[cell.recording]:
-                key, fold = cell_key(cell), folds[cell.recording]
-                predicted = {
-                    name: predict(twin, pictures, [key])[key] for name, pictures in images[cell.recording].items()
-                }
-                baseline = mean_response(recordings[cell.recording], cell.area, fold.train)
-                _keep(each, fold, baseline, predicted, counts[cell.recording])
+                fold, key = twin.folds[cell.recording], cell_key(cell)
+                for split, part in zip(SPLITS, (twin.select, twin.report), strict=True):
+                    predicted = {name: _predicted(part, key, items) for name, items in shown[cell.recording].items()}
+                    baseline = mean_response(recordings[cell.recording], cell.area, fitted_on(cell, fold, split))
+                    _keep(fits[key], fold, split, baseline, predicted, counts[cell.recording])
     return found
 
 
+def all_items(workshop: Workshop, cell: Cell, recording: Recording) -> dict[str, Items]:
+    """Everything that the twin of a cell is shown of a recording, by name."""
+    clips = BACKBONES[cell.backbone["name"]].sees == "clips"
+    return {name: items_of(recording, name, each, clips) for name, each in workshop.shown(recording).items()}
+
+
+def _predicted(twin: Twin, key: str, items: Items) -> np.ndarray:
+    found = predict(twin, items.inputs, [key], behaviour=items.behaviour, pupil=items.pupil)[key]
+    return items.scattered(found)
+
+
 def trained_twins(
-    workshop: Workshop, cells: Sequence[Cell], images: dict[str, dict[str, Tensor]] | None = None
-) -> Iterator[tuple[Twin, dict[str, Fold]]]:
+    workshop: Workshop, cells: Sequence[Cell], items: Mapping[str, Items] | None = None
+) -> Iterator[TrainedTwin]:
     """The twin of every outer fold with the fold of each recording; those with fewer folds repeat their last one."""
     recordings = {cell.recording: workshop.recording(cell.recording) for cell in cells}
-    images = images or {name: _images(workshop, recording) for name, recording in recordings.items()}
+    items = items or {name: all_items(workshop, cells[0], each)["fit"] for name, each in recordings.items()}
     folds = {name: workshop.folds(recording, cells[0].seed) for name, recording in recordings.items()}
     for turn in range(max(len(each) for each in folds.values())):
         now = {name: each[min(turn, len(each) - 1)] for name, each in folds.items()}
-        yield _train(workshop, cells, recordings, images, now), now
-
-
-def _images(workshop: Workshop, recording: Recording) -> dict[str, Tensor]:
-    cpu = torch.device("cpu")
-    shown = workshop.shown(recording)
-    return {name: as_images(held.load(slice(0, held.count)), cpu) for name, held in shown.items()}
+        yield TrainedTwin(*_train(workshop, cells, recordings, items, now), now)
 
 
 def _train(
     workshop: Workshop,
     cells: Sequence[Cell],
-    recordings: dict[str, Recording],
-    images: dict[str, dict[str, Tensor]],
-    folds: dict[str, Fold],
+    recordings: Mapping[str, Recording],
+    items: Mapping[str, Items],
+    folds: Mapping[str, Fold],
+) -> tuple[Twin, Twin]:
+    first = cells[0]
+    data = {name: _data(cells, recordings[name], items[name], folds[name]) for name in recordings}
+    settings = FitSettings.of(first.seed, first.readout, first.backbone)
+    twin = _assembled(workshop, cells, recordings, data)
+    history = fit_twin(twin, data, settings)
+    if not first.readout["refit"]:
+        return twin, twin
+    kept = _assembled(workshop, cells, recordings, data)
+    kept.load_state_dict(twin.state_dict())
+    refit_twin(twin, data, settings, history)
+    return kept, twin
+
+
+def _data(cells: Sequence[Cell], recording: Recording, items: Items, fold: Fold) -> ReadoutData:
+    responses = {
+        cell_key(cell): items.gathered(recording.fit.average[:, recording.units(cell.area)])
+        for cell in cells
+        if cell.recording == recording.name
+    }
+    train, select = items.among(fold.train), items.among(fold.select)
+    return ReadoutData(items.inputs, responses, train, select, items.behaviour, items.pupil)
+
+
+def _assembled(
+    workshop: Workshop, cells: Sequence[Cell], recordings: Mapping[str, Recording], data: Mapping[str, ReadoutData]
 ) -> Twin:
     first = cells[0]
     core = BACKBONES[first.backbone["name"]].load()(first.backbone, first.seed)
-    readouts, data = {}, {}
-    for name, recording in recordings.items():
-        responses = {}
-        for cell in cells:
-            if cell.recording == name:
-                units = recording.units(cell.area)
-                rate = first.readout["loss"] == "poisson"
-                readouts[cell_key(cell)] = GaussianReadout(
-                    first.backbone["channels"], len(units), first.seed, rate=rate
-                )
-                responses[cell_key(cell)] = torch.from_numpy(recording.fit.average[:, units]).float()
-        rows = (torch.from_numpy(part) for part in (folds[name].train, folds[name].select))
-        data[name] = ReadoutData(images[name]["fit"], responses, *rows)
-    twin = Twin(core, readouts, {cell_key(cell): cell.depth for cell in cells}).to(workshop.device)
-    settings = FitSettings(
-        first.backbone["learning_rate"], first.backbone["epochs"], first.backbone["patience"], seed=first.seed
+    coordinates = {}
+    for cell in cells:
+        recording = recordings[cell.recording]
+        place = places(recording, recording.units(cell.area))
+        if place is not None:
+            coordinates[cell_key(cell)] = place
+    twin = assemble(
+        core,
+        first.readout["name"],
+        first.readout,
+        data,
+        {cell_key(cell): resolve(cell.blocks, 0) for cell in cells},
+        first.seed,
+        coordinates,
+        behaviour=bool(first.backbone.get("behaviour")),
+        gaze=bool(first.backbone.get("gaze")),
     )
-    fit_twin(twin, data, first.readout["loss"], settings, first.readout["l1"])
-    return twin
+    return twin.to(workshop.device)
 
 
 def cell_key(cell: Cell) -> str:

@@ -12,9 +12,9 @@ import numpy as np
 from metrics import correlation
 from models.backbones import BACKBONES
 from models.readouts import READOUTS
+from sweeps.closed_form import Readout
 from sweeps.context import Context
 from sweeps.errors import InputError
-from sweeps.fitting import Readout
 from sweeps.identity import content_id
 from sweeps.recordings import read_spec
 from sweeps.recordings.simulated import SimulatedSpec, noise_free
@@ -88,8 +88,8 @@ def _compute(workshop: Workshop, spec: SimulatedSpec) -> list[Truth]:
     scores = []
     for depth in range(component.block_count(backbone)):
         kernels = workshop.kernels(recording, backbone, spec.seed, depth, 7)
-        readout = Readout.fit(workshop, recording, kernels, rates, fold.train, "auto")
-        predicted = readout.predict(kernels.fit[fold.select])
+        readout = Readout.fit(workshop, recording, (kernels,), rates, fold.train, {"name": "ridge", "alpha": "auto"})
+        predicted = readout.predict([kernels.fit[fold.select]])
         scores.append(np.asarray(correlation(predicted, rates[fold.select])))
     table = np.array(scores)
     return [_truth(spec, name, table[:, recording.units(name)].mean(axis=1)) for name in spec.areas]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from sweeps.experiment import Split
 from sweeps.features import FeatureCache
 from sweeps.fits import FitCache
 from sweeps.identity import content_id, digest_bytes
+from sweeps.kernels import Columns, Kernels, centred_kernels, columns_of, feature_sets, lags_of
 from sweeps.probes import Probe, open_probe
 from sweeps.recordings import open_recording
 from sweeps.recordings.images import Geometry
@@ -58,21 +60,6 @@ class Shown:
     load: Callable[[slice], Any]
 
 
-@dataclass(frozen=True)
-class Kernels:
-    """Kernels of one block between the `fit` stimuli and everything that is shown to the twin.
-
-    Features are centred on their mean over the `fit` stimuli. `fit` (stimuli, stimuli); `shown` maps a name
-    such as "probe.objects" to (rows, stimuli); `features` (stimuli, features) float32.
-    """
-
-    fit: Tensor
-    shown: Mapping[str, Tensor]
-    features: Tensor
-    key: str
-    centre: Tensor = field(repr=False)
-
-
 class Workshop:
     """Opens what packs need, once per process; every method is a pure function of its arguments."""
 
@@ -85,6 +72,8 @@ class Workshop:
         self._recordings = Recent(64)
         self._probes = Recent(4)
         self._kernels = Recent(2)
+        self.bands = Recent(2)
+        self.standardised = Recent(4)
         self._decompositions = Recent(8)
         self.readouts = Recent(32)
         self.networks = Recent(2)
@@ -175,7 +164,8 @@ class Workshop:
     ) -> np.ndarray:
         """Feature maps (stimuli, channels, h, w) of one block for what is shown under `name`."""
         if backbone["name"] == "features":
-            return recording.features[backbone["set"]][:, :, None, None]
+            sets = feature_sets(recording, backbone["set"])
+            return np.concatenate([recording.features[each] for each in sets], axis=1)[:, :, None, None]
         component = BACKBONES[backbone["name"]]
         held = self.shown(recording, component.sees)[name]
         blocks = range(component.block_count(backbone))
@@ -183,28 +173,47 @@ class Workshop:
         depths = depths if depth in depths else [depth]
         return self.cache.maps(backbone, seed, held.key, held.count, held.load, depths, depth, pool)
 
-    def kernels(self, recording: Recording, backbone: Mapping[str, Any], seed: int, depth: int, pool: int) -> Kernels:
-        """Kernels of one block, kept for the cells that share it."""
-        used = BACKBONES[backbone["name"]].seed_in_use(backbone, seed)
-        key = repr((recording.fingerprint, sorted(backbone.items()), used, depth, pool))
-        return self._kernels.get(key, lambda: self._make_kernels(recording, backbone, seed, depth, pool, key))
-
-    def _make_kernels(
-        self, recording: Recording, backbone: Mapping[str, Any], seed: int, depth: int, pool: int, key: str
+    def kernels(
+        self, recording: Recording, backbone: Mapping[str, Any], seed: int, depth: int, pool: int, delays: int = 0
     ) -> Kernels:
-        fit = self._flat(recording, "fit", backbone, seed, depth, pool)
-        centre = fit.mean(dim=0)
-        fit -= centre
-        pictures = backbone["name"] != "features"
-        names = [name for name in self.shown(recording) if name != "fit"] if pictures else []
-        shown = {
-            name: ((self._flat(recording, name, backbone, seed, depth, pool) - centre) @ fit.T).double()
-            for name in names
-        }
-        return Kernels((fit @ fit.T).double(), shown, fit, key, centre)
+        """Kernels of one block, kept for the cells that share it."""
+        key = self._block_key(recording, backbone, seed, depth, pool, delays)
+        lags = lags_of(recording, delays, self.device)
+        load = partial(self._flat, recording, backbone, seed, depth, pool)
+        return self._kernels.get(key, lambda: centred_kernels(load, self._beside(recording, backbone), key, lags))
+
+    def columns(
+        self,
+        recording: Recording,
+        backbone: Mapping[str, Any],
+        seed: int,
+        depth: int,
+        pool: int,
+        delays: int,
+        size: int,
+        projection_seed: int,
+    ) -> Columns:
+        """Features of one block that are z-scored later, projected to `size` columns unless that is 0; not kept."""
+        key = f"{self._block_key(recording, backbone, seed, depth, pool, delays)} {size} {projection_seed}"
+        lags = lags_of(recording, delays, self.device)
+        load = partial(self._flat, recording, backbone, seed, depth, pool)
+        return columns_of(load, self._beside(recording, backbone), key, lags, size, projection_seed)
+
+    @staticmethod
+    def _block_key(
+        recording: Recording, backbone: Mapping[str, Any], seed: int, depth: int, pool: int, delays: int
+    ) -> str:
+        used = BACKBONES[backbone["name"]].seed_in_use(backbone, seed)
+        return repr((recording.fingerprint, sorted(backbone.items()), used, depth, pool, delays))
+
+    def _beside(self, recording: Recording, backbone: Mapping[str, Any]) -> list[str]:
+        """Names of what a twin is shown beside the stimuli of the fit."""
+        if backbone["name"] == "features":
+            return []
+        return list(self.shown_keys(recording, BACKBONES[backbone["name"]].sees))
 
     def _flat(
-        self, recording: Recording, name: str, backbone: Mapping[str, Any], seed: int, depth: int, pool: int
+        self, recording: Recording, backbone: Mapping[str, Any], seed: int, depth: int, pool: int, name: str
     ) -> Tensor:
         maps = self.maps(recording, name, backbone, seed, depth, pool)
         flat = torch.from_numpy(np.ascontiguousarray(maps.reshape(len(maps), -1)))
@@ -212,16 +221,22 @@ class Workshop:
             flat = flat.float()
         return flat.to(self.device)
 
-    def decomposition(self, kernels: Kernels, rows: np.ndarray) -> Decomposition:
-        """The decomposition of the kernel among some stimuli, shared by units, alphas, seeds and areas."""
-        return self._decompositions.get((kernels.key, rows_key(rows)), lambda: self._decompose(kernels, rows))
+    def decomposition(self, bands: Sequence[Kernels], kernel: Tensor, rows: np.ndarray) -> Decomposition:
+        """The decomposition of the `kernel` that bands give together among some stimuli.
+
+        Kept: it is shared by units, alphas, seeds and areas.
+        """
+        key = (tuple(band.key for band in bands), rows_key(rows))
+        return self._decompositions.get(key, lambda: self._decompose(bands, kernel, rows))
 
     @staticmethod
-    def _decompose(kernels: Kernels, rows: np.ndarray) -> Decomposition:
-        index = torch.from_numpy(rows).to(kernels.fit.device)
-        if 2 * kernels.features.shape[1] < len(rows):
-            return decompose_features(kernels.features[index])
-        return decompose_kernel(kernels.fit[index][:, index])
+    def _decompose(bands: Sequence[Kernels], kernel: Tensor, rows: np.ndarray) -> Decomposition:
+        features, lags = bands[0].features, bands[0].lags
+        width = features.shape[1] * (len(lags.earlier) if lags else 1)
+        if len(bands) > 1 or 2 * width >= len(rows):
+            return decompose_kernel(kernel)
+        index = torch.from_numpy(rows).to(features.device)
+        return decompose_features((lags.of_features(features) if lags else features)[index])
 
 
 def rows_key(rows: np.ndarray) -> bytes:

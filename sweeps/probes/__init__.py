@@ -13,15 +13,20 @@ from sweeps.probes import scenes
 from sweeps.probes.folder import read_folder
 from sweeps.probes.probe import Probe, content_hash
 from sweeps.probes.rendered import RenderedCaptions, RenderedObjects
+from sweeps.probes.search_displays import RenderedSearch
 from sweeps.recordings.images import join
 from sweeps.validation import from_validation
 
-__all__ = ["PROBES", "Probe", "open_probe"]
+__all__ = ["PROBES", "SHOWN", "Probe", "open_probe"]
 
-PROBES: dict[str, type[RenderedObjects] | type[RenderedCaptions]] = {
+PROBES: dict[str, type[RenderedObjects] | type[RenderedCaptions] | type[RenderedSearch]] = {
     "objects": RenderedObjects,
     "captions": RenderedCaptions,
+    "search": RenderedSearch,
 }
+SHOWN = ("objects", "captions")
+"""Kinds that every twin is shown in a recording's geometry; others are for scores that show them in their own way."""
+
 Settings = TypeVar("Settings", bound=BaseModel)
 _CHOICES = "must be `rendered`, {rendered: {...}}, the path of a folder, or {folder: PATH, every: K}"
 
@@ -48,6 +53,8 @@ def open_probe(kind: str, value: Any, base: str | os.PathLike[str] = "") -> Prob
         raise InputError("unknown kind of probe", key="probes", value=kind, allowed=PROBES)
     if isinstance(value, str) and value == "rendered":
         return _rendered(kind, {}, key)
+    if kind not in SHOWN:
+        return _drawn(kind, value, key)
     if isinstance(value, str | os.PathLike) and str(value):
         return read_folder(kind, _located(os.fspath(value), base))
     if not isinstance(value, Mapping) or not {"rendered", "folder"} & set(value):
@@ -56,6 +63,13 @@ def open_probe(kind: str, value: Any, base: str | os.PathLike[str] = "") -> Prob
         return _folder(kind, value, base, key)
     if set(value) != {"rendered"}:
         raise InputError("only `rendered` may stand here", key=key, value=dict(value))
+    return _rendered(kind, value["rendered"], f"{key}.rendered")
+
+
+def _drawn(kind: str, value: Any, key: str) -> Probe:
+    """A probe that no folder can hold, since its geometry is known only where it was drawn."""
+    if not isinstance(value, Mapping) or set(value) != {"rendered"}:
+        raise InputError("must be `rendered` or {rendered: {...}}", key=key, value=value)
     return _rendered(kind, value["rendered"], f"{key}.rendered")
 
 

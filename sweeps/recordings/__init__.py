@@ -10,10 +10,23 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from sweeps.errors import InputError
+from sweeps.recordings.experanto import describe_experanto, open_experanto
+from sweeps.recordings.experanto_screen import ExperantoSpec
 from sweeps.recordings.facts import RecordingFacts
 from sweeps.recordings.folder import FolderSpec, describe_folder, open_folder
 from sweeps.recordings.recording import Recording
+from sweeps.recordings.sensorium_dynamic import (
+    SensoriumDynamicSpec,
+    describe_sensorium_dynamic,
+    open_sensorium_dynamic,
+)
+from sweeps.recordings.sensorium_static import (
+    SensoriumStaticSpec,
+    describe_sensorium_static,
+    open_sensorium_static,
+)
 from sweeps.recordings.simulated import SimulatedSpec, describe_simulated, open_simulated
+from sweeps.recordings.simulated_video import SimulatedVideoSpec, describe_simulated_video, open_simulated_video
 from sweeps.validation import from_validation
 
 
@@ -29,6 +42,10 @@ class Format:
 FORMATS: dict[str, Format] = {
     "folder": Format(FolderSpec, describe_folder, open_folder),
     "simulated": Format(SimulatedSpec, describe_simulated, open_simulated),
+    "sensorium-static": Format(SensoriumStaticSpec, describe_sensorium_static, open_sensorium_static),
+    "sensorium-dynamic": Format(SensoriumDynamicSpec, describe_sensorium_dynamic, open_sensorium_dynamic),
+    "experanto": Format(ExperantoSpec, describe_experanto, open_experanto),
+    "simulated-video": Format(SimulatedVideoSpec, describe_simulated_video, open_simulated_video),
 }
 
 

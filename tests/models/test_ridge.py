@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,10 @@ from sklearn.linear_model import Ridge, RidgeCV
 
 from models.ridge import (
     ALPHAS,
+    CONVENTIONS,
+    Decomposition,
+    absolute_alpha,
+    choose_block,
     decompose,
     decompose_features,
     decompose_kernel,
@@ -134,3 +140,107 @@ def test_one_group_cannot_be_left_out() -> None:
     x, y = (torch.from_numpy(each) for each in toy(20, 5))
     with pytest.raises(ValueError, match="two groups"):
         fit_ridge(decompose(x), x @ x.T, y, np.zeros(20))
+
+
+@pytest.mark.parametrize("decomposed", [decompose_features, lambda x: decompose_kernel(x @ x.T)])
+@pytest.mark.parametrize("features", [6, 50])
+@pytest.mark.parametrize("sizes", [[1] * 12, [3] * 4, [1, 1, 2, 3, 5]])
+def test_left_out_residuals_are_those_of_normal_equations_to_ten_digits(
+    decomposed: Callable[[torch.Tensor], Decomposition], features: int, sizes: list[int]
+) -> None:
+    """Primal and dual form, singletons, equal and unequal groups; the refit solves X'X + alpha with its own means."""
+    x, y = toy(12, features)
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    alpha = 0.5
+    expected = np.empty_like(y)
+    for group in range(len(sizes)):
+        out = groups == group
+        mean_x, mean_y = x[~out].mean(axis=0), y[~out].mean(axis=0)
+        inside = x[~out] - mean_x
+        weights = np.linalg.solve(inside.T @ inside + alpha * np.eye(features), inside.T @ (y[~out] - mean_y))
+        expected[out] = y[out] - mean_y - (x[out] - mean_x) @ weights
+    found = leave_group_out_residuals(
+        decomposed(torch.from_numpy(x)),
+        torch.from_numpy(y),
+        torch.tensor([alpha], dtype=torch.float64),
+        group_indices(groups),
+    )
+    assert np.abs(found[0].numpy() - expected).max() < 1e-10
+
+
+def test_alphas_of_every_convention_are_the_same_ridge() -> None:
+    """The Huth stack shrinks singular values as S / (S^2 + a^2), a times the largest one with `normalpha`."""
+    x, y = toy(30, 12)
+    parts = decompose(torch.from_numpy(x))
+    centred, left = x - x.mean(axis=0), y - y.mean(axis=0)
+    u, s, v = np.linalg.svd(centred, full_matrices=False)
+    a = 2.5
+
+    def shrunk(a: float) -> np.ndarray:
+        return y.mean(axis=0) + centred @ (v.T @ np.diag(s / (s**2 + a**2)) @ (u.T @ left))
+
+    expected = {
+        "shrinkage": shrunk(a),
+        "normalised-shrinkage": shrunk(a * s[0]),
+        "absolute": Ridge(alpha=a).fit(x, y).predict(x),
+        "relative": Ridge(alpha=a * (centred**2).sum(axis=1).mean()).fit(x, y).predict(x),
+    }
+    assert set(expected) == set(CONVENTIONS)
+    kernel = torch.from_numpy(x @ x.T)
+    for convention, predicted in expected.items():
+        relative = absolute_alpha(a, convention, parts) / parts.scale
+        fitted = fit_ridge(parts, kernel, torch.from_numpy(y), np.arange(30), alpha=relative)
+        np.testing.assert_allclose(fitted.predict(kernel), predicted, atol=1e-8)
+
+
+def test_an_unknown_convention_names_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"relative \| absolute \| shrinkage \| normalised-shrinkage; got 'log'"):
+        absolute_alpha(1.0, "log", decompose(torch.eye(4)))
+
+
+def blocks(seed: int = 0, stimuli: int = 40) -> tuple[list[np.ndarray], np.ndarray]:
+    """Three blocks, and units that read the first, the last and none; the second block is wide noise."""
+    random = np.random.default_rng(seed)
+    held = [random.standard_normal((stimuli, width)) for width in (5, 80, 8)]
+    clean = np.stack([held[0].sum(axis=1), held[2].sum(axis=1), np.zeros(stimuli)], axis=1)
+    return held, clean + 0.3 * random.standard_normal(clean.shape) + 1
+
+
+def left_out_errors(held: list[np.ndarray], y: np.ndarray) -> np.ndarray:
+    """Smallest leave-one-out error of scikit-learn's RidgeCV, (blocks, units)."""
+    found = np.empty((len(held), y.shape[1]))
+    for block, x in enumerate(held):
+        scale = ((x - x.mean(axis=0)) ** 2).sum(axis=1).mean()
+        for unit in range(y.shape[1]):
+            search = RidgeCV([a * scale for a in ALPHAS], scoring="neg_mean_squared_error")
+            found[block, unit] = -search.fit(x, y[:, unit]).best_score_
+    return found
+
+
+def test_the_best_block_of_each_unit_is_that_of_scikit_learn() -> None:
+    held, y = blocks()
+    kernels = [torch.from_numpy(x @ x.T) for x in held]
+    choice = choose_block(kernels, torch.from_numpy(y), np.arange(40))
+    errors = left_out_errors(held, y)
+    np.testing.assert_array_equal(choice.block, errors.argmin(axis=0))
+    np.testing.assert_array_equal(choice.block[:2], [0, 2])
+    found = np.stack([fit.left_out_error for fit in choice.fits])
+    np.testing.assert_allclose(found, errors, rtol=1e-6)
+    predicted = choice.predict(kernels)
+    for unit, block in enumerate(choice.block):
+        assert torch.equal(predicted[:, unit], choice.fits[block].predict(kernels[block])[:, unit])
+
+
+def test_one_block_for_all_units_has_the_smallest_mean_share_of_variance() -> None:
+    held, y = blocks()
+    y = np.column_stack([y * [1, 100, 1], np.full(40, 3.0)])  # the unit with large responses does not decide alone
+    kernels = [torch.from_numpy(x @ x.T) for x in held]
+    choice = choose_block(kernels, torch.from_numpy(y), np.arange(40), shared=True)
+    shares = left_out_errors(held, y[:, :3]) / y[:, :3].var(axis=0)
+    np.testing.assert_array_equal(choice.block, np.full(4, shares.mean(axis=1).argmin()))
+
+
+def test_a_choice_of_equal_blocks_goes_to_the_first() -> None:
+    held, y = blocks()
+    kernel = torch.from_numpy(held[0] @ held[0].T)
+    assert torch.equal(choose_block([kernel] * 3, torch.from_numpy(y), np.arange(40)).block, torch.zeros(3).long())

@@ -524,7 +524,7 @@ FILE_CASES: dict[str, tuple[Change, tuple[str, ...]]] = {
     ),
     "anatomical map of other areas": (
         put("space.depth", {"maps": {"a": "anatomical"}}),
-        ("space.depth.maps = ['V1', 'V4']: the anatomical map knows V1, LM, RL, AL of cores of 8 or 9 blocks",),
+        ("space.depth.maps = ['V1', 'V4']: the anatomical map knows V1, LM, RL, AL of cores of 8, 9, 10 blocks",),
     ),
     "contrast of an unknown map": (
         put("contrasts", [{"name": "c", "area": "V1", "left": {"map": "a"}}]),

@@ -62,9 +62,10 @@ def test_readout_modes_are_maps() -> None:
 
 
 def test_the_anatomical_map_has_the_paper_s_blocks() -> None:
-    """Counted from one: 6, 7, 7, 8 of eight blocks, and 6, 7, 8, 9 of nine."""
+    """Counted from one: 6, 7, 7, 8 of eight blocks, 6, 7, 8, 9 of nine; of two streams 6, 7 and 7', 8' (8 and 9)."""
     assert {area: block + 1 for area, block in ANATOMY[8].items()} == {"V1": 6, "LM": 7, "RL": 7, "AL": 8}
     assert {area: block + 1 for area, block in ANATOMY[9].items()} == {"V1": 6, "LM": 7, "RL": 8, "AL": 9}
+    assert ANATOMY[10] == {"V1": 5, "LM": 6, "RL": 8, "AL": 9}
 
 
 def test_random_maps_are_drawn_by_the_seed() -> None:

@@ -1,0 +1,209 @@
+"""Readouts in closed form: ridge, banded ridge and partial least squares, in dual form from one kernel per band."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.backbones import BACKBONES
+from models.banded import balanced, fit_banded
+from models.pls import fit_pls
+from models.projection import johnson_lindenstrauss_size
+from models.readouts import READOUTS
+from models.ridge import choose_block, fit_ridge
+from sweeps.cells import Cell
+from sweeps.identity import canonical
+from sweeps.kernels import Kernels, feature_sets
+from sweeps.recordings.recording import Recording
+from sweeps.workshop import Workshop, rows_key
+
+Bands = tuple[Kernels, ...]
+"""One kernel for every block of a cell, or for every feature set that it reads."""
+
+
+@dataclass(frozen=True)
+class Dual:
+    """A fitted readout: prediction = sum over bands of K_b(x, used) @ duals_b + offset.
+
+    `duals` (bands, used stimuli, units); `offset` (units,); `alpha` (units,) is relative, NaN where there is none.
+    """
+
+    duals: Tensor
+    offset: Tensor
+    alpha: Tensor
+
+    def predict(self, kernels: Sequence[Tensor]) -> Tensor:
+        """Responses (rows, units) from one kernel (rows, used stimuli) for each band."""
+        parts = [kernel @ dual for kernel, dual in zip(kernels, self.duals, strict=True)]
+        return (parts[0] if len(parts) == 1 else torch.stack(parts).sum(dim=0)) + self.offset
+
+
+def bands_of(workshop: Workshop, recording: Recording, cell: Cell, rows: np.ndarray) -> Bands:
+    """Kernels that a cell's readout is fitted from at the stimuli `rows`, kept for the cells that share them."""
+    how, readout = cell.readout.get("kernel", "centred"), cell.readout
+    size = johnson_lindenstrauss_size(len(recording.groups), readout["eps"]) if how == "projection" else 0
+    used = BACKBONES[cell.backbone["name"]].seed_in_use(cell.backbone, cell.seed)
+    settings = (int(readout.get("pool", 1)), int(readout.get("delays", 0)))
+    drawn = (size, readout["projection_seed"] if size else 0)
+    key = (recording.fingerprint, canonical(cell.backbone), used, cell.blocks, settings, how, drawn)
+    wanted = [(recording, backbone, cell.seed, block, *settings) for backbone, block in _sources(recording, cell)]
+    if how == "centred":
+        bands: Bands = workshop.bands.get(key, lambda: tuple(workshop.kernels(*each) for each in wanted))
+        return bands
+    columns = workshop.bands.get(key, lambda: tuple(workshop.columns(*each, *drawn) for each in wanted))
+    place = rows_key(rows)
+    scaled: Bands = workshop.standardised.get(
+        (key, place), lambda: tuple(each.standardised(rows, f"{each.key} {place.hex()}") for each in columns)
+    )
+    return scaled
+
+
+def _sources(recording: Recording, cell: Cell) -> list[tuple[Mapping[str, Any], int]]:
+    """Backbone and block of every band."""
+    if cell.backbone["name"] != "features":
+        return [(cell.backbone, block) for block in cell.blocks]
+    return [({**cell.backbone, "set": name}, 0) for name in feature_sets(recording, cell.backbone["set"])]
+
+
+def fit_readout(workshop: Workshop, recording: Recording, bands: Bands, cell: Cell, rows: np.ndarray) -> Readout:
+    """The readout of a cell's units from some stimuli; cells that differ in seed only may share it."""
+    responses = recording.fit.average[:, recording.units(cell.area)]
+    key = (tuple(band.key for band in bands), cell.area, canonical(cell.readout), rows_key(rows))
+    readout: Readout = workshop.readouts.get(
+        key, lambda: Readout.fit(workshop, recording, bands, responses, rows, cell.readout)
+    )
+    return readout
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What units are fitted to: responses (stimuli, units) to the stimuli `rows`, and the groups of those."""
+
+    responses: Tensor
+    rows: np.ndarray
+    groups: np.ndarray
+
+    def inside(self, bands: Bands) -> list[Tensor]:
+        """The bands' kernels among these stimuli."""
+        place = torch.from_numpy(self.rows).to(self.responses.device)
+        return [band.fit[place][:, place] for band in bands]
+
+
+@dataclass(frozen=True)
+class Readout:
+    """Readouts of the units of a cell; units with missing stimuli are fitted on the ones they have.
+
+    `parts` are pairs of units and stimuli, and the fit of those units on those stimuli. Units of different parts never
+    share components (PLS).
+    """
+
+    parts: list[tuple[np.ndarray, np.ndarray, Dual]]
+    units: int
+
+    @classmethod
+    def fit(
+        cls,
+        workshop: Workshop,
+        recording: Recording,
+        bands: Bands,
+        responses: np.ndarray,
+        rows: np.ndarray,
+        readout: Mapping[str, Any],
+    ) -> Readout:
+        """Fit responses (stimuli, units) at `rows`, one decomposition per pattern of missing stimuli."""
+        solve = SOLVERS[READOUTS[readout["name"]].fitted_by]
+        present = np.isfinite(responses[rows])
+        patterns, member = np.unique(present, axis=1, return_inverse=True)
+        parts = []
+        for index in range(patterns.shape[1]):
+            own = np.flatnonzero(member == index)
+            used = rows[patterns[:, index]]
+            recorded = torch.from_numpy(responses[np.ix_(used, own)]).to(bands[0].fit.device)
+            sample = Sample(recorded, used, recording.groups[used])
+            parts.append((own, used, solve(workshop, bands, readout, sample)))
+        return cls(parts, responses.shape[1])
+
+    def predict(self, kernels: Sequence[Tensor]) -> np.ndarray:
+        """Responses (rows, units) from one kernel (rows, all fit stimuli) for each band."""
+        predicted = np.empty((len(kernels[0]), self.units))
+        for own, used, fitted in self.parts:
+            place = torch.from_numpy(used).to(kernels[0].device)
+            predicted[:, own] = fitted.predict([kernel[:, place] for kernel in kernels]).cpu().numpy()
+        return predicted
+
+    @property
+    def alpha(self) -> np.ndarray:
+        """Chosen relative alpha of every unit, in no order; NaN where there is none."""
+        return np.concatenate([fitted.alpha.cpu().numpy() for _, _, fitted in self.parts])
+
+
+def _ridge(workshop: Workshop, bands: Bands, readout: Mapping[str, Any], sample: Sample) -> Dual:
+    if readout.get("layer") == "nested" and len(bands) > 1:
+        return _nested(workshop, bands, readout, sample)
+    kernel, factors = balanced(sample.inside(bands))
+    parts = workshop.decomposition(bands, kernel, sample.rows)
+    fitted = fit_ridge(parts, kernel, sample.responses, sample.groups, readout["alpha"])
+    return Dual(torch.stack([fitted.dual * factor for factor in factors]), fitted.offset, fitted.alpha)
+
+
+def _nested(workshop: Workshop, bands: Bands, readout: Mapping[str, Any], sample: Sample) -> Dual:
+    """Every unit from the one band that predicts it best among the stimuli of the fit, by leave-one-group-out."""
+    kernels = sample.inside(bands)
+    parts = [workshop.decomposition((band,), held, sample.rows) for band, held in zip(bands, kernels, strict=True)]
+    choice = choose_block(kernels, sample.responses, sample.groups, readout["alpha"], parts=parts)
+    taken = torch.arange(len(bands), device=choice.block.device)[:, None] == choice.block
+    duals = torch.stack([fit.dual for fit in choice.fits]) * taken[:, None]
+    offset, alpha = torch.stack([torch.stack([fit.offset, fit.alpha]) for fit in choice.fits], dim=1)
+    return Dual(duals, (offset * taken).sum(dim=0), (alpha * taken).sum(dim=0))
+
+
+def _pls(workshop: Workshop, bands: Bands, readout: Mapping[str, Any], sample: Sample) -> Dual:
+    kernel, factors = balanced(sample.inside(bands))
+    fitted = fit_pls(kernel, sample.responses, readout["components"])
+    duals = torch.stack([fitted.dual * factor for factor in factors])
+    return Dual(duals, fitted.offset, torch.full_like(fitted.offset, torch.nan))
+
+
+def _banded(workshop: Workshop, bands: Bands, readout: Mapping[str, Any], sample: Sample) -> Dual:
+    search = (readout["alpha"], readout["folds"], readout["iterations"], readout["search_seed"])
+    fitted = fit_banded(sample.inside(bands), sample.responses, sample.groups, *search)
+    return Dual(fitted.duals, fitted.offset, fitted.alpha)
+
+
+SOLVERS: dict[str, Callable[..., Dual]] = {"ridge": _ridge, "pls": _pls, "banded": _banded}
+"""How a readout is fitted in closed form, by the `fitted_by` of its component."""
+
+
+def linear_layer(workshop: Workshop, cell: Cell) -> Callable[[Tensor], Tensor]:
+    """A cell's report readout in primal form, mean over folds, of the flat maps (n, features) of its blocks, in order.
+
+    response = (maps - centre) @ W + offset, with W = X' duals for every block (back through z-scoring and projection,
+    where there are any). With delays it is the response to a picture that is held.
+    """
+    recording = workshop.recording(cell.recording)
+    folds = workshop.folds(recording, cell.seed)
+    summed: list[Tensor] = []
+    for fold in folds:
+        rows = fold.fitted_on("report")
+        bands = bands_of(workshop, recording, cell, rows)
+        found = _primal(bands, fit_readout(workshop, recording, bands, cell, rows))
+        summed = [a + b for a, b in zip(summed, found, strict=True)] if summed else list(found)
+    weights, offset = ((each / len(folds)).float().to(workshop.device) for each in summed)
+    centre = torch.cat([band.centre for band in bands]).to(weights)
+    return lambda maps: (maps - centre) @ weights + offset
+
+
+def _primal(bands: Bands, readout: Readout) -> tuple[Tensor, Tensor]:
+    """Weights (features of all bands, units) on centred features, and offset (units,), float64."""
+    weights = torch.zeros(sum(len(band.centre) for band in bands), readout.units, dtype=torch.float64)
+    offset = torch.zeros(readout.units, dtype=torch.float64)
+    for own, used, fitted in readout.parts:
+        found = [band.weights(dual, used) for band, dual in zip(bands, fitted.duals, strict=True)]
+        weights[:, own] = torch.cat([each for each, _ in found]).cpu()
+        offset[own] = (torch.stack([constant for _, constant in found]).sum(dim=0) + fitted.offset).cpu()
+    return weights, offset

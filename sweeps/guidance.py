@@ -1,0 +1,178 @@
+"""Brain-guided synthesis after a sweep: pictures that drive its areas, made by the best twin, judged by the others."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from sweeps.errors import InputError
+from sweeps.experiment import Experiment
+from sweeps.guidance_spec import Guidance, check_guidance
+from sweeps.guidance_twins import ChosenTwin, Target, choose_twins, targets_of
+from sweeps.plan import Plan, commit, make_plan
+from sweeps.provenance import provenance
+from sweeps.report.current import Current
+from sweeps.results import experiment_of, load
+from sweeps.storage import Store, attempt
+
+if TYPE_CHECKING:
+    from models.guidance.pipeline import Parts
+    from sweeps.guidance_studio import Made, Studio
+
+TABLE = "guidance"
+FOLDER = "galleries"
+
+
+@dataclass(frozen=True)
+class Guided:
+    """What was made: `rows` of the table `guidance`, one per target and twin, and the `folders` of the pictures."""
+
+    storage: str
+    rows: pd.DataFrame
+    folders: list[str]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One target, the twin that guides and those that judge."""
+
+    target: Target
+    twins: list[ChosenTwin]
+
+
+def guide(
+    storage: str,
+    guidance: Guidance | None = None,
+    areas: Sequence[str] = (),
+    data: str | None = None,
+    cache: str | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Guided:
+    """Synthesise pictures that drive areas of the finished sweep at `storage`, and judge them by its other twins.
+
+    Settings are `guidance`, else the section of the sweep's experiment; `areas` take the place of its areas and
+    contrast. `data` is where the recordings lie (default: where the sweep found them) and `cache` where features were
+    kept (default: where the sweep kept them). `say` is told what is done. Runs in this process, on its GPU if there
+    is one. Rows go to the table `guidance`, pictures and gallery.png to <storage>/galleries/<recording>-<area>-<id>/;
+    what is there already, for the same twins and settings, is not made again.
+    Raises InputError for bad input, and for an area that no twin predicts well enough, before anything is made.
+    """
+    held, plan, jobs = plan_guidance(storage, guidance, areas, data, cache)
+    from sweeps.guidance_rows import gallery_id
+    from sweeps.guidance_studio import Studio
+    from sweeps.workshop import Workshop
+
+    store = Store(storage)
+    known = _known(storage, store)
+    ids = [gallery_id(held, job.target, job.twins) for job in jobs]
+    fresh = [job for job, gallery in zip(jobs, ids, strict=True) if gallery not in known]
+    if fresh:
+        studio = Studio(Workshop(plan.context()), held, _parts(held, plan))
+        for job in fresh:
+            say(f"{job.target}: {held.seeds} pictures by {held.method}, {len(job.twins) - 1} judges")
+            _write(store, held, job, studio)
+    fold_table(store)
+    rows = load(storage, TABLE)
+    rows = pd.concat([rows[rows["gallery"] == each].sort_values("role") for each in ids], ignore_index=True)
+    return Guided(storage, rows, list(dict.fromkeys(rows["folder"])))
+
+
+def plan_guidance(
+    storage: str,
+    guidance: Guidance | None = None,
+    areas: Sequence[str] = (),
+    data: str | None = None,
+    cache: str | None = None,
+) -> tuple[Guidance, Plan, list[Job]]:
+    """The settings, the plan of the sweep, and for every target the twins that guide and judge."""
+    experiment, current = experiment_of(storage), Current.read(storage)
+    held = _settings(experiment, guidance, areas)
+    plan = make_plan(experiment.model_dump(mode="json"), data or current.base, storage, cache or current.cache_here())
+    check_guidance(held, [area for facts in plan.facts for area in facts.areas])
+    trials = current.of(load(storage))
+    trials = trials[trials["status"] == "done"]
+    rows = load(storage, "areas")
+    targets = targets_of(held, plan.facts)
+    return held, plan, [Job(each, choose_twins(held, each, trials, rows, plan.planner)) for each in targets]
+
+
+def _settings(experiment: Experiment, guidance: Guidance | None, areas: Sequence[str]) -> Guidance:
+    held = guidance or experiment.guidance
+    if held is None and not areas:
+        raise InputError("the experiment has no section `guidance`, and no areas are given", key="guidance")
+    if not areas:
+        assert held is not None
+        return held
+    if held is None:
+        return Guidance(areas=list(areas))
+    return held.model_copy(update={"areas": list(areas), "contrast": None})
+
+
+def _known(storage: str, store: Store) -> set[str]:
+    """Galleries whose rows are there."""
+    held = attempt(lambda: store.read_table(TABLE), storage)
+    return set() if held is None else set(held["gallery"].to_pylist())
+
+
+def _parts(guidance: Guidance, plan: Plan) -> Parts | None:
+    """The diffusion model, where one is asked for; a folder beside the recordings or anywhere, else a hub's name."""
+    if guidance.pipeline is None:
+        return None
+    beside = Path(plan.base) / guidance.pipeline
+    place = str(beside) if "://" not in plan.base and beside.is_dir() else guidance.pipeline
+    try:
+        from models.guidance.pipeline import load_parts
+
+        return load_parts(place, prompt=guidance.prompt)
+    except ImportError as error:
+        problem = f"needs the extra `diffusion` (pip install cortex-sweeps[diffusion]): {error}"
+        raise InputError(problem, key="guidance.pipeline", value=place) from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot be used: {error}", key="guidance.pipeline", value=place) from None
+
+
+def _write(store: Store, guidance: Guidance, job: Job, studio: Studio) -> None:
+    """Make one target's pictures, judge them, and write pictures, gallery and, last, rows."""
+    from sweeps.guidance_rows import gallery_id, kept, rows_of, statistics, transfers
+    from sweeps.report.gallery import gallery
+
+    target, guiding = job.target, job.twins[0]
+    made = studio.make(target, guiding)
+    judged = [studio.judge(target, twin, made) for twin in job.twins]
+    folder = f"{FOLDER}/{target}-{gallery_id(guidance, target, job.twins)}"
+    rows = rows_of(guidance, target, job.twins, judged, folder)
+    rows[0] |= transfers(judged[1:], kept(guidance, judged[0])) | statistics(studio, target, guiding, made)
+    facts = {**provenance(commit(), str(studio.workshop.device)), "attempt": 0}
+    files = {**_pictures(made), "gallery.png": gallery(rows, made, [each.objective for each in judged])}
+    for name, content in files.items():
+        attempt(partial(store.put, f"{folder}/{name}", content), store.uri)
+    attempt(lambda: store.write_part(TABLE, [{**row, **facts} for row in rows]), store.uri)
+
+
+def _pictures(made: Made) -> Mapping[str, bytes]:
+    """PNG files of the synthesised pictures, named by kind and seed; natural ones are the recording's own."""
+    found = {}
+    for kind in ("guided", "unguided"):
+        for seed, picture in enumerate(made.of(kind)):
+            pixels = np.rint(picture.permute(1, 2, 0).numpy() * 255).astype(np.uint8)
+            held = io.BytesIO()
+            Image.fromarray(pixels).save(held, "PNG")
+            found[f"{kind}-{seed:04d}.png"] = held.getvalue()
+    return found
+
+
+def fold_table(store: Store) -> None:
+    """Replace the folded table `guidance` by one with all its parts; nothing where nothing was written."""
+    parts = store.part_names(TABLE)
+    _, folded = attempt(lambda: store.read_fold(TABLE), store.uri)
+    rows: Any = attempt(lambda: store.read_table(TABLE), store.uri)
+    if rows is not None and not folded >= set(parts):
+        attempt(lambda: store.write_fold(TABLE, rows, {*parts, *folded}), store.uri)

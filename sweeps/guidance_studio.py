@@ -1,0 +1,172 @@
+"""Making pictures for an area and judging them: one target, its guiding twin, its judges, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metrics import area_activity
+from models.guidance.diffusion import DiffusionSettings, denoise
+from models.guidance.fourier import FourierSettings, ascend
+from models.guidance.objective import AreaMean, Objective
+from models.guidance.pictures import in_batches, resized
+from models.guidance.pipeline import Parts
+from sweeps.errors import InputError
+from sweeps.features import as_images
+from sweeps.guidance_spec import Guidance
+from sweeps.guidance_twins import ChosenTwin, Target
+from sweeps.predictors import Predictor, predictors_of
+from sweeps.recordings.recording import Recording
+from sweeps.schema import PICTURE_KINDS as KINDS
+from sweeps.workshop import Recent, Workshop
+
+MOST_NATURAL = 1000
+"""Natural pictures that synthesised ones are compared with: the recording's own, evenly taken above this number."""
+
+BATCH = 8
+"""Pictures that are made, or shown, at a time."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """Pictures (n, 3, h, w) by kind: guided and unguided, one from every seed; natural, in the recording's order."""
+
+    guided: Tensor
+    unguided: Tensor
+    natural: Tensor
+
+    def of(self, kind: str) -> Tensor:
+        """The pictures of one of KINDS."""
+        pictures: Tensor = getattr(self, kind)
+        return pictures
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What one twin says of the pictures, by kind: `objective` (pictures,), `others` (other areas, pictures).
+
+    In standard deviations of every area over the natural pictures.
+    """
+
+    objective: dict[str, np.ndarray]
+    others: dict[str, np.ndarray]
+
+
+class Studio:
+    """Makes pictures and shows them to twins."""
+
+    def __init__(self, workshop: Workshop, guidance: Guidance, parts: Parts | None = None) -> None:
+        self.workshop, self.guidance, self.parts = workshop, guidance, parts
+        self._predictors = Recent(2)
+        self._natural = Recent(1)
+
+    def make(self, target: Target, guide: ChosenTwin) -> Made:
+        """Guided and unguided pictures of every seed, and the natural ones.
+
+        Raises InputError where the guiding twin predicts the same for all natural pictures.
+        """
+        natural = self.natural(guide.recording)
+        objective = self._objective(target, guide, natural)
+        shape = self.predictor(guide, target.area).shape
+        grey = bool((natural[:, :1] == natural).all())
+        seeds = [
+            range(start, min(start + BATCH, self.guidance.seeds)) for start in range(0, self.guidance.seeds, BATCH)
+        ]
+        draw = partial(self._drawn, objective, shape, grey)
+        guided, unguided = (torch.cat([draw(part, on) for part in seeds]) for on in (True, False))
+        return Made(guided, unguided, natural)
+
+    def judge(self, target: Target, twin: ChosenTwin, made: Made) -> Judged:
+        """What a twin predicts for the pictures of every kind."""
+        beside = [area for area in twin.predictions if area not in target.areas]
+        activity = {area: self._activity(twin, area, made) for area in (*target.areas, *beside)}
+        objective = {kind: activity[target.area][kind] for kind in KINDS}
+        if target.against is not None:
+            other = activity[target.against]
+            objective = {kind: objective[kind] - target.weight * other[kind] for kind in KINDS}
+        others = {
+            kind: np.array([activity[area][kind] for area in beside]).reshape(len(beside), len(objective[kind]))
+            for kind in KINDS
+        }
+        return Judged(objective, others)
+
+    def natural(self, recording: str) -> Tensor:
+        """Pictures of a recording, at most MOST_NATURAL, as its twins see them."""
+        made: Tensor = self._natural.get(recording, lambda: _natural_pictures(self.workshop.recording(recording)))
+        return made
+
+    def predictor(self, twin: ChosenTwin, area: str) -> Predictor:
+        """The predictor of a twin's area; those that are fitted together are made together."""
+        group = twin.together(area)
+        key = tuple(cell.cell_id for cell in group)
+        found: list[Predictor] = self._predictors.get(key, lambda: predictors_of(self.workshop, group))
+        return found[group.index(twin.cell(area))]
+
+    def features(self, twin: ChosenTwin, area: str, pictures: Tensor) -> np.ndarray:
+        """What a twin reads an area from (pictures, features), where it is read."""
+        predictor = self.predictor(twin, area)
+        maps = predictor.parts[0][0]
+        return self._shown(lambda part: maps(part).flatten(1), predictor, pictures)
+
+    def _responses(self, twin: ChosenTwin, area: str, pictures: Tensor) -> np.ndarray:
+        predictor = self.predictor(twin, area)
+        return self._shown(predictor, predictor, pictures)
+
+    def _shown(self, function: Any, predictor: Predictor, pictures: Tensor) -> np.ndarray:
+        def show(part: Tensor) -> Tensor:
+            found: Tensor = function(resized(part.to(predictor.device), predictor.shape))
+            return found.cpu()
+
+        return in_batches(show, pictures, BATCH).double().numpy()
+
+    def _activity(self, twin: ChosenTwin, area: str, made: Made) -> dict[str, np.ndarray]:
+        natural = self._responses(twin, area, made.natural)
+        found = {kind: self._responses(twin, area, made.of(kind)) for kind in KINDS[:2]}
+        return {kind: area_activity(found.get(kind, natural), natural) for kind in KINDS}
+
+    def _objective(self, target: Target, guide: ChosenTwin, natural: Tensor) -> Objective:
+        means = [self._area_mean(guide, area, natural) for area in target.areas]
+        return Objective(means[0], means[1] if len(means) > 1 else None, target.weight)
+
+    def _area_mean(self, twin: ChosenTwin, area: str, natural: Tensor) -> AreaMean:
+        predictor = self.predictor(twin, area)
+        held = self._responses(twin, area, natural)
+        levels = held[:, np.isfinite(held).all(axis=0)].mean(axis=1)
+        if not np.isfinite(levels).all() or levels.std() <= 1e-9 * np.abs(levels).max():
+            problem = f"the twin {twin.trial_id} predicts the same for all natural pictures"
+            raise InputError(problem, key="guidance", value=f"{twin.recording}-{area}")
+        centre, scale = float(levels.mean()), float(levels.std())
+        return AreaMean(lambda pictures: predictor(resized(pictures, predictor.shape)), None, centre, scale)
+
+    def _drawn(
+        self, objective: Objective, shape: tuple[int, int], grey: bool, seeds: Sequence[int], guided: bool
+    ) -> Tensor:
+        """Pictures of some seeds, with and without guidance."""
+        held = self.guidance.resolved()
+        common = {"contrast_cap": held["contrast_cap"], "grey": grey}
+        if self.parts is None:
+            ascent = FourierSettings(
+                held["steps"], held["step"], held["jitter"], decorrelated=held["decorrelated"], **common
+            )
+            ascent = ascent if guided else replace(ascent, steps=0)
+            return ascend(objective, seeds, shape, ascent, self.workshop.device).pictures.cpu()
+        gamma = held["gamma"] if guided else 0.0
+        steps = DiffusionSettings(held["steps"], gamma, held["attention"], held["unit_norm"], held["blend"], **common)
+        return denoise(self.parts, seeds, steps, objective if guided else None).pictures.cpu()
+
+
+def _natural_pictures(recording: Recording) -> Tensor:
+    images = recording.fit.images
+    assert images is not None, "guidance is asked of recordings with pictures"
+    count = len(recording.fit.table)
+    wanted = np.unique(np.linspace(0, count - 1, min(count, MOST_NATURAL)).round().astype(int))
+    starts = range(0, count, 64)
+    chosen = [(start, wanted[(wanted >= start) & (wanted < start + 64)] - start) for start in starts]
+    found = [images(slice(start, min(start + 64, count)))[rows] for start, rows in chosen if len(rows)]
+    return as_images(np.concatenate(found), torch.device("cpu"))

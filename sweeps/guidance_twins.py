@@ -1,0 +1,138 @@
+"""Which twins guide and judge: the best of a finished sweep, area by area."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from models.backbones import BACKBONES
+from sweeps.cells import Cell, Planner
+from sweeps.errors import InputError
+from sweeps.guidance_spec import Guidance
+from sweeps.recordings.facts import RecordingFacts
+from sweeps.schema import configuration_of
+
+
+@dataclass(frozen=True)
+class Target:
+    """An area of a recording that is to be driven, or its contrast with another: A(area) - weight A(against)."""
+
+    recording: str
+    area: str
+    against: str | None = None
+    weight: float = 1.0
+
+    @property
+    def areas(self) -> tuple[str, ...]:
+        """The areas that the objective reads."""
+        return (self.area,) if self.against is None else (self.area, self.against)
+
+    def __str__(self) -> str:
+        return "-".join((self.recording, *self.areas))
+
+
+@dataclass(frozen=True)
+class ChosenTwin:
+    """A trial that guides or judges: its cells of all recordings, and the report prediction of every area of one."""
+
+    trial_id: str
+    cells: tuple[Cell, ...]
+    recording: str
+    predictions: dict[str, float]
+
+    def cell(self, area: str) -> Cell:
+        """Its cell of an area of the recording."""
+        return next(cell for cell in self.cells if (cell.recording, cell.area) == (self.recording, area))
+
+    def together(self, area: str) -> list[Cell]:
+        """The cells that are fitted in one go with that of an area, in order (see predictors_of)."""
+        cell = self.cell(area)
+        return [each for each in self.cells if each.together() == cell.together()]
+
+
+def targets_of(guidance: Guidance, facts: Sequence[RecordingFacts]) -> list[Target]:
+    """Every area and contrast in every recording of pictures that has it; InputError where none has."""
+    shown = [each for each in facts if each.pictures]
+    contrast = guidance.contrast
+    wanted: list[tuple[str, str | None, float]] = [(area, None, 1.0) for area in guidance.areas]
+    wanted += [(contrast.target, contrast.against, contrast.weight)] if contrast else []
+    found = []
+    for area, against, weight in wanted:
+        places = [Target(each.name, area, against, weight) for each in shown]
+        held = {each.name: set(each.areas) for each in shown}
+        places = [target for target in places if set(target.areas) <= held[target.recording]]
+        if not places:
+            raise InputError(
+                "no recording of pictures has this area (both, for a contrast)", key="guidance", value=area
+            )
+        found += places
+    return found
+
+
+def choose_twins(
+    guidance: Guidance, target: Target, trials: pd.DataFrame, areas: pd.DataFrame, planner: Planner
+) -> list[ChosenTwin]:
+    """The guiding twin and those that judge, best first by the area's select prediction, no two of one kind.
+
+    `trials` are done and present, `areas` their rows per area. Of the trials that share the area's cell, the one with
+    the best select prediction on all areas stands for it. Raises InputError where no twin sees pictures, and where
+    the best one predicts an area worse than `least_prediction` on the report stimuli.
+    """
+    ranked = _ranked(target, trials, areas)
+    twins = [_twin(target, row, areas, planner) for row in ranked.to_dict("records")]
+    first: dict[str, ChosenTwin] = {}
+    for twin in twins:
+        first.setdefault(_kind(guidance, twin.cell(target.area)), twin)
+    guide, *judges = list(first.values())[: guidance.twin_count]
+    for area in target.areas:
+        _check_predicts(guidance, target, area, guide.predictions[area])
+    least = guidance.least_prediction
+    return [guide, *(each for each in judges if min(each.predictions[area] for area in target.areas) >= least)]
+
+
+def _ranked(target: Target, trials: pd.DataFrame, areas: pd.DataFrame) -> pd.DataFrame:
+    """One trial per distinct cell of the area, best first; twins that see no pictures are left out."""
+    if "score.prediction" not in areas or "select.prediction" not in areas:
+        raise InputError("guidance needs the score `prediction`", key="scores", allowed=["prediction"])
+    sees = {name for name, component in BACKBONES.items() if component.sees in ("images", "clips")}
+    own = areas[(areas["recording"] == target.recording) & (areas["area"] == target.area)]
+    own = own[own["config.backbone"].isin(sees) & own["trial_id"].isin(trials["trial_id"])]
+    own = own.dropna(subset=["select.prediction"])
+    if own.empty:
+        raise InputError("no finished twin of this area sees pictures", key="guidance", value=str(target))
+    whole = trials.set_index("trial_id")[["select.prediction", "config"]]
+    joined = own[["trial_id", "cell_id", "select.prediction"]].join(whole, on="trial_id", rsuffix=".all")
+    order = ["select.prediction", "select.prediction.all", "trial_id"]
+    return joined.sort_values(order, ascending=[False, False, True]).drop_duplicates("cell_id")
+
+
+def _twin(target: Target, row: dict[Any, Any], areas: pd.DataFrame, planner: Planner) -> ChosenTwin:
+    cells = planner.cells(configuration_of(row))
+    if planner.trial_id(cells) != row["trial_id"]:
+        problem = "the recordings or the code have changed since this trial: run the sweep again first"
+        raise InputError(problem, key="guidance", value=row["trial_id"])
+    own = areas[(areas["trial_id"] == row["trial_id"]) & (areas["recording"] == target.recording)]
+    predictions = dict(zip(own["area"], own["score.prediction"].astype(float), strict=True))
+    return ChosenTwin(row["trial_id"], tuple(cells), target.recording, predictions)
+
+
+def _check_predicts(guidance: Guidance, target: Target, area: str, prediction: float) -> None:
+    if not prediction >= guidance.least_prediction:  # NaN is refused too
+        raise InputError(
+            f"refused: the best twin predicts {area} with {prediction:.3f} on the report stimuli, below "
+            f"least_prediction = {guidance.least_prediction:g}; its pictures would say nothing about that area",
+            key="guidance",
+            value=str(target),
+        )
+
+
+def _kind(guidance: Guidance, cell: Cell) -> str:
+    """Text that is equal for twins that may not judge each other's pictures."""
+    if guidance.differ == "any":
+        return cell.cell_id
+    if guidance.differ == "features":
+        return f"{cell.network_key()} {cell.blocks}"
+    return repr(getattr(cell, guidance.differ))

@@ -1,0 +1,192 @@
+"""The screen of an Experanto tree: trials, tiers, frames, and which trials show the same."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+from pydantic import Field
+
+from sweeps.errors import InputError
+from sweeps.identity import content_id
+from sweeps.recordings.clips import ClipRows
+from sweeps.recordings.screens import (
+    ScreenSpec,
+    Shown,
+    arrange,
+    as_pixels,
+    content_key,
+    linked,
+    near_copies,
+    show,
+    signature,
+)
+from sweeps.recordings.tree import Tree
+from sweeps.recordings.units import UnitChoice
+
+PICTURES = (".png", ".jpg", ".jpeg")
+
+
+class ExperantoSpec(UnitChoice):
+    """An Experanto folder.
+
+    `modality` says what is read: clips, whose responses are taken at the time of every frame, or pictures, whose
+    responses are averaged over `window` seconds. Both begin `delay` seconds after the frame. `tiers`: all by default.
+    `pupil` are the signals of the eye tracker that hold the pupil's centre; its other signals follow those of the
+    treadmill as behaviour. `match`, `skip`, `frames`, `normalise`: as in `sensorium-dynamic`.
+    """
+
+    format: Literal["experanto"]
+    path: str
+    name: str | None = None
+    image: ScreenSpec = ScreenSpec()
+    modality: Literal["video", "image"] = "video"
+    tiers: tuple[str, ...] = Field((), strict=False)
+    match: Literal["content", "condition", "near"] = "content"
+    delay: float = 0.0
+    window: float = Field(0.5, gt=0)
+    skip: int = Field(0, ge=0)
+    frames: int | None = Field(None, ge=1)
+    repeats: int | None = Field(None, ge=1)
+    pupil: tuple[int, int] | None = Field(None, strict=False)
+    normalise: Literal["std", "none"] = "std"
+    white: float = Field(255.0, gt=0)
+    memory_gb: float = Field(16.0, gt=0)
+
+    def recording_name(self) -> str:
+        """Name in the tables: `name`, else the folder's own."""
+        return self.name or self.path.rstrip("/").rsplit("/", 1)[-1]
+
+    def options(self) -> str:
+        """Identity of what decides the numbers beside the files."""
+        return content_id(self.model_dump(mode="json", exclude={"path", "name", "memory_gb"}))
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial on the screen: its key, file, tier, condition, first frame and number of frames."""
+
+    key: str
+    file: str
+    tier: str
+    condition: str
+    first: int
+    frames: int
+
+
+def read_trials(tree: Tree, spec: ExperantoSpec) -> list[Trial]:
+    """The valid trials of the asked kind and tiers, in order of their numbers."""
+    metas = _metas(tree)
+    of_kind = {key: meta for key, meta in metas.items() if meta.get("modality") == spec.modality}
+    if not of_kind:
+        kinds = sorted({str(meta.get("modality")) for meta in metas.values()})
+        problem = f"no trial shows a {spec.modality}; there are {', '.join(kinds)}"
+        raise InputError(problem, file=tree.file("screen/meta"), key="modality", value=spec.modality)
+    present = sorted({str(meta.get("tier")) for meta in of_kind.values()})
+    for tier in spec.tiers:
+        if tier not in present:
+            raise InputError("unknown tier", file=tree.file("screen/meta"), key="tiers", value=tier, allowed=present)
+    tiers = spec.tiers or present
+    chosen = {key: meta for key, meta in of_kind.items() if str(meta.get("tier")) in tiers}
+    valid = [key for key, meta in chosen.items() if meta.get("valid_trial", True)]
+    if not valid:
+        raise InputError("no valid trial belongs to these tiers", file=tree.file("screen/meta"), value=list(tiers))
+    return [_trial(tree, key, chosen[key], spec) for key in valid]
+
+
+def _metas(tree: Tree) -> dict[str, dict[str, Any]]:
+    names = sorted(name for name in tree.names("screen/meta") if name.endswith(".yml") and name[:-4].isdecimal())
+    if names:
+        return {name[:-4]: tree.mapping(f"screen/meta/{name}") for name in names}
+    if not tree.has("screen/combined_meta.json"):
+        raise InputError("holds neither meta/*.yml nor combined_meta.json", file=tree.file("screen"))
+    found = tree.mapping("screen/combined_meta.json")
+    return {key: dict(found[key]) for key in sorted(found)}
+
+
+def _trial(tree: Tree, key: str, meta: dict[str, Any], spec: ExperantoSpec) -> Trial:
+    first, count = meta.get("first_frame_idx"), meta.get("num_frames", 1) if spec.modality == "video" else 1
+    for name, value, least in (("first_frame_idx", first, 0), ("num_frames", count, 1)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            file = tree.file(f"screen/meta/{key}.yml")
+            raise InputError(f"must be a whole number from {least}", file=file, key=name, value=value)
+    frames = count if spec.frames is None else min(count, spec.frames)
+    condition = str(meta.get("condition_hash", ""))
+    if spec.match == "condition" and not condition:
+        file = tree.file(f"screen/meta/{key}.yml")
+        raise InputError("is missing: `match: condition` reads it", file=file, key="condition_hash")
+    return Trial(key, _data_file(tree, key), str(meta.get("tier")), condition, int(first or 0), frames)
+
+
+def _data_file(tree: Tree, key: str) -> str:
+    held = tree.names("screen/data")
+    for suffix in (".npy", *PICTURES):
+        if f"{key}{suffix}" in held:
+            return f"screen/data/{key}{suffix}"
+    if f"{key}.mp4" in held:
+        problem = "is a film, and no decoder is part of this project: store it as .npy (frames, height, width)"
+        raise InputError(problem, file=tree.file(f"screen/data/{key}.mp4"))
+    raise InputError("missing file", file=tree.file(f"screen/data/{key}.npy"))
+
+
+def read_clock(tree: Tree) -> np.ndarray:
+    """Seconds of every frame on the screen."""
+    name = "screen/timestamps.npy"
+    clock = tree.array(name).astype(np.float64)
+    if clock.ndim != 1 or not np.isfinite(clock).all() or not (np.diff(clock) > 0).all():
+        raise InputError("must be (frames,) seconds that only grow", file=tree.file(name))
+    return clock
+
+
+def read_screen(tree: Tree, spec: ExperantoSpec, trials: list[Trial]) -> tuple[np.ndarray, Shown, np.ndarray]:
+    """Frames of every trial, which trials show the same, and the group of every clip or picture."""
+    lengths, contents, signatures = [], [], []
+    names = [trial.file for trial in trials]
+    for trial, content in zip(trials, tree.many(names), strict=True):
+        frames = _frames(tree, trial.file, content, spec)
+        if len(frames) < trial.frames:
+            problem = f"holds {len(frames)} frames, its meta says num_frames: {trial.frames} or more"
+            raise InputError(problem, file=tree.file(trial.file))
+        lengths.append(trial.frames)
+        contents.append(content_key(frames))
+        signatures.append(signature(as_pixels(frames, spec.white, tree.file(trial.file))))
+    near = near_copies(signatures) if spec.modality == "video" else np.arange(len(trials))
+    conditions = [trial.condition for trial in trials]
+    keys = {"content": contents, "condition": conditions, "near": [str(label) for label in near]}[spec.match]
+    shown = arrange(keys, np.array([trial.first for trial in trials]))
+    together = linked(near, shown.item, np.array(contents))[shown.first]
+    return np.array(lengths), shown, np.array([trials[trial].key for trial in together])
+
+
+def _frames(tree: Tree, name: str, content: bytes, spec: ExperantoSpec) -> np.ndarray:
+    """Stored frames (frames, h, w) or (frames, h, w, 3) of a trial."""
+    found = _picture(tree, name, content) if name.endswith(PICTURES) else tree.numbers(name, content)
+    frames = found if spec.modality == "video" else found[None]
+    if frames.ndim not in (3, 4) or (frames.ndim == 4 and frames.shape[-1] != 3) or not frames.size:
+        problem = "must be (frames, height, width[, 3])" if spec.modality == "video" else "must be (height, width[, 3])"
+        raise InputError(f"{problem}, not {found.shape}", file=tree.file(name))
+    return frames
+
+
+def _picture(tree: Tree, name: str, content: bytes) -> np.ndarray:
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return np.asarray(image if image.mode == "L" else image.convert("RGB"))
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"cannot be read: {error}", file=tree.file(name)) from None
+
+
+def read_images(tree: Tree, spec: ExperantoSpec, rows: ClipRows, names: list[str]) -> Callable[[slice], np.ndarray]:
+    """Pictures of a slice of rows; only the clips that they belong to are read."""
+    geometry = spec.image.geometry()
+
+    def load(clip: int, frames: slice) -> np.ndarray:
+        [content] = tree.later([names[clip]])
+        stored = _frames(tree, names[clip], content, spec)[frames]
+        return show(as_pixels(stored, spec.white, tree.file(names[clip])), geometry)
+
+    return rows.images(geometry.shape, load)

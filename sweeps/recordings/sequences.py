@@ -1,0 +1,168 @@
+"""Sampled signals on a clock in seconds, and their values at other times."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from sweeps.errors import InputError
+from sweeps.recordings.tree import Tree
+
+BLOCK = 2**24
+"""Bytes of a large file that are read at a time."""
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """Signals (samples, signals) of one device; sample i of signal s is of start + i / rate + shift[s] seconds."""
+
+    values: np.ndarray
+    start: float
+    rate: float
+    shift: np.ndarray
+
+    def at(self, times: np.ndarray) -> np.ndarray:
+        """Values (times, signals) float32 at `times` (seconds), linear between the two samples around each.
+
+        NaN before the first and after the last sample of a signal, and beside a sample that is NaN.
+        """
+        found = np.empty((len(times), self.values.shape[1]), np.float32)
+        last = len(self.values) - 1
+        for shift in np.unique(self.shift):
+            mine = np.flatnonzero(self.shift == shift)
+            place = np.round((times - self.start - shift) * self.rate, 6)  # a time on a sample is not between two
+            low = np.clip(np.floor(place).astype(int), 0, last)
+            part = (place - low)[:, None]
+            below, above = self.values[np.ix_(low, mine)], self.values[np.ix_(np.minimum(low + 1, last), mine)]
+            between = np.where(part > 0, below + part * (above - below), below)
+            found[:, mine] = np.where(((place >= 0) & (place <= last))[:, None], between, np.nan)
+        return found
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a file holds samples: where they begin, their type and (samples, signals)."""
+
+    name: str
+    offset: int
+    kind: np.dtype[Any]
+    shape: tuple[int, int]
+
+
+def read_sequence(tree: Tree, device: str, rows: np.ndarray | None = None) -> Sequence:
+    """One device of an Experanto tree: `data.npy` or `data.mem`, `meta.yml`, `meta/phase_shifts.npy`.
+
+    `rows` are the signals that are kept (all by default): the file is read in parts, so that the others take no
+    room. Phase shifts (seconds, one per signal) are read where `phase_shift_per_signal` is set.
+    """
+    meta = tree.mapping(f"{device}/meta.yml")
+    layout = read_layout(tree, device, meta)
+    kept = np.arange(layout.shape[1]) if rows is None else rows
+    rate = _number(tree, device, meta, "sampling_rate")
+    if rate <= 0:
+        raise InputError("must be above 0", file=tree.file(f"{device}/meta.yml"), key="sampling_rate", value=rate)
+    shift = _shifts(tree, device, meta, layout.shape[1])[kept]
+    return Sequence(_values(tree, layout, kept), _number(tree, device, meta, "start_time"), rate, shift)
+
+
+def read_layout(tree: Tree, device: str, meta: dict[str, Any]) -> Layout:
+    """Where and how a device's samples lie, from its meta.yml and the header of its file; reads no samples."""
+    signals = int(_number(tree, device, meta, "n_signals"))
+    found = _mapped(tree, device, meta, signals) if meta.get("is_mem_mapped") else _npy(tree, f"{device}/data.npy")
+    if found.shape[1] != signals:
+        problem = f"holds {found.shape[1]} signals, {device}/meta.yml says n_signals: {signals}"
+        raise InputError(problem, file=tree.file(found.name))
+    return found
+
+
+def _mapped(tree: Tree, device: str, meta: dict[str, Any], signals: int) -> Layout:
+    name = f"{device}/data.mem"
+    samples = int(_number(tree, device, meta, "n_timestamps"))
+    try:
+        kind = np.dtype(str(meta.get("dtype")))
+    except TypeError:
+        problem = "must be a NumPy type"
+        raise InputError(problem, file=tree.file(f"{device}/meta.yml"), key="dtype", value=meta.get("dtype")) from None
+    _check_kind(kind, tree.file(name))
+    return Layout(name, 0, kind, (samples, signals))
+
+
+def _npy(tree: Tree, name: str) -> Layout:
+    if not tree.has(name):
+        raise InputError("missing file", file=tree.file(name))
+    stream = io.BytesIO(_range(tree, name, 0, 4096))
+    try:
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, columns_first, kind = read(stream)
+    except (ValueError, EOFError) as error:
+        raise InputError(f"is not a plain .npy array: {error}", file=tree.file(name)) from None
+    _check_kind(kind, tree.file(name))
+    if len(shape) != 2 or (columns_first and 1 not in shape):
+        order = ", stored column by column" if columns_first else ""
+        raise InputError(f"must be (samples, signals) in row order, not {shape}{order}", file=tree.file(name))
+    return Layout(name, stream.tell(), kind, (shape[0], shape[1]))
+
+
+def _check_kind(kind: np.dtype[Any], file: str) -> None:
+    if kind.kind not in "fiub":
+        raise InputError(f"must hold numbers, not {kind}", file=file)
+
+
+def _values(tree: Tree, layout: Layout, kept: np.ndarray) -> np.ndarray:
+    """The kept signals of all samples, float32."""
+    width = layout.shape[1] * layout.kind.itemsize
+    values = np.empty((layout.shape[0], len(kept)), np.float32)
+    done = 0
+    for block in tree.remember_blocks(layout.name, _blocks(tree, layout, width)):
+        content = block[layout.offset :] if done == 0 else block
+        samples = np.frombuffer(content, layout.kind).reshape(-1, layout.shape[1])
+        values[done : done + len(samples)] = samples[:, kept]
+        done += len(samples)
+    return values
+
+
+def _blocks(tree: Tree, layout: Layout, width: int) -> Iterator[bytes]:
+    """The file in parts of whole samples, the header before the first."""
+    total = layout.offset + layout.shape[0] * width
+    step = max(1, BLOCK // max(width, 1)) * width
+    cuts = [0, *range(layout.offset + step, total, step), total] if width else [0, total]
+    for start, stop in pairwise(cuts):
+        block = _range(tree, layout.name, start, stop)
+        if len(block) != stop - start:
+            problem = f"ends early: {layout.shape[0]} samples of {layout.shape[1]} signals take {total} bytes"
+            raise InputError(problem, file=tree.file(layout.name))
+        yield block
+
+
+def _range(tree: Tree, name: str, start: int, stop: int) -> bytes:
+    try:
+        return bytes(tree.fs.cat_file(tree.place(name), start=start, end=stop))
+    except FileNotFoundError:
+        raise InputError("missing file", file=tree.file(name)) from None
+    except Exception as error:  # whatever the library of an object store raises
+        raise InputError(f"cannot be read ({type(error).__name__}: {error})", file=tree.file(name)) from None
+
+
+def _number(tree: Tree, device: str, meta: dict[str, Any], key: str) -> float:
+    value = meta.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+        raise InputError("must be a number", file=tree.file(f"{device}/meta.yml"), key=key, value=value)
+    return float(value)
+
+
+def _shifts(tree: Tree, device: str, meta: dict[str, Any], signals: int) -> np.ndarray:
+    if not meta.get("phase_shift_per_signal"):
+        return np.zeros(signals)
+    name = f"{device}/meta/phase_shifts.npy"
+    found = tree.array(name)
+    if found.shape != (signals,):
+        raise InputError(
+            f"must be ({signals},), one shift in seconds per signal, not {found.shape}", file=tree.file(name)
+        )
+    return found.astype(np.float64)

@@ -1,0 +1,103 @@
+"""Which units of a recording are kept, and the names of visual areas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from pydantic import Field
+
+from sweeps.errors import InputError
+from sweeps.recordings.recording import listed
+from sweeps.validation import Strict
+
+ALIASES = {
+    "VISp": "V1",
+    "VISl": "LM",
+    "VISal": "AL",
+    "VISrl": "RL",
+    "VISam": "AM",
+    "VISpm": "PM",
+    "VISli": "LI",
+    "VISpor": "POR",
+}
+"""Allen acronyms of mouse areas -> the names that mouse laboratories use."""
+
+
+def area_name(label: str) -> str:
+    """The usual name of an area.
+
+    >>> area_name("VISp"), area_name("V4")
+    ('V1', 'V4')
+    """
+    return ALIASES.get(label, label)
+
+
+class UnitChoice(Strict):
+    """Which units are read: those of some areas, some left out, at most so many.
+
+    `area` names the area of all units where the data do not tell; `areas` keeps those areas alone, in that order;
+    `units` keeps at most so many of each area, evenly spaced over the file; `exclude_units` are rows of the file.
+    """
+
+    area: str | None = Field(None, min_length=1)
+    areas: tuple[str, ...] = Field((), strict=False)
+    units: int | None = Field(None, ge=1)
+    exclude_units: tuple[int, ...] = Field((), strict=False)
+
+
+@dataclass(frozen=True)
+class Units:
+    """Kept units: `rows` of the file, the `areas` of these, `coordinates` (units, 2 or 3) in micrometres."""
+
+    rows: np.ndarray
+    areas: np.ndarray
+    coordinates: np.ndarray | None
+
+
+def choose_units(
+    choice: UnitChoice, count: int, labels: np.ndarray | None, coordinates: np.ndarray | None, file: str
+) -> Units:
+    """The units that are kept of `count`, given the area of each where the data tell; InputError where none is."""
+    if choice.area is not None:
+        labels = np.full(count, choice.area)
+    if labels is None:
+        raise InputError("the data do not tell the area of the units: name it, such as `area: V1`", file=file)
+    areas = np.array([area_name(label) for label in labels.tolist()], dtype=str)
+    if (areas == "").any():
+        raise InputError(f"units {listed(np.flatnonzero(areas == ''))} have an empty area", file=file)
+    allowed = _kept(choice, areas, file)
+    parts = [_thinned(np.flatnonzero(allowed & (areas == area)), choice.units) for area in _wanted(choice, areas, file)]
+    rows = np.concatenate(parts) if choice.areas else np.sort(np.concatenate(parts))
+    if not len(rows):
+        raise InputError(f"leaves none of the {count} units", file=file, key="exclude_units")
+    return Units(rows, areas[rows], None if coordinates is None else coordinates[rows].astype(np.float64))
+
+
+def check_length(values: np.ndarray | None, count: int, file: str) -> None:
+    """Raise InputError unless there is one entry per unit."""
+    if values is not None and len(values) != count:
+        raise InputError(f"has {len(values)} entries, the responses have {count} units", file=file)
+
+
+def _wanted(choice: UnitChoice, areas: np.ndarray, file: str) -> list[str]:
+    present = list(dict.fromkeys(areas.tolist()))
+    wanted = list(dict.fromkeys(area_name(area) for area in choice.areas)) or present
+    for area in wanted:
+        if area not in present:
+            raise InputError("no unit lies there", file=file, key="areas", value=area, allowed=present)
+    return wanted
+
+
+def _kept(choice: UnitChoice, areas: np.ndarray, file: str) -> np.ndarray:
+    beyond = [unit for unit in choice.exclude_units if not 0 <= unit < len(areas)]
+    if beyond:
+        problem = f"must be units of the file, 0 to {len(areas) - 1}"
+        raise InputError(problem, file=file, key="exclude_units", value=beyond[0])
+    return ~np.isin(np.arange(len(areas)), choice.exclude_units)
+
+
+def _thinned(rows: np.ndarray, most: int | None) -> np.ndarray:
+    if most is None or len(rows) <= most:
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, most).round().astype(int)]

@@ -1,0 +1,90 @@
+"""The gallery of a guided synthesis as one picture: guided, unguided and natural, the same seeds in the columns."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from sweeps.guidance_studio import Made
+
+COLUMNS = 12
+"""Seeds that are shown; all of them are files beside the gallery."""
+
+ROWS = {"guided": "guided", "unguided": "unguided,\nsame seed", "natural": "best natural"}
+COLOURS = {"guided": "#c44e52", "unguided": "#4c72b0", "natural": "#8c8c8c"}
+
+
+def gallery(rows: Sequence[Mapping[str, Any]], made: Made, activities: Sequence[Mapping[str, np.ndarray]]) -> bytes:
+    """A PNG: rows of pictures guided, unguided and best natural, columns = seeds, then histograms of their activity.
+
+    `rows` are those of the table `guidance`, the guiding twin's first; `activities` are each twin's for the pictures
+    of every kind, in its own standard deviations over natural pictures. Below every picture stands the guiding twin's
+    activity, then the mean of its judges'. The held-out prediction of every twin is printed above.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    best = np.argsort(-activities[0]["natural"], kind="stable")
+    order = {"guided": np.arange(len(made.guided)), "unguided": np.arange(len(made.unguided)), "natural": best}
+    columns = min(COLUMNS, len(made.guided))
+    figure = Figure(figsize=(1.5 + 1.25 * max(columns, 5), 7.4), dpi=100, layout="constrained")
+    figure.suptitle(title(rows), fontsize=10, x=0.01, ha="left")
+    grid = figure.add_gridspec(4, columns, height_ratios=[1, 1, 1, 1.2])
+    for line, (kind, label) in enumerate(ROWS.items()):
+        for column, index in enumerate(order[kind][:columns]):
+            axes = figure.add_subplot(grid[line, column])
+            _picture(axes, made.of(kind)[index].permute(1, 2, 0).numpy())
+            axes.set_xlabel(_activity([each[kind][index] for each in activities]), fontsize=7)
+            if line == 0:
+                axes.set_title(f"seed {index}", fontsize=8)
+            if column == 0:
+                axes.set_ylabel(label, fontsize=9)
+    _histograms(figure.add_subplot(grid[3, :]), activities[0])
+    held = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(held)
+    return held.getvalue()
+
+
+def title(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What was driven, by which twin, and how well every twin predicts held-out responses."""
+    guide, judges = rows[0], rows[1:]
+    what = guide["area"] + (f" - {guide['weight']:g} {guide['against']}" if guide["against"] else "")
+    named = [f"{row['backbone']} block {row['depth']} {row['readout']} ({row['prediction']:.2f})" for row in rows]
+    transfer = f", transfer gain {guide['transfer_gain']:+.2f} sd" if judges else ""
+    return (
+        f"{what} of {guide['recording']}, {guide['method']}: gain over best natural {guide['gain_over_best']:+.2f} sd, "
+        f"over unguided {guide['gain_over_unguided']:+.2f} sd{transfer}\n"
+        f"guide (held-out prediction): {named[0]}\njudges: {'; '.join(named[1:]) or 'none'}"
+    )
+
+
+def _activity(values: Sequence[float]) -> str:
+    """Activity by the guiding twin, then the mean by its judges."""
+    judged = f" | {np.mean(values[1:]):+.1f}" if len(values) > 1 else ""
+    return f"{values[0]:+.1f}{judged}"
+
+
+def _picture(axes: Axes, pixels: np.ndarray) -> None:
+    axes.imshow(pixels, vmin=0, vmax=1, interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def _histograms(axes: Axes, activity: Mapping[str, np.ndarray]) -> None:
+    """Densities of the guiding twin's activity for natural pictures, and a line for every synthesised one."""
+    low = min(float(values.min()) for values in activity.values())
+    high = max(float(values.max()) for values in activity.values())
+    axes.hist(activity["natural"], bins=30, range=(low, high), color=COLOURS["natural"], label="natural pictures")
+    for kind in ("unguided", "guided"):
+        for place, value in enumerate(activity[kind]):
+            axes.axvline(value, color=COLOURS[kind], linewidth=1.2, label=None if place else kind)
+    axes.set_xlabel("activity that the guiding twin predicts (standard deviations over natural pictures)", fontsize=8)
+    axes.set_ylabel("natural pictures", fontsize=8)
+    axes.tick_params(labelsize=7)
+    axes.legend(fontsize=7, frameon=False)

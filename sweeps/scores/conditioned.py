@@ -1,0 +1,40 @@
+"""What the rest of a population tells about single trials, for twins whose units share latent factors."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from metrics import correlation, finite_mean
+from sweeps.scores import unavailable
+from sweeps.scores.view import CellView
+
+
+def conditioned(view: CellView) -> dict[str, float]:
+    """Mean over units of the single-trial correlation given the other half of the population, and what that gains.
+
+    `conditioned_prior` is the same correlation of the prediction from the stimulus alone, `conditioned_gain` the
+    difference; trials and frames are concatenated. `joint_log_likelihood` is that of all units of the recording
+    together, in bits per unit and frame, averaged over samples of the prior. A unit that is constant, or predicted as
+    constant, has no correlation and counts as 0 in neither; NaN for twins without latent factors.
+    """
+    if "conditioned" not in view.extras:
+        return unavailable("conditioned")
+    trials = view.repeats
+    given = _correlation(view.extras["conditioned"], trials)
+    alone = _correlation(np.repeat(view.predicted[:, :, None], trials.shape[2], axis=2), trials)
+    mean, prior, gain = (finite_mean(each)[0] for each in (given, alone, given - alone))
+    joint = view.extras["joint"]
+    return {
+        "conditioned": mean,
+        "conditioned_prior": prior,
+        "conditioned_gain": gain,
+        "joint_log_likelihood": float(np.nanmean(joint)) if np.isfinite(joint).any() else float("nan"),
+    }
+
+
+def _correlation(predicted: np.ndarray, trials: np.ndarray) -> np.ndarray:
+    """Correlation (units,) over all observed (row, repeat) of (rows, units, repeats)."""
+    there = np.isfinite(trials) & np.isfinite(predicted)
+    pairs = (np.where(there, each, np.nan) for each in (predicted, trials))
+    flat = (each.transpose(0, 2, 1).reshape(-1, trials.shape[1]) for each in pairs)
+    return np.asarray(correlation(*flat))

@@ -1,0 +1,208 @@
+"""Search asymmetry of a backbone beside that of people: six experiments, each with target and distractors exchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from metrics import (
+    asymmetry_index,
+    bootstrap_interval,
+    group_weights,
+    mean_fixations,
+    polarity_count,
+    reaction_time,
+    reaction_time_error,
+    search_slope,
+    slope_correlation,
+)
+from metrics.visual_search import CONSTANT
+from sweeps.probes.search_displays import EXPERIMENTS, Display, RenderedSearch, cell_edges
+from sweeps.scores import unavailable
+from sweeps.scores.view import CellView
+
+HUMAN: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "curvature": ((510, 516, 529), (565, 640, 750)),
+    "lighting": ((427, 432, 472), (488, 675, 755)),
+    "crossing": ((645, 780, 915), (829, 1117, 1405)),
+    "corner": ((541, 583, 625), (573, 672, 771)),
+    "orientation": ((415, 438, 441, 444), (432, 547, 553, 558)),
+    "orientation-mixed": ((432, 568, 634, 707), (526, 832, 1084, 1326)),
+}
+"""Mean reaction times of people in ms by set size, of the easier and of the harder condition.
+
+As listed in the code of Gupta et al. 2021, read off plots or computed from published lines: Wolfe 1992 (curvature and
+orientation), Kleffner and Ramachandran 1992 (lighting), Wolfe and DiMase 2003 (crossing, corner); rounded. No spread
+over people is known, so there is no ceiling.
+"""
+
+SHARPENINGS: dict[str, tuple[tuple[int, float], tuple[int, float]]] = {
+    "curvature": ((3, 1), (5, 3)),
+    "lighting": ((3, 0), (5, 1)),
+    "crossing": ((5, 3), (7, 5)),
+    "corner": ((5, 3), (7, 5)),
+    "orientation": ((3, 1), (5, 3)),
+    "orientation-mixed": ((3, 1), (5, 3)),
+}
+"""Centre and surround of the difference of Gaussians (size, sigma), in pixels of the attention map; same source."""
+
+MARGIN, WINDOW = 64, 10
+"""Background shown beyond the display, and side of the oracle's window, in pixels at 30 to a degree."""
+
+REPLICATES = 1000
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One condition: set size and saccades (displays,), NaN where the target was never found."""
+
+    sizes: np.ndarray
+    saccades: np.ndarray
+
+    @property
+    def times(self) -> np.ndarray:
+        """Mean reaction time at every set size, in ms."""
+        return np.asarray(reaction_time(mean_fixations(self.saccades, self.sizes).fixations))
+
+    @property
+    def slope(self) -> float:
+        """Search slope in ms per item."""
+        return search_slope(np.unique(self.sizes), self.times)
+
+    def resampled(self, seed: int) -> np.ndarray:
+        """Slopes (replicates,) after displays of every set size were drawn with replacement."""
+        sizes = np.unique(self.sizes)
+        counts = np.where(np.isnan(self.saccades), self.sizes, self.saccades)
+        means = np.empty((REPLICATES, len(sizes)))
+        for column, size in enumerate(sizes):
+            own = counts[self.sizes == size]
+            drawn = np.asarray(group_weights(np.arange(len(own)), REPLICATES, seed + column))
+            means[:, column] = drawn @ own / len(own)
+        return slopes_of(sizes, np.asarray(reaction_time(means)))
+
+
+def slopes_of(sizes: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """`search_slope` of every row of mean times (replicates, sizes)."""
+    x = sizes - sizes.mean()
+    slopes = (times - times.mean(axis=1, keepdims=True)) @ x / (x @ x)
+    return np.where(np.ptp(times, axis=1) <= CONSTANT * times.max(axis=1), 0.0, slopes)
+
+
+Outcomes = Mapping[str, tuple[Outcome, Outcome]]
+
+
+def search(view: CellView) -> dict[str, float]:
+    """Asymmetry of the backbone's search in the probe's displays, and its agreement with the times of people.
+
+    The frozen backbone guides saccades through every display (models.search): its features of the target, as kernels
+    over those of the display, say where to look next. `search_asymmetry` is the mean over the probe's experiments of
+    (H - E) / (H + E), H and E the slopes of the conditions harder and easier for people; `_low` and `_high` bound its
+    95 % interval over displays. `search_polarity` counts the experiments with the human sign. `search_slope_r` and
+    `search_rt_error` (ms) compare slopes and times with those of people; `search_never_found` counts displays.
+    Columns with `human_` are the same of people. A display whose target was never found counts as many saccades as it
+    has items. Neither readout, depth nor recording enters: cells that share a backbone have the same value, on both
+    splits. NaN for trained cores, and for experiments that the probe does not have.
+    """
+    probe = view.probes.get("search")
+    if probe is None or view.network is None or not isinstance(probe.source, RenderedSearch):
+        return unavailable("search")
+    source, network = probe.source, view.network
+    outcomes = view.remember(("search", view.backbone_key, probe.fingerprint), lambda: searched(network(), source))
+    return unavailable("search") | compared(outcomes)
+
+
+def searched(network: Any, source: RenderedSearch) -> dict[str, tuple[Outcome, Outcome]]:
+    """How a frozen network searches the displays of a probe: the easier and the harder condition by experiment."""
+    plans = list(source.plans())
+    found = {}
+    for name in source.experiments:
+        pair = [
+            _outcome(network, [each for each in plans if (each.experiment, each.condition) == (name, condition.name)])
+            for condition in EXPERIMENTS[name].conditions
+        ]
+        found[name] = (pair[0], pair[1])
+    return found
+
+
+def _outcome(network: Any, plans: list[Display]) -> Outcome:
+    import torch
+
+    from models.attention import Sharpening, TargetAttention, device_of, search_blocks
+    from models.search import Task
+    from models.search import search as look_for
+
+    held, scale = EXPERIMENTS[plans[0].experiment], plans[0].scale
+    device = device_of(network)
+    targets = {(each.items[0].name, each.items[0].turn): each.patch(each.items[0]) for each in plans}
+    kind = [list(targets).index((each.items[0].name, each.items[0].turn)) for each in plans]
+    edges = cell_edges(plans[0].side, held.grid)
+    task = Task(edges, held.ground / 255, round(MARGIN * scale), max(1, round(WINDOW * scale)))
+    with torch.inference_mode():
+        blocks = search_blocks(network)
+        attention = TargetAttention(
+            lambda pictures: network.forward_blocks(pictures, blocks),
+            _as_pictures(list(targets.values()), device),
+            kind,
+            Sharpening(*SHARPENINGS[plans[0].experiment]),
+        )
+        displays = _as_pictures([each.image() for each in plans], device)
+        paths = look_for(attention, displays, [each.target_cell for each in plans], task)
+    return Outcome(np.array([each.set_size for each in plans]), paths.saccades.double().numpy())
+
+
+def _as_pictures(grey: list[np.ndarray], device: Any) -> Any:
+    """Grey uint8 pictures as float32 (n, 3, h, w) in [0, 1]."""
+    import torch
+
+    return torch.from_numpy(np.stack(grey)).to(device).float().div_(255)[:, None].repeat(1, 3, 1, 1)
+
+
+def compared(outcomes: Outcomes) -> dict[str, float]:
+    """Columns of the score for the experiments that were done, the times of people beside them."""
+    ours = {name: (pair[0].slope, pair[1].slope) for name, pair in outcomes.items()}
+    theirs = {name: human_slopes(name) for name in outcomes}
+    times = [
+        (one.times, people) for name, pair in outcomes.items() for one, people in zip(pair, HUMAN[name], strict=True)
+    ]
+    low, high = bootstrap_interval(_drawn_asymmetries(outcomes))
+    return {
+        "search_asymmetry_low": low,
+        "search_asymmetry_high": high,
+        "search_slope_r": slope_correlation(*(np.ravel(list(each.values())) for each in (ours, theirs))),
+        "search_rt_error": reaction_time_error(*map(np.concatenate, zip(*times, strict=True))).milliseconds,
+        "search_never_found": float(sum(np.isnan(one.saccades).sum() for pair in outcomes.values() for one in pair)),
+        **_asymmetries("search", ours),
+        **_asymmetries("human_search", theirs),
+    }
+
+
+def human_slopes(experiment: str) -> tuple[float, float]:
+    """Slopes of people in ms per item, easier condition first."""
+    sizes = np.array(EXPERIMENTS[experiment].set_sizes)
+    easy, hard = HUMAN[experiment]
+    return search_slope(sizes, np.array(easy)), search_slope(sizes, np.array(hard))
+
+
+def _asymmetries(prefix: str, slopes: Mapping[str, tuple[float, float]]) -> dict[str, float]:
+    """Asymmetry by experiment and on average, and how many have the human sign."""
+    single = {name: asymmetry_index(hard, easy) for name, (easy, hard) in slopes.items()}
+    easy, hard = (np.array([pair[side] for pair in slopes.values()]) for side in (0, 1))
+    numbered = {f"{prefix}_asymmetry_{number}": single.get(name, np.nan) for number, name in enumerate(EXPERIMENTS, 1)}
+    return {
+        f"{prefix}_asymmetry": float(np.mean(list(single.values()))),
+        f"{prefix}_polarity": float(polarity_count(hard, easy).human),
+        **numbered,
+    }
+
+
+def _drawn_asymmetries(outcomes: Outcomes) -> np.ndarray:
+    """Replicates of the mean asymmetry, displays drawn anew within every condition and set size."""
+    found = []
+    for index, (easy, hard) in enumerate(outcomes.values()):
+        seeds = (100 * index, 100 * index + 50)
+        pairs = zip(hard.resampled(seeds[1]), easy.resampled(seeds[0]), strict=True)
+        found.append([asymmetry_index(above, below) for above, below in pairs])
+    return np.mean(found, axis=0)
