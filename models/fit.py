@@ -2,261 +2,292 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from models.losses import LOSSES
-from models.readouts.gaussian import GaussianReadout, shrink
-from models.readouts.locate import GRID, response_statistics, starting_positions
-from models.regularizers import l1 as l1_penalty
+from models.fit_data import Batch, ReadoutData, Step, check, chunks, crop, shuffled_batches, steps, take
+from models.fit_start import on_device, prepared, set_statistics
+from models.losses import Outcome
+from models.readouts import READOUTS
+from models.readouts.gaussian import GaussianReadout
+from models.readouts.protocol import Readout
+from models.readouts.sampling import Maps, as_list, pooled
+from models.schedule import BestState, FitHistory, FitSettings, Schedule, Snapshot, set_rate
 from models.twin import Twin
 
-SEARCHED = 2000
-"""Starting positions are searched with at most this many train and select stimuli each, evenly taken."""
+__all__ = [
+    "BestState",
+    "FitHistory",
+    "FitSettings",
+    "ReadoutData",
+    "batch_loss",
+    "fit_frozen",
+    "fit_frozen_both",
+    "fit_gaussian",
+    "fit_twin",
+    "penalty",
+    "predict",
+    "prepared",
+    "refit_twin",
+    "select_loss",
+    "shuffled_batches",
+]
 
 
-@dataclass(frozen=True)
-class FitSettings:
-    """Adam's learning rate, epochs at most, epochs without gain before the end, stimuli per step, seed."""
-
-    learning_rate: float = 0.005
-    epochs: int = 60
-    patience: int = 8
-    batch: int = 64
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class ReadoutData:
-    """One recording: inputs (stimuli, channels, h, w) and responses (stimuli, units) by readout key.
-
-    Inputs are images, or the maps of a frozen backbone. `train` and `select` are row numbers; NaN marks a
-    response that was not observed.
-    """
-
-    inputs: Tensor
-    responses: Mapping[str, Tensor]
-    train: Tensor
-    select: Tensor
-
-
-@dataclass
-class FitHistory:
-    """Mean loss of each epoch on the train rows (as trained, noise and all) and on the select rows.
-
-    Losses are of responses divided by each unit's deviation, without penalties. `best_epoch` (from 0) is the
-    one whose state the twin now has; `stopped_early` says that patience ended the fit, not the last epoch.
-    """
-
-    train: list[float] = field(default_factory=list)
-    select: list[float] = field(default_factory=list)
-    best_epoch: int = -1
-    stopped_early: bool = False
-
-
-class BestState:
-    """A copy of the state with the lowest loss so far, and its epoch."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self.module, self.loss, self.epoch = module, float("inf"), -1
-        self.state: dict[str, Tensor] = {}
-
-    def offer(self, loss: float, epoch: int) -> None:
-        """Copy the module's state if `loss` is lower than any before."""
-        if loss < self.loss:
-            self.loss, self.epoch = loss, epoch
-            self.state = {name: value.detach().clone() for name, value in self.module.state_dict().items()}
-
-    def restore(self) -> None:
-        """Put the best state back into the module."""
-        self.module.load_state_dict(self.state)
-
-
-def fit_twin(
-    twin: Twin, data: Mapping[str, ReadoutData], loss: str, settings: FitSettings, l1: float = 0.0
-) -> FitHistory:
+def fit_twin(twin: Twin, data: Mapping[str, ReadoutData], settings: FitSettings) -> FitHistory:
     """Fit a twin in place on all its recordings; afterwards it has its best state, in evaluation mode.
 
-    Minimises mean over observed entries of loss(prediction / s, response / s) + l1 * l1(readout weights)
-    + core.regularizer(), where s is each unit's standard deviation over its train rows (1 if it is constant),
-    so that units of all rates weigh the same; the readouts carry s and predict in the recording's own units.
-    Each step takes one batch of one recording; batches of all recordings are shuffled together. Stops after
-    `patience` epochs without a lower select loss (no penalties, no noise).
+    Minimises the loss of each readout (`models.losses`) of response / s + readout.penalty() + core.regularizer(),
+    where s is each unit's standard deviation over its train rows (1 if it is constant), so that units of all
+    rates weigh the same; the readouts carry s and predict in the recording's own units. The loss of a batch is
+    the mean over its readouts, weighed by their observed entries, or evenly with `balance` "areas". Each step
+    takes one batch of one recording, or of all of them together (`FitSettings`, which also has the schedule).
+    Stops after `patience` epochs without a lower select loss (no penalties, no noise).
 
     Readouts start at `starting_positions`, with the bias that gives the mean train response. Deterministic on
     a CPU given the twin and the settings (on CUDA, sums of `grid_sample` and convolutions differ in the last
-    digits). Raises ValueError for a set or a unit without data and for negative responses under the Poisson
-    loss, FloatingPointError when the loss is not finite.
+    digits). Raises ValueError for a set or a unit without data and for negative responses under a loss that knows
+    none, FloatingPointError when the loss is not finite.
     """
-    _check(twin, data, loss)
-    recordings = [prepared(twin, recording) for recording in data.values()]
-    optimizer = torch.optim.Adam(twin.parameters(), lr=settings.learning_rate)
-    shuffle = torch.Generator().manual_seed(settings.seed)
-    best, history = BestState(twin), FitHistory()
+    check(twin, data)
+    recordings = prepared(twin, list(data.values()))
+    history, best, schedule = FitHistory(start=Snapshot(twin)), BestState(twin), Schedule(settings)
+    descent = Descent(twin, recordings, settings)
     for epoch in range(settings.epochs):
-        batches = shuffled_batches(recordings, settings.batch, shuffle)
-        history.train.append(_train_epoch(twin, batches, loss, l1, optimizer))
-        history.select.append(select_loss(twin, recordings, loss, 4 * settings.batch))
-        _check_finite(history, epoch, settings.learning_rate)
-        best.offer(history.select[-1], epoch)
-        history.stopped_early = epoch - best.epoch >= settings.patience
+        rate = schedule.rate(epoch)
+        history.train.append(descent.epoch(rate))
+        history.select.append(select_loss(twin, recordings, settings))
+        _check_finite(history, epoch, rate)
+        if best.offer(history.select[-1], epoch):
+            schedule.gained(epoch)
+        history.stopped_early = schedule.ends(epoch, best)
         if history.stopped_early:
             break
     best.restore()
-    history.best_epoch = best.epoch
+    history.best_epoch, history.rates = best.epoch, schedule.best
+    _finish(twin, recordings, settings)
     return history
+
+
+def refit_twin(twin: Twin, data: Mapping[str, ReadoutData], settings: FitSettings, history: FitHistory) -> None:
+    """Fit a twin anew, from where `fit_twin` began, on its train and select rows together.
+
+    `history` is what `fit_twin` gave. As many epochs as led to its best state, at the same learning rates; an
+    epoch has more steps, as there are more rows. Statistics are those of all these rows, starting positions
+    those of the first fit. What it predicts of select rows is no longer held out. In place, evaluation mode.
+    """
+    assert history.start is not None, "the history of a fit has its start"
+    device = next(twin.parameters()).device
+    recordings = [on_device(_joined(recording), device) for recording in data.values()]
+    history.start.restore(twin)
+    set_statistics(twin, recordings)
+    descent = Descent(twin, recordings, settings)
+    for rate in history.rates:
+        loss = descent.epoch(rate)
+        if loss != loss:
+            raise FloatingPointError(f"loss {loss} in the second fit at learning rate {rate:g}")
+    _finish(twin, recordings, settings)
+
+
+def fit_frozen(
+    name: str,
+    maps: Sequence[Tensor],
+    responses: Tensor,
+    train: Tensor,
+    select: Tensor,
+    parameters: Mapping[str, Any],
+    seed: int,
+    coordinates: Tensor | None = None,
+    refit: bool = False,
+) -> Readout:
+    """A gradient readout of `responses` (stimuli, units) from frozen maps (stimuli, channels, h, w), one or several.
+
+    `name` and `parameters` are those of `models.readouts.READOUTS`. Maps are averaged to at most `pool` a side and
+    z-scored over train stimuli, per channel and positions, or per entry for the mlp; the readout that is returned,
+    in evaluation mode, takes maps as they were given, averaged or not. With `refit` it is fitted a second time, on
+    train and select rows, see `refit_twin`.
+    """
+    return fit_frozen_both(name, maps, responses, train, select, parameters, seed, coordinates, refit)[1]
+
+
+def fit_frozen_both(
+    name: str,
+    maps: Sequence[Tensor],
+    responses: Tensor,
+    train: Tensor,
+    select: Tensor,
+    parameters: Mapping[str, Any],
+    seed: int,
+    coordinates: Tensor | None = None,
+    refit: bool = False,
+) -> tuple[Readout, Readout]:
+    """What `fit_frozen` gives without and with `refit`, from one search; the same readout twice without it."""
+    given, device = as_list(maps), as_list(maps)[0].device
+    shapes = [tuple(each.shape[1:]) for each in given]
+    make = READOUTS[name].load()
+    first, second = (make(shapes, responses.shape[1], parameters, seed, 0, coordinates).to(device) for _ in range(2))
+    small = pooled(given, parameters["pool"])
+    statistics = first.statistics([each[train.to(device)] for each in small])
+    normal = [(each - centre) / spread for each, (centre, spread) in zip(small, statistics, strict=True)]
+    data = {"maps": ReadoutData(normal, {"area": responses}, train, select)}
+    settings, twin = FitSettings.of(seed, parameters), Twin(None, {"area": first})
+    history = fit_twin(twin, data, settings)
+    second.load_state_dict(first.state_dict())
+    second.eval().absorb(statistics)
+    if not refit:
+        return second, second
+    refit_twin(twin, data, settings, history)
+    first.absorb(statistics)
+    return second, first
 
 
 def fit_gaussian(
     maps: Tensor, responses: Tensor, train: Tensor, select: Tensor, parameters: Mapping[str, Any], seed: int
 ) -> GaussianReadout:
-    """A Gaussian readout of `responses` (stimuli, units) from frozen maps (stimuli, channels, h, w).
-
-    `parameters` are those of `models.readouts.READOUTS["gaussian"]`. Maps are averaged to at most `pool` a
-    side and z-scored per channel over train stimuli and positions; the readout that is returned, in
-    evaluation mode, takes maps as they were given, averaged or not. With the Poisson loss rates are ELU + 1,
-    with the Gaussian loss the response is linear (z-scored responses are below zero half of the time).
-    """
-    rate, pool = parameters["loss"] == "poisson", parameters["pool"]
-    small = shrink(maps, pool)
-    centre, spread = channel_statistics(small[train])
-    readout = GaussianReadout(maps.shape[1], responses.shape[1], seed, rate, pool).to(maps.device)
-    normal = (small - centre[:, None, None]) / spread[:, None, None]
-    settings = FitSettings(parameters["learning_rate"], parameters["epochs"], parameters["patience"], seed=seed)
-    data = {"maps": ReadoutData(normal, {"area": responses}, train, select)}
-    fit_twin(Twin(None, {"area": readout}), data, parameters["loss"], settings, parameters["l1"])
-    readout.absorb(centre, spread)
-    return readout
-
-
-def channel_statistics(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (channels,) over stimuli and positions; 1 for a constant channel."""
-    spread, centre = torch.std_mean(maps, dim=(0, 2, 3), correction=0)
-    return centre, torch.where(spread > 1e-6 * centre.abs().clamp(min=1e-6), spread, 1.0)
+    """`fit_frozen` of a Gaussian readout from one map (stimuli, channels, h, w)."""
+    return cast(GaussianReadout, fit_frozen("gaussian", [maps], responses, train, select, parameters, seed))
 
 
 @torch.no_grad()
-def predict(twin: Twin, inputs: Tensor, keys: Sequence[str], batch: int = 256) -> dict[str, Tensor]:
-    """Responses (stimuli, units) by key, in evaluation mode, a batch at a time, on the twin's device."""
+def predict(
+    twin: Twin,
+    inputs: Maps,
+    keys: Sequence[str],
+    batch: int | None = None,
+    behaviour: Tensor | None = None,
+    pupil: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """Responses (stimuli, units) by key, in evaluation mode, a batch at a time, on the twin's device.
+
+    Of clips (clips, frames', units), which belong to the last frames' frames. `batch` is 256 stimuli or 4 clips
+    unless it is given.
+    """
     twin.eval()
+    data = ReadoutData(inputs, {}, torch.empty(0), torch.empty(0), behaviour, pupil)
     device = next(twin.parameters()).device
-    parts = [twin(chunk.to(device), keys) for chunk in inputs.split(batch)]
+    parts = []
+    for rows in torch.arange(data.items).split(batch or (256 if data.frames is None else 4)):
+        part = take(data, rows, device)
+        parts.append(twin(part.inputs, keys, part.behaviour, part.pupil))
     return {key: torch.cat([part[key] for part in parts]) for key in keys}
 
 
+def batch_loss(twin: Twin, batch: Batch, balance: str = "none") -> Tensor:
+    """Loss of a batch of one recording: the mean over its readouts, see `fit_twin`."""
+    return _combined(twin, *_said_and_seen(twin, batch), balance)[0]
+
+
+def penalty(twin: Twin, keys: Sequence[str]) -> Tensor:
+    """Mean over the units of `keys` of what their readouts ask for + what the core asks for itself."""
+    readouts = [twin.readout(key) for key in keys]
+    prices = torch.stack([readout.penalty() * readout.units for readout in readouts])
+    return prices.sum() / sum(readout.units for readout in readouts) + twin.regularizer()
+
+
 @torch.no_grad()
-def prepared(twin: Twin, recording: ReadoutData) -> ReadoutData:
-    """The recording on the twin's device; its readouts get their starting positions, scales and biases."""
+def select_loss(twin: Twin, recordings: Sequence[ReadoutData], settings: FitSettings) -> float:
+    """Loss of the select rows of all recordings, in evaluation mode, weighed by their observed entries or areas."""
     twin.eval()
+    total, weight = 0.0, 0.0
+    for recording in recordings:
+        loss, seen = _combined(twin, *_whole(twin, recording, recording.select, settings), settings.balance)
+        total, weight = total + float(loss) * float(seen), weight + float(seen)
+    return total / weight
+
+
+class Descent:
+    """The optimizer of a fit, and the order in which it sees the train rows."""
+
+    def __init__(self, twin: Twin, recordings: Sequence[ReadoutData], settings: FitSettings) -> None:
+        self.twin, self.recordings, self.settings = twin, recordings, settings
+        rate, decay = settings.learning_rate, settings.weight_decay
+        self.optimizer = torch.optim.AdamW(twin.parameters(), lr=rate, weight_decay=decay)
+        self.order, self.windows = (torch.Generator().manual_seed(settings.seed) for _ in range(2))
+
+    def epoch(self, rate: float) -> float:
+        """One epoch at this learning rate; returns the mean loss of the steps, without penalties."""
+        self.twin.train()
+        set_rate(self.optimizer, rate)
+        losses = [self._step(step) for step in steps(self.recordings, self.settings, self.order)]
+        return float(torch.stack(losses).mean())
+
+    def _step(self, step: Step) -> Tensor:
+        """Gradients of the mean over the step's batches, then one step of the optimizer."""
+        self.optimizer.zero_grad(set_to_none=True)
+        losses = []
+        for recording, rows in step:
+            window = crop(recording, rows, self.settings, self.windows)
+            batch = take(recording, rows, next(self.twin.parameters()).device, **window)
+            fitted = batch_loss(self.twin, batch, self.settings.balance)
+            ((fitted + penalty(self.twin, tuple(recording.responses))) / len(step)).backward()
+            losses.append(fitted.detach())
+        self.optimizer.step()
+        return torch.stack(losses).mean()
+
+
+def _said_and_seen(twin: Twin, batch: Batch) -> tuple[dict[str, Outcome], dict[str, Tensor]]:
+    """Outcomes, and responses in deviations, of a batch by key, each (rows, units)."""
+    views = twin.views(batch.inputs, tuple(batch.responses), batch.behaviour, batch.pupil)
+    seen = {key: view.flattened(batch.responses[key]) / twin.readout(key).scale for key, view in views.items()}
+    return twin.outcomes(views), seen
+
+
+def _whole(
+    twin: Twin, recording: ReadoutData, rows: Tensor, settings: FitSettings
+) -> tuple[dict[str, Outcome], dict[str, Tensor]]:
+    """`_said_and_seen` of many rows, chunk by chunk."""
     device = next(twin.parameters()).device
-    responses = {key: values.to(device, torch.float32) for key, values in recording.responses.items()}
-    inputs = recording.inputs.to(device, torch.float32)
-    train, select = recording.train.to(device), recording.select.to(device)
-    searched = [rows[:: -(-len(rows) // SEARCHED)] for rows in (train, select)]
-    rows = torch.cat(searched)
-    first, second = torch.arange(len(rows), device=device).split([len(part) for part in searched])
-    maps = _small_maps(twin, inputs, rows, tuple(responses))
-    for key, values in responses.items():
+    parts = [_said_and_seen(twin, take(recording, chunk, device)) for chunk in chunks(recording, rows, settings)]
+    seen = {key: torch.cat([part[1][key] for part in parts]) for key in recording.responses}
+    said = {key: tuple(map(torch.cat, zip(*(part[0][key] for part in parts), strict=True))) for key in seen}
+    return said, seen
+
+
+def _combined(
+    twin: Twin, said: Mapping[str, Outcome], seen: Mapping[str, Tensor], balance: str
+) -> tuple[Tensor, Tensor]:
+    """Weighed mean of the losses of all keys, and the sum of the weights: observed entries, or areas with any."""
+    losses, counts = [], []
+    for key, values in seen.items():
         readout = twin.readout(key)
-        readout.initialize(*response_statistics(values[train]))
-        readout.mean.copy_(starting_positions(maps[key], values[rows], first, second))
-    return ReadoutData(inputs, responses, train, select)
-
-
-def _small_maps(twin: Twin, inputs: Tensor, rows: Tensor, keys: Sequence[str]) -> dict[str, Tensor]:
-    """Maps (rows, channels, h, w) that the readouts read now, averaged to at most GRID a side."""
-    parts = [twin.maps(inputs[chunk], keys) for chunk in rows.split(64)]
-    return {key: torch.cat([shrink(part[key], GRID) for part in parts]) for key in keys}
-
-
-def shuffled_batches(
-    recordings: Sequence[ReadoutData], batch: int, generator: torch.Generator
-) -> Iterator[tuple[ReadoutData, Tensor]]:
-    """(recording, rows) for one epoch: all train rows once, at most `batch` together, in random order."""
-    batches = []
-    for recording in recordings:
-        order = torch.randperm(len(recording.train), generator=generator).to(recording.train.device)
-        for rows in recording.train[order].tensor_split(-(-len(order) // batch)):
-            batches.append((recording, rows))
-    for index in torch.randperm(len(batches), generator=generator).tolist():
-        yield batches[index]
-
-
-def batch_loss(twin: Twin, recording: ReadoutData, rows: Tensor, loss: str) -> Tensor:
-    """Loss of some rows of one recording: the mean over all observed entries of all its readouts."""
-    keys = tuple(recording.responses)
-    predicted = twin(recording.inputs[rows], keys)
-    scale = torch.cat([twin.readout(key).scale for key in keys])
-    rate = torch.cat([predicted[key] for key in keys], dim=1)
-    observed = torch.cat([recording.responses[key][rows] for key in keys], dim=1)
-    return LOSSES[loss](rate / scale, observed / scale)
-
-
-def penalty(twin: Twin, keys: Sequence[str], l1: float) -> Tensor:
-    """l1 * (mean over the units of `keys` of the sum of |weights|) + what the core asks for itself."""
-    prices = torch.cat([twin.readout(key).weights.abs().sum(dim=1, keepdim=True) for key in keys])
-    return l1 * l1_penalty(prices) + twin.regularizer()
+        losses.append(readout.loss.measure(said[key], values, readout.gamma))
+        counts.append((~values.isnan()).sum())
+    weights = torch.stack(counts).to(losses[0])
+    weights = weights.clamp(max=1.0) if balance == "areas" else weights
+    return (torch.stack(losses) * weights).sum() / weights.sum().clamp(min=1.0), weights.sum()
 
 
 @torch.no_grad()
-def select_loss(twin: Twin, recordings: Sequence[ReadoutData], loss: str, batch: int) -> float:
-    """Mean loss over the observed entries of the select rows of all recordings, in evaluation mode."""
+def _finish(twin: Twin, recordings: Sequence[ReadoutData], settings: FitSettings) -> None:
+    """Evaluation mode; readouts whose loss knows no scale get one, by least squares over the train rows."""
     twin.eval()
-    total, entries = 0.0, 0
     for recording in recordings:
-        for rows in recording.select.split(batch):
-            seen = sum(int((~values[rows].isnan()).sum()) for values in recording.responses.values())
-            total += float(batch_loss(twin, recording, rows, loss)) * seen
-            entries += seen
-    return total / entries
+        if not any(twin.readout(key).loss.scaleless for key in recording.responses):
+            continue
+        said, seen = _whole(twin, recording, recording.train, settings)
+        for key, values in seen.items():
+            readout = twin.readout(key)
+            if readout.loss.scaleless:
+                readout.calibrate(*_line(readout.response(said[key]), values * readout.scale))
 
 
-def _train_epoch(
-    twin: Twin,
-    batches: Iterator[tuple[ReadoutData, Tensor]],
-    loss: str,
-    l1: float,
-    optimizer: torch.optim.Optimizer,
-) -> float:
-    """One step per batch; returns the mean loss of the steps, without penalties."""
-    twin.train()
-    losses = []
-    for recording, rows in batches:
-        optimizer.zero_grad(set_to_none=True)
-        fitted = batch_loss(twin, recording, rows, loss)
-        (fitted + penalty(twin, tuple(recording.responses), l1)).backward()
-        optimizer.step()
-        losses.append(fitted.detach())
-    return float(torch.stack(losses).mean())
+def _line(predicted: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
+    """Gain and offset (units,) with the least squared error over observed entries; gain 0 for a constant."""
+    missing = observed.isnan()
+    predicted = torch.where(missing, torch.nan, predicted)
+    centre, level = predicted.nanmean(dim=0), observed.nanmean(dim=0)
+    spread = (predicted - centre).square().nanmean(dim=0)
+    shared = ((predicted - centre) * (observed - level)).nanmean(dim=0)
+    gain = torch.where(spread > 1e-12, shared / spread.clamp(min=1e-12), 0.0)
+    return gain, level - gain * centre
 
 
-def _check(twin: Twin, data: Mapping[str, ReadoutData], loss: str) -> None:
-    """Refuse what cannot be fitted, before work starts."""
-    if loss not in LOSSES:
-        raise ValueError(f"unknown loss {loss!r}; known: {', '.join(LOSSES)}")
-    for name, recording in data.items():
-        for key, values in recording.responses.items():
-            problem = _problem(values, recording, twin.readout(key).units, loss)
-            if problem:
-                raise ValueError(f"recording {name!r}, readout {key!r}: {problem}")
-
-
-def _problem(responses: Tensor, recording: ReadoutData, units: int, loss: str) -> str:
-    """What is wrong with the responses of one readout; empty if nothing."""
-    train, select = responses[recording.train], responses[recording.select]
-    if responses.shape != (len(recording.inputs), units):
-        return f"responses are {tuple(responses.shape)}, expected {(len(recording.inputs), units)}"
-    if train.isnan().all(dim=0).any():
-        return f"{int(train.isnan().all(dim=0).sum())} units have no response in the train rows"
-    if select.isnan().all():
-        return "no response in the select rows"
-    if loss == "poisson" and bool((train < 0).any() or (select < 0).any()):
-        return "negative responses: the poisson loss has no minimum there, use the gaussian loss"
-    return ""
+def _joined(recording: ReadoutData) -> ReadoutData:
+    return replace(recording, train=torch.cat([recording.train, recording.select]))
 
 
 def _check_finite(history: FitHistory, epoch: int, learning_rate: float) -> None:

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol, cast
 
+import torch
 from torch import Tensor, nn
 
-from models.readouts.gaussian import GaussianReadout
+from models.clips import as_float
+from models.losses import Outcome
+from models.modulators import BehaviourBranch, Shifter
+from models.readouts.protocol import Readout
+from models.readouts.sampling import Maps, Shape, as_list
+
+Depth = int | tuple[int, ...]
+"""The block that is read, or several that are read together."""
 
 
 class Core(Protocol):
@@ -22,56 +31,162 @@ class Core(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class View:
+    """What one readout is given: maps (rows, channels, h, w), shift (rows, 2), features beside (rows, k).
+
+    Rows are stimuli, or with `frames` all frames of all clips, clip by clip: the last `frames` of each clip.
+    """
+
+    maps: list[Tensor]
+    shift: Tensor | None
+    beside: Tensor | None
+    frames: int | None
+
+    def unflattened(self, values: Tensor) -> Tensor:
+        """Values (rows, units) as (stimuli, units), or (clips, frames, units)."""
+        return values if self.frames is None else values.unflatten(0, (-1, self.frames))
+
+    def flattened(self, values: Tensor) -> Tensor:
+        """Values (stimuli, k), or (clips, frames, k), of which those of the readout's frames, as (rows, k)."""
+        return values if self.frames is None else values[:, -self.frames :].flatten(0, 1)
+
+
 class Twin(nn.Module):
-    """`core` (see `models.backbones`, or None) and readouts by key, each reading the block `depths[key]`.
+    """`core` (see `models.backbones`, or None) and readouts by key, each reading `depths[key]`, a block or several.
 
     A key is any text, such as "recording/area". Without a core the readouts read what `forward` is given: the
-    maps of a frozen backbone, all at one depth. Raises ValueError where depths and readouts differ in keys.
+    maps of a frozen backbone, all of them. `branch` makes the features that all readouts read beside the map, from
+    behaviour; `shifters`, by recording, make the shift from the pupil, with `recordings` telling the recording of
+    each key. What is not given counts as missing throughout, which is the mean behaviour and the mean gaze.
+    Raises ValueError where depths, or recordings with shifters, and readouts differ in keys.
     """
 
     def __init__(
         self,
         core: nn.Module | None,
-        readouts: Mapping[str, GaussianReadout],
-        depths: Mapping[str, int] | None = None,
+        readouts: Mapping[str, Readout],
+        depths: Mapping[str, Depth] | None = None,
+        branch: BehaviourBranch | None = None,
+        shifters: Mapping[str, Shifter] | None = None,
+        recordings: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
-        self.depths = dict(depths or {})
+        self.depths, self.recordings = dict(depths or {}), dict(recordings or {})
         if core is not None and set(self.depths) != set(readouts):
             raise ValueError(f"depths are given for {sorted(self.depths)}, readouts for {sorted(readouts)}")
-        self.core = core
+        if shifters and {key for key, name in self.recordings.items() if name in shifters} != set(readouts):
+            raise ValueError(f"every readout needs its recording's shifter; shifters are {sorted(shifters)}")
+        self.core, self.branch = core, branch
         self.keys = tuple(readouts)
         self.readouts = nn.ModuleDict({_slot(key): readout for key, readout in readouts.items()})
+        self.shifters = nn.ModuleDict({_slot(name, "shifter"): shifter for name, shifter in (shifters or {}).items()})
 
-    def readout(self, key: str) -> GaussianReadout:
+    def readout(self, key: str) -> Readout:
         """The readout called `key`; a KeyError that lists the known ones otherwise."""
         if key not in self.keys:
             raise KeyError(f"unknown readout {key!r}; known: {', '.join(self.keys)}")
-        return cast(GaussianReadout, self.readouts[_slot(key)])
+        return cast(Readout, self.readouts[_slot(key)])
 
-    def forward(self, inputs: Tensor, keys: Sequence[str]) -> dict[str, Tensor]:
-        """Responses (stimuli, units) by key, from images (stimuli, 3, h, w), or from maps without a core.
+    def shifter(self, key: str) -> Shifter | None:
+        """The shifter of the recording of a key, if there is one."""
+        return cast(Shifter, self.shifters[_slot(self.recordings[key], "shifter")]) if self.shifters else None
 
-        Every block is computed once, and none deeper than the deepest that is asked.
+    def forward(
+        self, inputs: Maps, keys: Sequence[str], behaviour: Tensor | None = None, pupil: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Responses (stimuli, units) by key, or (clips, frames', units): those to the last frames' frames.
+
+        inputs are images (stimuli, 3, h, w), clips (clips, 3, frames, h, w), both uint8 or in [0, 1], or without a
+        core one map or several (stimuli, channels, h, w). behaviour (stimuli, k) or (clips, frames, k), pupil
+        alike with two columns. frames' < frames for a core that does not pad. Every block is computed once, and
+        none deeper than the deepest that is asked.
         """
-        maps = self.maps(inputs, keys)
-        return {key: self.readout(key)(maps[key]) for key in keys}
+        views = self.views(inputs, keys, behaviour, pupil)
+        return {
+            key: view.unflattened(self.readout(key)(view.maps, view.shift, view.beside)) for key, view in views.items()
+        }
 
-    def maps(self, inputs: Tensor, keys: Sequence[str]) -> dict[str, Tensor]:
-        """What each of the readouts `keys` reads: the core's map at its depth, or `inputs` without a core."""
+    def outcomes(self, views: Mapping[str, View]) -> dict[str, Outcome]:
+        """What the losses are taken of, by key, each (rows, units)."""
+        return {key: self.readout(key).outcome(view.maps, view.shift, view.beside) for key, view in views.items()}
+
+    def views(
+        self, inputs: Maps, keys: Sequence[str], behaviour: Tensor | None = None, pupil: Tensor | None = None
+    ) -> dict[str, View]:
+        """What each of the readouts `keys` is given; arguments as in `forward`."""
+        lead = _lead(as_list(inputs)[0])
+        features = None
+        if self.branch is not None:
+            features = self.branch(_or_missing(behaviour, lead, len(self.branch.standardized.mean), inputs))
+        found = {}
+        for key, maps in self.maps(inputs, keys).items():
+            shifter = self.shifter(key)
+            shift = None if shifter is None else shifter(_or_missing(pupil, lead, 2, inputs))
+            found[key] = _view(as_list(maps), shift, features)
+        return found
+
+    def maps(self, inputs: Maps, keys: Sequence[str]) -> dict[str, Maps]:
+        """What each of the readouts `keys` reads: the core's map at its depth, or `inputs` without a core.
+
+        A list of maps where several blocks are read together; maps of clips (clips, channels, frames', h', w').
+        """
         for key in keys:
             self.readout(key)  # a KeyError that lists the known ones
         if self.core is None:
             return dict.fromkeys(keys, inputs)
-        blocks = sorted({self.depths[key] for key in keys})
-        maps = cast(Core, self.core).forward_blocks(inputs, blocks)
-        return {key: maps[blocks.index(self.depths[key])] for key in keys}
+        blocks = sorted({block for key in keys for block in blocks_of(self.depths[key])})
+        assert isinstance(inputs, Tensor), "a core is shown one tensor"
+        shown = inputs if inputs.is_floating_point() else as_float(inputs)
+        maps = dict(zip(blocks, cast(Core, self.core).forward_blocks(shown, blocks), strict=True))
+        return {key: _at(maps, self.depths[key]) for key in keys}
 
     def regularizer(self) -> Tensor | float:
         """What the core asks to be added to the loss; nothing without a core."""
         return 0.0 if self.core is None else cast(Core, self.core).regularizer()
 
 
-def _slot(key: str) -> str:
+def blocks_of(depth: Depth) -> tuple[int, ...]:
+    """The blocks of a depth."""
+    return (depth,) if isinstance(depth, int) else tuple(depth)
+
+
+@torch.no_grad()
+def map_shapes(core: nn.Module, inputs: Tensor, depth: Depth) -> list[Shape]:
+    """Shapes (channels, h, w) of the maps of a depth, from the first of `inputs` (stimuli, ...)."""
+    training, first = core.training, inputs[:1]
+    core.eval()
+    shown = first if first.is_floating_point() else as_float(first)
+    maps = cast(Core, core).forward_blocks(shown, blocks_of(depth))
+    core.train(training)
+    return [(each.shape[1], each.shape[-2], each.shape[-1]) for each in maps]
+
+
+def _at(maps: Mapping[int, Tensor], depth: Depth) -> Maps:
+    return maps[depth] if isinstance(depth, int) else [maps[block] for block in depth]
+
+
+def _lead(inputs: Tensor) -> tuple[int, ...]:
+    """(stimuli,), or (clips, frames)."""
+    return (len(inputs), inputs.shape[2]) if inputs.ndim == 5 else (len(inputs),)
+
+
+def _or_missing(values: Tensor | None, lead: tuple[int, ...], width: int, inputs: Maps) -> Tensor:
+    """The values, or NaN throughout."""
+    return torch.full((*lead, width), torch.nan, device=as_list(inputs)[0].device) if values is None else values
+
+
+def _view(maps: list[Tensor], shift: Tensor | None, beside: Tensor | None) -> View:
+    """Maps of clips become rows: their last frames, as many as every map has."""
+    if maps[0].ndim == 4:
+        return View(maps, shift, beside, None)
+    frames = min(each.shape[2] for each in maps)
+    view = View([], None, None, frames)
+    rows = [each[:, :, -frames:].transpose(1, 2).flatten(0, 1) for each in maps]
+    shifts, features = (None if each is None else view.flattened(each) for each in (shift, beside))
+    return View(rows, shifts, features, frames)
+
+
+def _slot(key: str, kind: str = "readout") -> str:
     """A name for `key` that `nn.ModuleDict` accepts: without dots, and none of its own attributes."""
-    return "readout " + key.replace("%", "%25").replace(".", "%2E")
+    return f"{kind} " + key.replace("%", "%25").replace(".", "%2E")

@@ -33,9 +33,10 @@ class Guidance(Strict):
     `seeds` pictures each, the same seeds for all areas; the best `keep` of them by the guiding twin are compared with
     as many best natural ones. `twins`: best:N by select prediction of the area; the first guides, all others judge. No
     two of them have the same `differ`: by default they read other features (another network, or another depth of it),
-    since twins that differ only in their readout's settings would praise each other's pictures. An area that the guiding twin predicts worse than `least_prediction`
-    on the report stimuli is refused, and such a judge is left out. `contrast_cap` bounds the RMS contrast, for areas
-    that contrast alone drives. The others are those of `models.guidance`; `step` is Adam's learning rate.
+    since twins that differ only in their readout's settings would praise each other's pictures. An area that the
+    guiding twin predicts worse than `least_prediction` on the report stimuli is refused, and such a judge is left out.
+    `contrast_cap` bounds the RMS contrast, for areas that contrast alone drives. The others are those of
+    `models.guidance`; `step` is Adam's learning rate.
     """
 
     areas: list[str] = Field([])

@@ -29,8 +29,9 @@ from sweeps.workshop import Recent, Workshop
 MOST_NATURAL = 1000
 """Natural pictures that synthesised ones are compared with: the recording's own, evenly taken above this number."""
 
-BATCH = 8
-"""Pictures that are made, or shown, at a time."""
+MADE = 8
+SHOWN = 64
+"""Pictures that are made, and that are shown to a twin, at a time."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +76,9 @@ class Studio:
         objective = self._objective(target, guide, natural)
         shape = self.predictor(guide, target.area).shape
         grey = bool((natural[:, :1] == natural).all())
-        seeds = [
-            range(start, min(start + BATCH, self.guidance.seeds)) for start in range(0, self.guidance.seeds, BATCH)
-        ]
+        seeds = torch.arange(self.guidance.seeds).split(MADE)
         draw = partial(self._drawn, objective, shape, grey)
-        guided, unguided = (torch.cat([draw(part, on) for part in seeds]) for on in (True, False))
+        guided, unguided = (torch.cat([draw(part.tolist(), on) for part in seeds]) for on in (True, False))
         return Made(guided, unguided, natural)
 
     def judge(self, target: Target, twin: ChosenTwin, made: Made) -> Judged:
@@ -123,7 +122,7 @@ class Studio:
             found: Tensor = function(resized(part.to(predictor.device), predictor.shape))
             return found.cpu()
 
-        return in_batches(show, pictures, BATCH).double().numpy()
+        return in_batches(show, pictures, SHOWN).double().numpy()
 
     def _activity(self, twin: ChosenTwin, area: str, made: Made) -> dict[str, np.ndarray]:
         natural = self._responses(twin, area, made.natural)
@@ -166,7 +165,7 @@ def _natural_pictures(recording: Recording) -> Tensor:
     assert images is not None, "guidance is asked of recordings with pictures"
     count = len(recording.fit.table)
     wanted = np.unique(np.linspace(0, count - 1, min(count, MOST_NATURAL)).round().astype(int))
-    starts = range(0, count, 64)
-    chosen = [(start, wanted[(wanted >= start) & (wanted < start + 64)] - start) for start in starts]
-    found = [images(slice(start, min(start + 64, count)))[rows] for start, rows in chosen if len(rows)]
+    starts = range(0, count, SHOWN)
+    chosen = [(start, wanted[(wanted >= start) & (wanted < start + SHOWN)] - start) for start in starts]
+    found = [images(slice(start, min(start + SHOWN, count)))[rows] for start, rows in chosen if len(rows)]
     return as_images(np.concatenate(found), torch.device("cpu"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,27 @@ Forward = Callable[[Sequence[str], Sequence[int]], Sequence[Any]]
 """Texts and blocks -> vectors (texts, channels) of each block: `forward_texts` of a backbone."""
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How a story becomes features: words shown `context` before and `after` each, `resample` by sum or mean, z-scores.
+
+    `ends` = (first, last) samples of every run that the z-score's mean and deviation leave out.
+    """
+
+    context: int = 20
+    after: int = 0
+    resample: str = "sum"
+    zscore: bool = True
+    ends: tuple[int, int] = (0, 0)
+
+    def __post_init__(self) -> None:
+        if self.resample not in ("sum", "mean"):
+            raise ValueError(f"resample must be sum or mean; got {self.resample!r}")
+
+
+DEFAULT = Reading()
+
+
 def text_maps(
     recording: Recording, network: Any, blocks: Sequence[int], parameters: Mapping[str, Any], role: str = "fit"
 ) -> list[np.ndarray]:
@@ -40,8 +62,8 @@ def text_maps(
     """
     table = recording.sets[role].table
     if recording.words is not None and {"run", "time"} <= set(table):
-        told = {key: parameters[key] for key in ("context", "after", "resample", "zscore")}
-        found = story_features(recording.words, table, network.forward_texts, blocks, rate=recording.frame_rate, **told)
+        reading = Reading(**{key: parameters[key] for key in ("context", "after", "resample", "zscore")})
+        found = story_features(recording.words, table, network.forward_texts, blocks, reading, recording.frame_rate)
     elif "caption" in table:
         found = read_texts(network.forward_texts, table["caption"].astype(str).tolist(), blocks)
     else:
@@ -81,21 +103,17 @@ def story_features(
     rows: pd.DataFrame,
     forward: Forward,
     blocks: Sequence[int],
-    context: int = 20,
-    after: int = 0,
-    resample: str = "sum",
-    zscore: bool = True,
-    ends: tuple[int, int] = (0, 0),
+    reading: Reading = DEFAULT,
     rate: float | None = None,
 ) -> list[np.ndarray]:
     """Features (rows, channels) float64 of each asked block at the samples of every run.
 
         y(s) = sum_i k((s - t_i) rate) x_i        k: Lanczos window of 3 lobes, cutoff = rate
 
-    x_i is the vector of word i, shown with `context` words before and `after` words after it. `sum` has the rate of
+    x_i is the vector of word i, shown with the words around it that `reading` asks for. `sum` has the rate of
     words in it: a network that gives the same vector to every word would still predict what follows the rate of speech,
     so compare with `word_rate`. `mean` divides by sum_i k: what is said, whatever the pace. `zscore` then takes each
-    run's mean away and divides by its standard deviation, both over the run without `ends` = (first, last) samples.
+    run's mean away and divides by its standard deviation, both over the run without its `ends`.
     Shapes: words (run, time, word), rows (run, time), times in seconds from a run's first sample; rate in samples a
     second, None for 1 / median spacing of a run's rows.
     Edge rule: without words in reach a `sum` is 0; a `mean` over less than half a word is replaced by the mean of the
@@ -105,16 +123,16 @@ def story_features(
     """
     words, rows = _checked(words, ("run", "time", "word"), "words"), _checked(rows, ("run", "time"), "rows")
     words = words[words["run"].isin(rows["run"].unique())].reset_index(drop=True)
-    vectors = read_texts(forward, word_contexts(words, context, after), blocks) if len(words) else []
+    vectors = read_texts(forward, word_contexts(words, reading.context, reading.after), blocks) if len(words) else []
     spoken = dict(_runs(words["run"]))
     results = [np.zeros((len(rows), found.shape[1])) for found in vectors]
     for run, places in _runs(rows["run"]):
         heard = _words_of(spoken, run)
         weights = _Weights(words["time"].to_numpy()[heard], rows["time"].to_numpy()[places], rate, run)
-        kept = _kept(len(places), ends, run)
+        kept = _kept(len(places), reading.ends, run)
         for result, found in zip(results, vectors, strict=True):
-            values = weights.sums(found[heard]) if resample == "sum" else weights.means(found[heard])
-            result[places] = _zscored(values, kept) if zscore else values
+            values = weights.sums(found[heard]) if reading.resample == "sum" else weights.means(found[heard])
+            result[places] = _zscored(values, kept) if reading.zscore else values
     return results
 
 
@@ -124,7 +142,7 @@ def word_rate(words: pd.DataFrame, rows: pd.DataFrame, rate: float | None = None
     Its values are counts of words per sample, smoothed. Edge rule and InputErrors: as `story_features`.
     """
     forward = lambda texts, blocks: [np.ones((len(texts), 1))]  # noqa: E731
-    return story_features(words, rows, forward, [0], context=0, zscore=False, rate=rate)[0]
+    return story_features(words, rows, forward, [0], Reading(context=0, zscore=False), rate)[0]
 
 
 class _Weights:

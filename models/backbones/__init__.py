@@ -13,6 +13,7 @@ its channels last.
 from __future__ import annotations
 
 from models.backbones.channels import CHANNELS
+from models.backbones.hub_components import HUB
 from models.component import Component, Parameter
 
 BACKBONES: dict[str, Component] = {
@@ -53,7 +54,7 @@ BACKBONES: dict[str, Component] = {
         parameters={"set": Parameter(None, "str")},
         blocks=1,
         sees="features",
-        readouts=("ridge",),
+        readouts=("ridge", "srp-ridge", "pls", "banded-ridge"),
         idle=("pool",),
         summary="a feature set that comes with the recording; `set`, its name, must be given",
     ),
@@ -100,6 +101,8 @@ BACKBONES: dict[str, Component] = {
             "weight_decay": Parameter(0.01, "float", low=0),
             "batch": Parameter(8, "int", low=1),
             "frames": Parameter(80, "int", low=1),
+            "behaviour": Parameter(False, "bool"),
+            "gaze": Parameter(False, "bool"),
         },
         blocks="models.backbones.channels:factorised_depths",
         sees="clips",
@@ -122,6 +125,8 @@ BACKBONES: dict[str, Component] = {
             "patience": Parameter(5, "int", low=1),
             "decays": Parameter(3, "int", low=0),
             "batch": Parameter(128, "int", low=1),
+            "behaviour": Parameter(False, "bool"),
+            "gaze": Parameter(False, "bool"),
         },
         blocks="layers",
         trained=True,
@@ -129,5 +134,76 @@ BACKBONES: dict[str, Component] = {
         idle=("learning_rate", "epochs", "patience", "pool"),
         summary="the Sensorium 2022 baseline's core: separable convolutions, trained together with its readouts",
     ),
+    "sheet": Component(
+        target="models.backbones.sheet:SheetBackbone",
+        version=1,
+        parameters={
+            "rule": Parameter("stdp", "str", words=("stdp", "fixed")),
+            "layers": Parameter(4, "int", low=1, high=20),
+            "bins": Parameter(1, "int", low=1, high=100),
+            "side": Parameter(30, "int", low=4, high=100),
+            "pixels": Parameter(16, "int", low=2, high=64),
+            "in_degree": Parameter(32, "int", low=1, high=1024),
+            "out_degree": Parameter(32, "int", low=1, high=1024),
+            "wiring_cost": Parameter(0.01, "float", low=0),
+            "growth_range": Parameter(3.0, "float", positive=True),
+            "excitation": Parameter(1.5, "float", positive=True),
+            "inhibition": Parameter(4.0, "float", positive=True),
+            "asymmetry": Parameter(1.2, "float", low=0),
+            "rate": Parameter(10.0, "float", positive=True),
+            "homeostasis": Parameter(0.02, "float", low=0),
+            "presentation": Parameter(100.0, "float", positive=True),
+            "gap": Parameter(50.0, "float", low=0),
+            "step": Parameter(1.0, "float", positive=True, high=10),
+            "pictures": Parameter(200, "int", low=1),
+            "budget": Parameter(600.0, "float", positive=True),
+        },
+        blocks="layers",
+        learns=True,
+        seeded={"rule": ("stdp", "fixed")},
+        summary="spike counts of one sheet of neurons that wired itself by STDP, a reference design; depth = hops",
+    ),
+    "vgg16": Component(
+        target="models.backbones.vgg16:Vgg16",
+        version=1,
+        parameters={
+            "weights": Parameter(
+                "random", "str", words=("random",), pattern=r".+\.safetensors", form="the path of a .safetensors file"
+            ),
+            "preprocessing": Parameter("torch", "str", words=("torch", "keras")),
+            "pooling": Parameter("max", "str", words=("max", "average")),
+        },
+        blocks=5,
+        seeded={"weights": ("random",)},
+        summary="the 5 convolutional blocks of VGG16, random or with weights from a file",
+    ),
+    "eccentric": Component(
+        target="models.backbones.eccentric:Eccentric",
+        version=1,
+        parameters={
+            "base": Parameter(
+                "efficientnet-lite0",
+                "str",
+                words=("vgg16", "efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2"),
+            ),
+            "weights": Parameter(
+                "imagenet",
+                "str",
+                words=("imagenet", "random"),
+                pattern=r".+\.safetensors",
+                form="the path of a .safetensors file",
+            ),
+            "preprocessing": Parameter("torch", "str", words=("torch", "keras")),
+            "pooling": Parameter("average", "str", words=("average", "max")),
+            "slopes_scale": Parameter(1.0, "float", low=0),
+            "fovea": Parameter(4.0, "float", low=0),
+            "ring": Parameter(1.0, "float", positive=True),
+            "pixels_per_degree": Parameter(30.0, "float", positive=True),
+        },
+        blocks="models.backbones.eccentricity:block_count",
+        seeded={"weights": ("random",)},
+        summary="a network whose pooling windows grow with the distance from the image's centre",
+    ),
+    **HUB,
 }
 """Name -> backbone."""

@@ -2,95 +2,125 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from models.readouts.positions import AffineAnchors, CoordinatePositions
+from models.readouts.protocol import LinearReadout
+from models.readouts.sampling import Shape, pooled, sample, shrink
+from models.regularizers import position_pull
+
+__all__ = ["START_SPREAD", "GaussianReadout", "sample", "shrink"]
 
 START_SPREAD = 0.1
 """Standard deviation of a position at the start of training, in half maps."""
 
 
-class GaussianReadout(nn.Module):
-    """Responses of `units` units, each from the features at one position of a map with `channels` channels.
+class GaussianReadout(LinearReadout):
+    """Responses of `units` units, each from the features at one position of the map, or of several maps.
 
-        position = mean + spread * eps in training (eps ~ N(0, 1), fresh for every stimulus), else mean
-        drive = weights . map(position) + bias
-        response = scale * (ELU(drive) + 1)
+        position = clip(mean + noise) + shift;  noise in training only, fresh for every stimulus
+        drive = weights . [map(position) of all maps; beside] + bias
+        response = scale * mean(link(drive)) + offset,  see `Readout`; with the Poisson loss scale * (ELU(drive) + 1)
 
-    position is (x, y), held within [-1, 1]^2; -1 and 1 are the centres of the outermost pixels (bilinear,
-    `align_corners=True`). The spread, one value per axis, is learned too; its noise lets the gradient feel the
-    surroundings, and it shrinks as the place is found. With `rate=False` the response is scale * drive, which
-    may be negative. `scale` is set by `initialize` and not learned. Maps larger than `pool` are averaged to
-    `pool` a side first. Weights and the noise are drawn from `seed` alone. Source: Lurz et al. 2021 (ICLR);
-    neuralpredictors, FullGaussian2d with `gauss_type="uncorrelated"`.
+    position is (x, y), clipped to [-1, 1]^2 before the shift; -1 and 1 are the centres of the outermost pixels
+    (bilinear, `align_corners=True`), and a shift beyond the rim sees 0. The `covariance` is learned too: its noise
+    lets the gradient feel the surroundings, and it shrinks as the place is found. With eps ~ N(0, I) the noise is
+    s eps ("isotropic", one s), (s_x eps_x, s_y eps_y) ("uncorrelated"), or S eps with any 2 x 2 matrix S ("full").
+
+    The mean is free, or with `position: coordinates` a function of the units' places, `CoordinatePositions`, with
+    `position_l1` times its l1 as a price. Free positions are pulled, at the price `position_pull`, to the centre,
+    or with `position_anchor: coordinates` to `AffineAnchors`. Maps larger than `pool` are averaged to `pool` a side
+    first. Everything is drawn from `seed` alone. Raises ValueError where coordinates are needed and missing.
+
+    Source: Lurz et al. 2021 (ICLR); neuralpredictors, FullGaussian2d with its `gauss_type`. With 128 channels, 32
+    features beside and a full matrix a unit has 160 + 2 + 4 + 1 = 167 parameters, as in "Anatomically inspired
+    digital twins" (NeurIPS 2025). The pull is a choice of ours.
     """
 
-    scale: Tensor
-    units: int
+    def __init__(
+        self,
+        shapes: Sequence[Shape],
+        units: int,
+        parameters: Mapping[str, Any],
+        seed: int,
+        beside: int = 0,
+        coordinates: Tensor | None = None,
+    ) -> None:
+        super().__init__(shapes, units, parameters, seed, beside, coordinates)
+        self.covariance, self.free = parameters["covariance"], parameters["position"] == "free"
+        start = torch.rand(units, 2, generator=self.generator) * 0.2 - 0.1
+        self._make_positions(start, coordinates, seed)
+        self.spread = nn.Parameter(_start_spread(units, self.covariance))
+        self.weights = self.draw_weights()
 
-    def __init__(self, channels: int, units: int, seed: int, rate: bool = True, pool: int | None = None) -> None:
-        super().__init__()
-        self.units, self.rate, self.pool = units, rate, pool
-        self.generator = torch.Generator().manual_seed(seed)
-        self.mean = nn.Parameter(torch.rand(units, 2, generator=self.generator) * 0.2 - 0.1)
-        self.spread = nn.Parameter(torch.full((units, 2), START_SPREAD))
-        start = torch.randn(units, channels, generator=self.generator) * 0.1 / channels**0.5
-        self.weights = nn.Parameter(start)
-        self.bias = nn.Parameter(torch.zeros(units))
-        self.register_buffer("scale", torch.ones(units))
+    def _make_positions(self, start: Tensor, coordinates: Tensor | None, seed: int) -> None:
+        anchored = self.free and self.given["position_pull"] > 0 and self.given["position_anchor"] == "coordinates"
+        if coordinates is None and (anchored or not self.free):
+            raise ValueError("positions from coordinates need the coordinates (units, d) of the units, there are none")
+        if coordinates is not None and len(coordinates) != self.units:
+            raise ValueError(f"there are coordinates of {len(coordinates)} units, expected {self.units}")
+        self.anchors = AffineAnchors(coordinates) if anchored and coordinates is not None else None
+        if self.free:
+            self.mean = nn.Parameter(start)
+        elif coordinates is not None:
+            self.predictor = CoordinatePositions(coordinates, seed)
 
-    def forward(self, maps: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Maps (stimuli, channels, h, w) -> responses (stimuli, units).
-
-        `noise` (stimuli, units, 2) takes the place of the module's own draws while training.
-        """
-        maps = shrink(maps, self.pool) if self.pool else maps
-        features = sample(maps, self.positions(len(maps), noise))
-        drive = torch.einsum("ncu,uc->nu", features, self.weights) + self.bias
-        return self.scale * (F.elu(drive) + 1.0 if self.rate else drive)
+    def centres(self) -> Tensor:
+        """Where each unit looks without noise and shift (units, 2), within [-1, 1]."""
+        return (self.mean if self.free else self.predictor()).clamp(-1.0, 1.0)
 
     def positions(self, stimuli: int, noise: Tensor | None = None) -> Tensor:
-        """Where each unit looks in each stimulus ([stimuli,] units, 2): see the class."""
-        mean = self.mean.clamp(-1.0, 1.0)
+        """Where each unit looks in each stimulus ([stimuli,] units, 2), before the shift.
+
+        `noise` (stimuli, units, 2) takes the place of the module's own eps while training.
+        """
         if not self.training:
-            return mean
+            return self.centres()
         if noise is None:
-            noise = torch.randn(stimuli, *self.mean.shape, generator=self.generator)
-        return (self.mean + self.spread * noise.to(self.mean)).clamp(-1.0, 1.0)
+            noise = torch.randn(stimuli, self.units, 2, generator=self.generator)
+        mean = self.mean if self.free else self.predictor()
+        eps, full = noise.to(mean), self.covariance == "full"
+        moved = torch.einsum("uij,nuj->nui", self.spread, eps) if full else self.spread * eps
+        return (mean + moved).clamp(-1.0, 1.0)
+
+    def features(self, maps: list[Tensor], shift: Tensor | None, noise: Tensor | None = None) -> Tensor:
+        """Features (stimuli, channels of all maps, units) at the units' positions, the same in every map."""
+        small = pooled(maps, self.pool)
+        positions = self.positions(len(small[0]), noise)
+        if shift is not None:
+            positions = positions + shift[:, None]
+        found = [sample(each, positions) for each in small]
+        return torch.cat(found, dim=1) if len(found) > 1 else found[0]
+
+    def constants(self, levels: list[Tensor]) -> Tensor:
+        """The levels themselves: the weights of bilinear sampling add up to one everywhere inside [-1, 1]^2."""
+        return torch.cat(levels)[:, None].expand(-1, self.units)
 
     @torch.no_grad()
-    def initialize(self, mean_response: Tensor, scale: Tensor | None = None) -> None:
-        """Set the bias so that a unit without drive answers its mean response; both arguments (units,).
+    def place(self, positions: Tensor) -> None:
+        """Let the units look at positions (units, 2) first; a network from coordinates is fitted to them."""
+        if self.free:
+            self.mean.copy_(positions)
+        else:
+            self.predictor.fit(positions)
 
-        bias = ELU^{-1}(mean / scale - 1); a mean below 0.001 scales counts as that much. Without `scale` the
-        present one is kept.
-        """
-        if scale is not None:
-            self.scale.copy_(scale)
-        level = mean_response.to(self.scale) / self.scale
-        if self.rate:
-            level = torch.where(level >= 1.0, level - 1.0, level.clamp(min=1e-3).log())
-        self.bias.copy_(level)
-
-    @torch.no_grad()
-    def absorb(self, centre: Tensor, spread: Tensor) -> None:
-        """Make a readout fitted on (maps - centre) / spread read the maps themselves; both (channels,).
-
-        Exact, because the weights of bilinear sampling add up to one everywhere inside [-1, 1]^2.
-        """
-        self.weights.div_(spread)
-        self.bias.sub_(self.weights @ centre)
+    def penalty(self) -> Tensor:
+        """Prices of the weights (`LinearReadout`) and of the positions; see the class."""
+        price = super().penalty()
+        if not self.free:
+            return price + self.given["position_l1"] * self.predictor.l1()
+        if not self.given["position_pull"]:
+            return price
+        anchors = torch.zeros_like(self.mean) if self.anchors is None else self.anchors(self.mean)
+        return price + self.given["position_pull"] * position_pull(self.mean, anchors)
 
 
-def sample(maps: Tensor, positions: Tensor) -> Tensor:
-    """Features (stimuli, channels, units) of maps at positions (units, 2), or one set for each stimulus."""
-    positions = positions.expand(len(maps), -1, -1)
-    return F.grid_sample(maps, positions[:, :, None], mode="bilinear", align_corners=True)[..., 0]
-
-
-def shrink(maps: Tensor, size: int) -> Tensor:
-    """Average maps (stimuli, channels, h, w) to at most `size` rows and columns; never enlarge them."""
-    high, wide = min(size, maps.shape[-2]), min(size, maps.shape[-1])
-    if (high, wide) == tuple(maps.shape[-2:]):
-        return maps
-    return F.adaptive_avg_pool2d(maps, (high, wide))
+def _start_spread(units: int, covariance: str) -> Tensor:
+    """START_SPREAD on both axes: (units, 1), (units, 2), or (units, 2, 2) with zeros off the diagonal."""
+    if covariance == "full":
+        return START_SPREAD * torch.eye(2).repeat(units, 1, 1)
+    return torch.full((units, 1 if covariance == "isotropic" else 2), START_SPREAD)

@@ -11,10 +11,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from models.readouts.gaussian import sample
+from models.readouts.sampling import sample
 
 GRID = 14
-"""Maps need not be finer than this to be searched; `models.fit` averages them to at most this size."""
+"""Maps need not be finer than this to be searched; `models.fit_start` averages them to at most this size."""
 
 
 def starting_positions(maps: Tensor, responses: Tensor, train: Tensor, select: Tensor) -> Tensor:

@@ -54,14 +54,19 @@ def gallery(rows: Sequence[Mapping[str, Any]], made: Made, activities: Sequence[
 def title(rows: Sequence[Mapping[str, Any]]) -> str:
     """What was driven, by which twin, and how well every twin predicts held-out responses."""
     guide, judges = rows[0], rows[1:]
-    what = guide["area"] + (f" - {guide['weight']:g} {guide['against']}" if guide["against"] else "")
     named = [f"{row['backbone']} block {row['depth']} {row['readout']} ({row['prediction']:.2f})" for row in rows]
     transfer = f", transfer gain {guide['transfer_gain']:+.2f} sd" if judges else ""
     return (
-        f"{what} of {guide['recording']}, {guide['method']}: gain over best natural {guide['gain_over_best']:+.2f} sd, "
-        f"over unguided {guide['gain_over_unguided']:+.2f} sd{transfer}\n"
+        f"{driven(guide)} of {guide['recording']}, {guide['method']}: gain over best natural "
+        f"{guide['gain_over_best']:+.2f} sd, over unguided {guide['gain_over_unguided']:+.2f} sd{transfer}\n"
         f"guide (held-out prediction): {named[0]}\njudges: {'; '.join(named[1:]) or 'none'}"
     )
+
+
+def driven(row: Mapping[Any, Any]) -> str:
+    """The area that a row is about, or its contrast."""
+    contrast = f" - {row['weight']:g} {row['against']}" if isinstance(row["against"], str) else ""
+    return f"{row['area']}{contrast}"
 
 
 def _activity(values: Sequence[float]) -> str:

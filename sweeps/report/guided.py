@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sweeps.guidance import Guided
+from sweeps.report.gallery import driven
 from sweeps.report.terminal import console_of
 
 
@@ -27,9 +28,8 @@ def show_guided(made: Guided, console: Console | None = None) -> None:
 
 
 def _table(rows: pd.DataFrame) -> Table:
-    first = rows.iloc[0]
-    against = f" - {first['weight']:g} {first['against']}" if first["against"] else ""
-    title = f"{first['area']}{against} of {first['recording']}: gains in sd over natural pictures ({first['method']})"
+    first = rows.to_dict("records")[0]
+    title = f"{driven(first)} of {first['recording']}: gains in sd over natural pictures ({first['method']})"
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
     for name in ("twin", "", "held-out prediction", "over unguided", "over best natural", "off target"):
         table.add_column(name, justify="left" if name in ("twin", "") else "right", no_wrap=True)

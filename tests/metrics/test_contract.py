@@ -96,6 +96,7 @@ LINEAR = metrics.ResidualJacobian([grid(3, 3), np.hstack([np.zeros((3, 1)), grid
 CURVE = np.array([2.0, 4.0, 8.0, 3.0])
 HEARD, SEEN_TOO = (Modality(grid(30, 3, seed=s), grid(30, 4, seed=s + 1), np.arange(30) % 3) for s in (10, 12))
 SILENT = replace(HEARD, responses=held(HEARD.responses))
+FILMS = grid(3, 3, 12, 16, seed=16)
 PAIRS = grid(20, 3, seed=14), grid(20, 3, seed=15)
 ROW, COLUMN = np.indices((12, 16))
 BLOBS = np.stack([np.exp(-((ROW - 5.0) ** 2 + (COLUMN - place) ** 2) / 4) for place in (6, 9)])
@@ -165,6 +166,10 @@ CASES: dict[str, Case] = {
     "delayed": case(P, (0, 1), GROUPS),
     "lanczos": case(P, np.arange(20) / 4, np.arange(5.0)),
     "trim": case(["a"] * 4 + ["b"] * 3, 1, 1),
+    # similarity
+    "rdm": case(P, rtol=1e-9),
+    "rsa": case(grid(20, 20), grid(20, 20, seed=1), broken=(np.ones((20, 20)), grid(20, 20))),
+    "rsr": case(grid(20, 20), grid(2, 20, 20, seed=1), broken=(np.ones((20, 20)), grid(2, 20, 20)), rtol=1e-9),
     # nonlinearity
     "jacobian_nonlinearity": case(JACOBIANS, rtol=1e-5, broken=(steady(JACOBIANS),)),
     "jne": case(JACOBIANS, rtol=1e-5, broken=(steady(JACOBIANS),)),
@@ -184,6 +189,15 @@ CASES: dict[str, Case] = {
     "kendall_tau": case(CURVE, np.arange(4.0), broken=(flat(CURVE), np.arange(4.0))),
     "permutation_p": case(0.5, P[:, 0], broken=(NAN, P[:, 0])),
     "slope_interval": case(P, np.arange(4.0), broken=(P, np.ones(4))),
+    # synthesis
+    "area_activity": case(P, Y, broken=(P[:1], flat(P))),
+    "diversity": case(P, broken=(P[:1],)),
+    "gain_over_best": case(P[:3, 0], P[:, 1], broken=(P[:, 0], P[:3, 1])),
+    "gain_over_unguided": case(P[:, 0], P[:, 1], broken=(P[:, 0], np.full(20, NAN))),
+    "image_spectrum_slope": case(FILMS, broken=(FILMS * (np.arange(3) > 0)[:, None, None, None],)),
+    "off_target_ratio": case(P[:, 0] ** 2, P.T, broken=(-(P[:, 0] ** 2), P.T)),
+    "rms_contrast": case(FILMS, broken=(np.where(np.arange(3)[:, None, None, None] == 0, NAN, FILMS),)),
+    "transfer_gain": case(P, Y, broken=(P[:0], Y[:0])),
     # visual search
     "asymmetry_index": case(7.5, 0.75, broken=(NAN, 1.0)),
     "mean_fixations": case(np.array([1.0, 3.0, 2.0, NAN]), np.array([4.0, 4.0, 8.0, 8.0])),

@@ -87,7 +87,7 @@ def test_the_same_captions_and_pictures_whether_few_or_many() -> None:
         (
             "object",
             "rendered",
-            r"probes = 'object': unknown kind of probe; allowed: objects, captions; did you mean",
+            r"probes = 'object': unknown kind of probe; allowed: objects, captions, search; did you mean",
         ),
         (
             "objects",

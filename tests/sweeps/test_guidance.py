@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +22,21 @@ from sweeps.experiment import parse_experiment
 from sweeps.guidance import Guided, guide, plan_guidance
 from sweeps.guidance_rows import kept
 from sweeps.guidance_spec import DIFFUSION, FOURIER, Guidance
-from sweeps.guidance_studio import Judged
+from sweeps.guidance_studio import Judged, Studio
+from sweeps.guidance_twins import Target
 from sweeps.report.gallery import title
 from sweeps.report.guided import show_guided
 from sweeps.results import load
 from sweeps.runner import _keep_experiment
+from sweeps.workshop import Workshop
 
 torch.set_num_threads(1)
 
 SECTION = {"areas": ["V1"], "seeds": 4, "steps": 12, "step": 0.1, "keep": 0.5}
 
 
-def sweep(folder: Path, **changes: Any) -> str:
-    """A finished sweep of a small recording; returns its storage."""
-    data = write_recording(folder / "data" / "small", stimuli=220, areas={"V1": 3, "V4": 3})
-    experiment = {
+def experiment_on(data: Path) -> dict[str, Any]:
+    return {
         "name": "small",
         "recordings": [{"format": "folder", "path": str(data), "image": {"size": 32}}],
         "probes": {},
@@ -48,7 +49,11 @@ def sweep(folder: Path, **changes: Any) -> str:
         "scores": ["prediction"],
         "guidance": SECTION,
     }
-    plan = plan_of({**experiment, **changes}, folder)
+
+
+def run(experiment: dict[str, Any], folder: Path) -> str:
+    """A finished sweep; returns its storage."""
+    plan = plan_of(experiment, folder)
     run_inline(plan)
     _keep_experiment(plan)
     return plan.storage
@@ -56,7 +61,9 @@ def sweep(folder: Path, **changes: Any) -> str:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return sweep(tmp_path_factory.mktemp("finished"))
+    folder = tmp_path_factory.mktemp("finished")
+    data = write_recording(folder / "data" / "small", stimuli=220, areas={"V1": 3, "V4": 3})
+    return run(experiment_on(data), folder)
 
 
 @pytest.fixture(scope="module")
@@ -118,25 +125,43 @@ def test_what_is_known_is_not_made_again(made: Guided, finished: str, monkeypatc
         raise AssertionError("pictures that are there were made again")
 
     monkeypatch.setattr("sweeps.guidance_studio.Studio.make", refuse)
+    before = sorted(Path(finished).rglob("*"))
     again = guide(finished)
     pd.testing.assert_frame_equal(again.rows, made.rows)
-    assert len(Path(finished).joinpath("parts", "guidance").iterdir().__iter__().__class__.__name__) > 0
+    assert sorted(Path(finished).rglob("*")) == before
     with pytest.raises(AssertionError, match="made again"):
         guide(finished, Guidance(**{**SECTION, "seeds": 3}))
 
 
-def test_a_contrast_lowers_the_other_area(finished: str) -> None:
-    section = {**SECTION, "areas": [], "contrast": {"target": "V4", "against": "V1", "weight": 1.0}, "twins": "best:1"}
-    found = guide(finished, Guidance(**section))
+def test_pictures_for_a_contrast_have_more_of_it_than_pictures_for_the_area_alone(finished: str) -> None:
+    section = {**SECTION, "areas": ["V4"], "contrast": {"target": "V4", "against": "V1", "weight": 2.0}}
+    held, plan, [alone, contrast] = plan_guidance(finished, Guidance(**section, twins="best:1"))
+    studio = Studio(Workshop(plan.context()), held)
+    shown = [studio.make(job.target, job.twins[0]) for job in (alone, contrast)]
+    for_area, for_contrast = (studio.judge(contrast.target, contrast.twins[0], each) for each in shown)
+    assert (for_contrast.objective["guided"] > for_area.objective["guided"] + 0.3).all()
+    assert torch.equal(shown[0].unguided, shown[1].unguided)  # the same seeds
+    for kind in ("guided", "natural"):
+        area, against = (
+            studio.judge(Target("small", name), contrast.twins[0], shown[1]).objective[kind] for name in ("V4", "V1")
+        )
+        np.testing.assert_allclose(for_contrast.objective[kind], area - 2 * against)
+    assert for_contrast.others["guided"].shape == (0, 4)
+
+
+def test_a_row_of_a_contrast_without_judges(finished: str) -> None:
+    contrast = {"target": "V4", "against": "V1", "weight": 2.0}
+    found = guide(finished, Guidance(contrast=contrast, twins="best:1", seeds=2, steps=2))
     own = row(found, "guide")
-    plain = row(guide(finished, Guidance(**{**section, "areas": ["V4"], "contrast": None})), "guide")
-    assert own["gain_over_unguided"] > plain["gain_over_unguided"] * (1 - plain["off_target_ratio"])
-    assert (own["area"], own["against"], own["weight"]) == ("V4", "V1", 1.0)
-    assert np.isnan(own["transfer_gain"])
+    assert (own["area"], own["against"], own["weight"]) == ("V4", "V1", 2.0)
     assert own["judges"] == 0
-    assert np.isnan(own["off_target_ratio"])  # no third area
-    assert 0 < plain["off_target_ratio"] < 1
-    assert f"V4-V1-{own['gallery']}" in found.folders[0]
+    assert np.isnan(own["transfer_gain"])
+    assert np.isnan(own["off_target_ratio"])  # there is no third area
+    assert found.folders == [f"galleries/small-V4-V1-{own['gallery']}"]
+    text = io.StringIO()
+    show_guided(found, Console(file=text, width=200, highlight=False))
+    assert "V4 - 2 V1 of small" in text.getvalue()
+    assert "no other twin judges these pictures" in text.getvalue()
 
 
 def test_an_area_that_is_not_predicted_is_refused_before_anything_is_made(finished: str) -> None:
@@ -152,18 +177,15 @@ def test_areas_that_nothing_reads_are_refused(finished: str) -> None:
 
 
 def test_without_a_section_areas_are_needed(tmp_path: Path) -> None:
-    storage = sweep(
-        tmp_path, guidance=None, space={"backbone": "pixels", "depth": {"shared": "all"}, "readout": "ridge"}
-    )
+    data = write_recording(tmp_path / "data" / "small")
+    plan = plan_of({**experiment_on(data), "guidance": None}, tmp_path)
+    _keep_experiment(plan)
     with pytest.raises(InputError, match="no section `guidance`, and no areas are given"):
-        guide(storage)
-    assert plan_guidance(storage, areas=["V1"])[0] == Guidance(areas=["V1"])
+        guide(plan.storage)
 
 
 def test_twins_of_grey_recordings_get_grey_pictures(tmp_path: Path) -> None:
     data = write_recording(tmp_path / "data" / "small", stimuli=60)
-    import zipfile
-
     with zipfile.ZipFile(data / "images.zip") as archive:
         pictures = {name: Image.open(io.BytesIO(archive.read(name))).convert("L") for name in archive.namelist()}
     with zipfile.ZipFile(data / "images.zip", "w") as archive:
@@ -171,19 +193,11 @@ def test_twins_of_grey_recordings_get_grey_pictures(tmp_path: Path) -> None:
             held = io.BytesIO()
             picture.save(held, "PNG")
             archive.writestr(name, held.getvalue())
-    experiment = {
-        "name": "grey",
-        "recordings": [{"format": "folder", "path": str(data), "image": {"size": 16}}],
-        "probes": {},
-        "space": {"backbone": "pixels", "depth": {"shared": "all"}, "readout": "ridge"},
-        "scores": ["prediction"],
-        "guidance": {**SECTION, "least_prediction": 0.0, "contrast_cap": 0.05},
-    }
-    plan = plan_of(experiment, tmp_path)
-    run_inline(plan)
-    _keep_experiment(plan)
-    [folder] = guide(plan.storage).folders
-    pixels = np.asarray(Image.open(Path(plan.storage) / folder / "guided-0001.png"), dtype=float)
+    space = {"backbone": "pixels", "depth": {"shared": "all"}, "readout": "ridge"}
+    section = {**SECTION, "least_prediction": 0.0, "contrast_cap": 0.05}
+    storage = run({**experiment_on(data), "space": space, "guidance": section}, tmp_path)
+    [folder] = guide(storage).folders
+    pixels = np.asarray(Image.open(Path(storage) / folder / "guided-0001.png"), dtype=float)
     assert (pixels[..., 0] == pixels[..., 2]).all()
     assert pixels.std() / 255 <= 0.05 + 0.003  # and under the cap, but for rounding
 

@@ -1,0 +1,55 @@
+"""Putting a twin together: a core, a readout of each area of each recording, and what behaviour adds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from models.fit_data import ReadoutData
+from models.modulators import BehaviourBranch, Shifter
+from models.readouts import READOUTS
+from models.readouts.sampling import as_list
+from models.twin import Depth, Twin, map_shapes
+
+
+def assemble(
+    core: nn.Module,
+    name: str,
+    parameters: Mapping[str, Any],
+    data: Mapping[str, ReadoutData],
+    depths: Mapping[str, Depth],
+    seed: int,
+    coordinates: Mapping[str, Tensor] | None = None,
+    behaviour: bool = False,
+    gaze: bool = False,
+) -> Twin:
+    """A twin of all recordings, to be fitted: a readout `name` for every key of every recording's responses.
+
+    `parameters` are those of `READOUTS[name]`, `depths` and `coordinates` go by key. With `behaviour` one
+    `BehaviourBranch` feeds all readouts, with `gaze` every recording has a `Shifter`; a recording that lacks
+    either has the mean throughout. Raises ValueError where no recording has what is asked, or where recordings
+    differ in the number of behaviour channels. Everything is drawn from `seed`, recordings' shifters from seed + 1,
+    seed + 2, ...
+    """
+    branch = _branch(data, seed) if behaviour else None
+    if gaze and all(recording.pupil is None for recording in data.values()):
+        raise ValueError("gaze is asked for, but no recording has the pupil's position")
+    shifters = {name: Shifter(seed + number) for number, name in enumerate(data, 1)} if gaze else {}
+    beside, make = branch.out if branch else 0, READOUTS[name].load()
+    readouts = {}
+    for recording in data.values():
+        for key, values in recording.responses.items():
+            shapes = map_shapes(core, as_list(recording.inputs)[0], depths[key])
+            places = (coordinates or {}).get(key)
+            readouts[key] = make(shapes, values.shape[-1], parameters, seed, beside, places)
+    owners = {key: owner for owner, recording in data.items() for key in recording.responses}
+    return Twin(core, readouts, depths, branch, shifters, owners)
+
+
+def _branch(data: Mapping[str, ReadoutData], seed: int) -> BehaviourBranch:
+    widths = {name: held.behaviour.shape[-1] for name, held in data.items() if held.behaviour is not None}
+    if len(set(widths.values())) != 1:
+        raise ValueError(f"behaviour is asked for: recordings must have equally many channels, they have {widths}")
+    return BehaviourBranch(next(iter(widths.values())), seed=seed)

@@ -1,0 +1,96 @@
+"""The factorised readout: every unit has a mask over the map's positions and a weight for every channel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.readouts.protocol import LinearReadout
+from models.readouts.sampling import Shape, moved, pooled, pooled_shape
+from models.regularizers import roughness
+
+START_WIDTH = 0.4
+"""Standard deviation, in half maps, of the Gaussian bump that a mask is at the start of training."""
+
+START_NOISE = 0.01
+"""Standard deviation of what is added to every pixel of that bump, whose peak is 1."""
+
+
+class FactorisedReadout(LinearReadout):
+    """Responses of `units` units, each from all positions of the map, weighed alike in all channels.
+
+        drive = sum over x, y of m(x, y) (w . map(x, y)) + v . beside + bias,   m = mask / |mask|
+        response = scale * mean(link(drive)) + offset,  see `Readout`
+
+    Masks have the size of the map, averaged to at most `pool` a side, one for each of several maps, and may be
+    negative; their Euclidean norm is one, so the size of the drive is the weights' alone. A mask starts as a bump
+    at the position that `place` is given (the centre), with noise from `seed`. Prices: `l1` and `group` of the
+    weights (`LinearReadout`); `mask_l1` times the mean over units of sum |m|, which makes masks small; `laplace`
+    times `roughness`, the mean over units of |Laplacian * m|^2, which makes them smooth; both summed over maps.
+    A shift moves the map under the mask. Raises ValueError for maps of another size than `shapes` said.
+
+    Source: Klindt et al. 2017 (NeurIPS), "what" and "where"; neuralpredictors, SpatialXFeatureLinear with
+    `normalize=True`. The bump and the smoothness are choices of ours.
+    """
+
+    def __init__(
+        self,
+        shapes: Sequence[Shape],
+        units: int,
+        parameters: Mapping[str, Any],
+        seed: int,
+        beside: int = 0,
+        coordinates: Tensor | None = None,
+    ) -> None:
+        super().__init__(shapes, units, parameters, seed, beside, coordinates)
+        self.sizes = [pooled_shape(shape, self.pool)[1:] for shape in self.shapes]
+        self.masks = nn.ParameterList(torch.empty(units, *size) for size in self.sizes)
+        self.place(torch.zeros(units, 2))
+        self.weights = self.draw_weights()
+
+    @torch.no_grad()
+    def place(self, positions: Tensor) -> None:
+        """Make every mask a bump at its unit's position (units, 2), plus noise."""
+        for mask, (high, wide) in zip(self.masks, self.sizes, strict=True):
+            down, across = (_bump(length, positions[:, axis]) for length, axis in ((high, 1), (wide, 0)))
+            noise = torch.randn(mask.shape, generator=self.generator).to(mask)
+            mask.copy_(down[:, :, None] * across[:, None] + START_NOISE * noise)
+
+    def normalised(self) -> list[Tensor]:
+        """The masks (units, h, w) that are applied, each of norm one."""
+        return [mask / (mask.square().sum(dim=(1, 2), keepdim=True) + 1e-12).sqrt() for mask in self.masks]
+
+    def features(self, maps: list[Tensor], shift: Tensor | None) -> Tensor:
+        """Features (stimuli, channels of all maps, units): every channel summed under the unit's mask."""
+        small = pooled(maps, self.pool)
+        found = [tuple(each.shape[-2:]) for each in small]
+        if found != [tuple(size) for size in self.sizes]:
+            raise ValueError(f"the readout was made for maps of (h, w) = {self.sizes}, got {found}")
+        if shift is not None:
+            small = [moved(each, shift) for each in small]
+        parts = [each.flatten(2) @ mask.flatten(1).T for each, mask in zip(small, self.normalised(), strict=True)]
+        return torch.cat(parts, dim=1)
+
+    def constants(self, levels: list[Tensor]) -> Tensor:
+        """Level times the sum of the mask, for every channel and unit."""
+        sums = [mask.sum(dim=(1, 2)) for mask in self.normalised()]
+        return torch.cat([level[:, None] * total for level, total in zip(levels, sums, strict=True)])
+
+    def penalty(self) -> Tensor:
+        """Prices of the weights (`LinearReadout`) and of the masks; see the class."""
+        price = super().penalty()
+        for mask in self.normalised():
+            price = price + self.given["mask_l1"] * mask.abs().sum(dim=(1, 2)).mean()
+            price = price + self.given["laplace"] * roughness(mask)
+        return price
+
+
+def _bump(length: int, centre: Tensor) -> Tensor:
+    """exp(-(x - centre)^2 / 2 width^2) at the pixels of an axis from -1 to 1, (units, length); a single pixel: 1."""
+    if length == 1:
+        return torch.ones(len(centre), 1, device=centre.device)
+    axis = torch.linspace(-1.0, 1.0, length, device=centre.device)
+    return torch.exp(-(axis - centre[:, None]).square() / (2.0 * START_WIDTH**2))

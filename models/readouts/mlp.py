@@ -1,0 +1,136 @@
+"""The residual MLP readout: nonlinear in the whole map, all units of an area from one network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.readouts.protocol import Readout
+from models.readouts.sampling import Shape, pooled, pooled_shape
+from models.regularizers import l1
+
+SLOPE = 0.01
+"""Of the leaky ReLU below zero."""
+
+
+def identity(values: Tensor) -> Tensor:
+    """The values as they are."""
+    return values
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "leaky_relu": lambda values: F.leaky_relu(values, SLOPE),
+    "gelu": F.gelu,
+    "swish": F.silu,
+    "tanh": torch.tanh,
+    "none": identity,
+}
+"""Activations by name; "none" makes the linear twin of the same depth."""
+
+
+class MlpReadout(Readout):
+    """Responses of all units from one residual MLP that reads whole maps.
+
+        x = (map - centre) / spread of all maps, each averaged to at most pool x pool and flattened; then beside
+        h0 = phi(W1 x), h1 = phi(W2 h0) + h0, h2 = phi(W3 h1) + h1, drive = W4 h2 + bias
+        response = scale * mean(link(drive)) + offset,  see `Readout`
+
+    `activation` is phi; "none" is the linear twin. With `bias: false` (the default) no layer has a bias, and that
+    of the drive stays at the mean response, as if responses had been centred. `centre` and `spread`, one value per
+    entry of a map, are 0 and 1 until `absorb`. Weights are those of `nn.Linear`, drawn from `seed` alone. `l1` is
+    the price of W4. A shift is a ValueError: nothing here has a place.
+
+    Source: the encoder pair of the JNE paper (arXiv 2510.13688; there 1024 hidden units, ReLU, no bias, all
+    responses z-scored, full-batch AdamW), whose Jacobian has a closed form, see `weights` and `slopes`.
+    """
+
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(
+        self,
+        shapes: Sequence[Shape],
+        units: int,
+        parameters: Mapping[str, Any],
+        seed: int,
+        beside: int = 0,
+        coordinates: Tensor | None = None,
+    ) -> None:
+        super().__init__(shapes, units, parameters, seed, beside, coordinates)
+        self.activation = ACTIVATIONS[parameters["activation"]]
+        self.small = [pooled_shape(shape, self.pool) for shape in self.shapes]
+        inputs, hidden, bias = sum(c * h * w for c, h, w in self.small), parameters["hidden"], parameters["bias"]
+        self.register_buffer("centre", torch.zeros(inputs))
+        self.register_buffer("spread", torch.ones(inputs))
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            sizes = [(inputs + beside, hidden), (hidden, hidden), (hidden, hidden)]
+            self.layers = nn.ModuleList(nn.Linear(before, after, bias=bias) for before, after in sizes)
+            self.last = nn.Linear(hidden, units * self.outputs, bias=False)
+
+    def drives(self, maps: list[Tensor], shift: Tensor | None, beside: Tensor | None) -> Tensor:
+        """See `Readout`."""
+        if shift is not None:
+            raise ValueError("the mlp readout reads whole maps and cannot be shifted: use gaussian or factorised")
+        return self._forward(self.flat(maps), beside)[0]
+
+    def _forward(self, values: Tensor, beside: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+        """Drives (stimuli, units, outputs) of flat maps, and what every activation was applied to."""
+        hidden = (values - self.centre) / self.spread
+        hidden = hidden if beside is None else torch.cat([hidden, beside], dim=1)
+        before: list[Tensor] = []
+        for index, layer in enumerate(self.layers):
+            before.append(layer(hidden))
+            changed = self.activation(before[-1])
+            hidden = changed + hidden if index else changed
+        return self.last(hidden).unflatten(1, (self.units, self.outputs)) + self.bias, before
+
+    def flat(self, maps: list[Tensor]) -> Tensor:
+        """All maps, averaged to at most `pool` a side, side by side: (stimuli, features), not yet z-scored."""
+        small = pooled(maps, self.pool)
+        found = [tuple(each.shape[1:]) for each in small]
+        if found != self.small:
+            raise ValueError(f"the readout was made for maps of (channels, h, w) = {self.small}, got {found}")
+        return torch.cat([each.flatten(1) for each in small], dim=1)
+
+    def penalty(self) -> Tensor:
+        """l1 times the mean over units of the sum of |W4|."""
+        return self.given["l1"] * l1(self.last.weight.reshape(self.units, -1))
+
+    def statistics(self, maps: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """Mean and deviation (channels, h, w) over stimuli of every entry of the pooled maps; 1 for a constant."""
+        found = []
+        for each in maps:
+            spread, centre = torch.std_mean(each, dim=0, correction=0)
+            varies = spread > 1e-6 * centre.abs().clamp(min=1e-6)
+            found.append((centre, torch.where(varies, spread, 1.0)))
+        return found
+
+    @torch.no_grad()
+    def absorb(self, statistics: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """See `Readout`: maps are z-scored by the readout itself from now on."""
+        self.centre.copy_(torch.cat([centre.flatten() for centre, _ in statistics]))
+        self.spread.copy_(torch.cat([spread.flatten() for _, spread in statistics]))
+
+    def weights(self) -> list[Tensor]:
+        """Weights of a linear link as y = x W: (features, hidden), twice (hidden, hidden), (hidden, units).
+
+        The first is divided by the spread and the last multiplied by the scale: with `slopes` at flat maps they
+        make the Jacobian of the responses, by `metrics.jacobians.residual_mlp_factors`. Raises ValueError where
+        features are read beside the map, or where the link is not linear.
+        """
+        if self.beside or self.given["loss"] not in ("gaussian", "correlation"):
+            raise ValueError(f"no closed-form Jacobian: loss {self.given['loss']}, {self.beside} features beside")
+        first, *then = (cast(nn.Linear, layer).weight.T for layer in self.layers)
+        return [first / self.spread[:, None], *then, self.last.weight.T * self.scale]
+
+    def slopes(self, values: Tensor) -> list[Tensor]:
+        """phi' (stimuli, hidden) before each of the three activations, at flat maps (stimuli, features)."""
+        with torch.enable_grad():
+            before = [each.detach().requires_grad_() for each in self._forward(values, None)[1]]
+            return [torch.autograd.grad(self.activation(each).sum(), each)[0] for each in before]

@@ -1,0 +1,146 @@
+"""How long a fit goes on and how fast it learns, what it remembers, and how it goes back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+DECAY = 0.3
+"""Factor of the learning rate at every plateau, as in "Anatomically inspired digital twins" (NeurIPS 2025)."""
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How a twin is fitted.
+
+    AdamW's `learning_rate` and `weight_decay` (0: Adam), `epochs` at most, `patience` epochs without gain until
+    the end, `batch` stimuli or clips per step (None: all), `seed` of the order. The learning rate rises linearly
+    over `warmup` epochs; at the end of patience the best state comes back and the rate is multiplied by 0.3, at
+    most `decays` times, before the end. `together`: every step takes one batch of every recording. `frames`:
+    length of random crops of clips in training (None, or longer than a clip: all of it). `balance`: "areas" makes
+    the loss a mean over areas, whatever their number of units; "none" a mean over entries.
+    """
+
+    learning_rate: float = 0.005
+    epochs: int = 60
+    patience: int = 8
+    batch: int | None = 64
+    seed: int = 0
+    weight_decay: float = 0.0
+    warmup: int = 0
+    decays: int = 0
+    together: bool = False
+    frames: int | None = None
+    balance: str = "none"
+
+    @classmethod
+    def of(cls, seed: int, *parameters: Mapping[str, Any]) -> FitSettings:
+        """Settings from the parameters of components that have their names; later ones count. batch "all" is None.
+
+        >>> FitSettings.of(3, {"epochs": 5, "l1": 0.1}, {"batch": "all"}).epochs
+        5
+        """
+        names = {each.name for each in fields(cls)}
+        chosen = {key: value for given in parameters for key, value in given.items() if key in names}
+        if chosen.get("batch") == "all":
+            chosen["batch"] = None
+        return cls(**{**chosen, "seed": seed})
+
+
+@dataclass
+class FitHistory:
+    """Mean loss of each epoch on the train rows (as trained, noise and all) and on the select rows.
+
+    Losses are of responses divided by each unit's deviation, without penalties. `best_epoch` (from 0) is the
+    one whose state the twin now has; `stopped_early` says that patience ended the fit, not the last epoch.
+    `rates` are the learning rates of the epochs that led to that state, in order, `start` is where they began.
+    """
+
+    train: list[float] = field(default_factory=list)
+    select: list[float] = field(default_factory=list)
+    best_epoch: int = -1
+    stopped_early: bool = False
+    rates: list[float] = field(default_factory=list)
+    start: Snapshot | None = None
+
+
+class Snapshot:
+    """A copy of a module's state, and of that of its random generators (`generator` of any part of it)."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.state = copied(module)
+        self.draws = {name: generator.get_state() for name, generator in _generators(module).items()}
+
+    def restore(self, module: nn.Module) -> None:
+        """Put both back, into this or an equal module."""
+        module.load_state_dict(self.state)
+        for name, generator in _generators(module).items():
+            generator.set_state(self.draws[name])
+
+
+class BestState:
+    """A copy of the state with the lowest loss so far, and its epoch."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module, self.loss, self.epoch = module, float("inf"), -1
+        self.state: dict[str, Tensor] = {}
+
+    def offer(self, loss: float, epoch: int) -> bool:
+        """Copy the module's state if `loss` is lower than any before, and say so."""
+        if loss < self.loss:
+            self.loss, self.epoch, self.state = loss, epoch, copied(self.module)
+            return True
+        return False
+
+    def restore(self) -> None:
+        """Put the best state back into the module."""
+        self.module.load_state_dict(self.state)
+
+
+class Schedule:
+    """The learning rate of every epoch, and the path of rates that led to the present and to the best state."""
+
+    def __init__(self, settings: FitSettings) -> None:
+        self.settings, self.decays, self.since = settings, 0, -1
+        self.path: list[float] = []
+        self.best: list[float] = []
+
+    def rate(self, epoch: int) -> float:
+        """learning_rate * min(1, (epoch + 1) / warmup) * 0.3^decays, and a step on the path."""
+        rise = min(1.0, (epoch + 1) / self.settings.warmup) if self.settings.warmup else 1.0
+        self.path.append(self.settings.learning_rate * rise * DECAY**self.decays)
+        return self.path[-1]
+
+    def gained(self, epoch: int) -> None:
+        """The state after this epoch is the best."""
+        self.since, self.best = epoch, list(self.path)
+
+    def ends(self, epoch: int, best: BestState) -> bool:
+        """Whether patience is over for good; if a decay is left, the best state comes back instead."""
+        if epoch - self.since < self.settings.patience:
+            return False
+        if self.decays == self.settings.decays:
+            return True
+        best.restore()
+        self.decays, self.since, self.path = self.decays + 1, epoch, list(self.best)
+        return False
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Let the optimizer learn at this rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def copied(module: nn.Module) -> dict[str, Tensor]:
+    """A copy of the module's state."""
+    return {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+
+def _generators(module: nn.Module) -> dict[str, torch.Generator]:
+    found = {name: getattr(part, "generator", None) for name, part in module.named_modules()}
+    return {name: generator for name, generator in found.items() if isinstance(generator, torch.Generator)}

@@ -1,0 +1,157 @@
+"""Contract of every example in the registry: made-up data in the layout of a real data set, which its format reads."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sweeps.data_command import example_formats, write_data
+from sweeps.errors import InputError
+from sweeps.recordings import FORMATS, describe, open_recording
+from sweeps.recordings.examples import EXAMPLES, load_writer
+from sweeps.recordings.recording import Recording
+
+OPTIONAL = {"nsd": "nibabel"}
+"""Packages that a format's example needs and that may be missing."""
+
+
+@pytest.fixture(scope="module")
+def trees(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {name: tmp_path_factory.mktemp("example") / name for name in EXAMPLES}
+
+
+@pytest.fixture
+def tree(name: str, trees: dict[str, Path]) -> Path:
+    """The example of a format, written once."""
+    if name in OPTIONAL and importlib.util.find_spec(OPTIONAL[name]) is None:
+        pytest.skip(f"{OPTIONAL[name]} is not here")
+    if not trees[name].exists():
+        write_data(name, str(trees[name]))
+    return trees[name]
+
+
+def section(name: str, folder: Path, **settings: Any) -> dict[str, Any]:
+    return {"format": name, "path": str(folder), **settings}
+
+
+def opened(name: str, folder: Path) -> Recording:
+    found = open_recording(section(name, folder), "", folder.parent / "cache")
+    assert found is not None
+    return found
+
+
+def state(folder: Path) -> dict[str, tuple[int, int]]:
+    """Size and time of everything in a folder, and of the folder that holds it."""
+    paths = [folder.parent, folder, *folder.rglob("*")]
+    return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in paths}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_every_example_belongs_to_a_format() -> None:
+    assert set(EXAMPLES) <= set(FORMATS)
+    assert example_formats() == list(EXAMPLES)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_convention(name: str) -> None:
+    first, second, *sizes = inspect.signature(load_writer(name)).parameters.values()
+    assert (first.name, second.name) == ("folder", "seed")
+    assert all(size.default is not inspect.Parameter.empty for size in sizes)
+    assert not any(size.kind is inspect.Parameter.VAR_KEYWORD for size in sizes)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_what_is_written_can_be_read_and_fitted(name: str, tree: Path) -> None:
+    recording = opened(name, tree)
+    [facts] = describe([section(name, tree)], "")
+    assert facts == recording.facts()
+    fit = recording.fit
+    assert fit.responses.shape[:2] == (len(fit.table), len(recording.areas))
+    assert fit.responses.dtype == np.float32
+    assert facts.groups >= 4
+    for rows in fit.clips:
+        assert fit.table["frame"].iloc[rows].tolist() == list(range(len(rows)))
+        assert fit.table["group"].iloc[rows].nunique() == 1
+    if fit.images is not None:
+        shown = fit.images(slice(0, 3))
+        assert recording.geometry is not None
+        assert (shown.shape, shown.dtype) == ((3, *recording.geometry.shape, 3), np.uint8)
+    for beside in (fit.behaviour, fit.pupil):
+        if beside is not None:
+            assert (len(beside), beside.shape[2]) == (len(fit.table), fit.responses.shape[2])
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_nothing_is_ever_written_beside_the_data(name: str, tree: Path) -> None:
+    folders = [tree, *(path for path in tree.rglob("*") if path.is_dir())]
+    before = state(tree)
+    modes = {folder: folder.stat().st_mode for folder in folders}
+    for folder in reversed(folders):
+        folder.chmod(0o555)
+    try:
+        [facts] = describe([section(name, tree)], "")
+        recording = opened(name, tree)
+        if recording.fit.images is not None:
+            recording.fit.images(slice(0, 40))
+        assert facts.fingerprint == recording.fingerprint
+        assert state(tree) == before
+    finally:
+        for folder, mode in modes.items():
+            folder.chmod(mode)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_equal_contents_elsewhere_are_the_same_recording(name: str, tree: Path, tmp_path: Path) -> None:
+    elsewhere = Path(shutil.copytree(tree, tmp_path / "elsewhere"))
+    for path in elsewhere.rglob("*"):
+        os.utime(path, (1e9, 1e9))
+    assert opened(name, elsewhere).fingerprint == opened(name, tree).fingerprint
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_seed_decides_the_contents(name: str, tree: Path, tmp_path: Path) -> None:
+    write_data(name, str(tmp_path / "again"))
+    write_data(name, str(tmp_path / "other"), seed=1)
+    first, again, other = (contents(folder) for folder in (tree, tmp_path / "again", tmp_path / "other"))
+    assert again == first or opened(name, tmp_path / "again").fingerprint == opened(name, tree).fingerprint
+    assert sum(other.get(file) != content for file, content in first.items()) > len(first) / 2
+
+
+def test_the_message_is_what_an_experiment_needs(tmp_path: Path) -> None:
+    import yaml
+
+    message = write_data("sensorium-static", str(tmp_path / "mouse"))
+    line = message[message.index("recordings:") :]
+    [raw] = yaml.safe_load(line)["recordings"]
+    assert open_recording(raw, "", tmp_path) is not None
+    assert f"wrote {len(contents(tmp_path / 'mouse'))} files" in message
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/mine.txt").write_text("mine")
+    for place in ("full", "full/mine.txt"):
+        with pytest.raises(InputError, match="is not an empty folder; nothing was written"):
+            write_data("experanto", str(tmp_path / place))
+    assert contents(tmp_path) == {"full/mine.txt": b"mine"}
+    (tmp_path / "empty").mkdir()
+    write_data("experanto", str(tmp_path / "empty"))
+    assert (tmp_path / "empty/screen/timestamps.npy").exists()
+
+
+def test_unknown_formats_and_places(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no example of this format; allowed: .*did you mean 'experanto'"):
+        write_data("experanta", str(tmp_path / "x"))
+    with pytest.raises(InputError, match="must be a local folder"):
+        write_data("experanto", "s3://bucket/x")
+    assert list(tmp_path.iterdir()) == []
