@@ -86,6 +86,8 @@ class Component:
     nothing with it: they are left out of a configuration. `fitted_by` says how a readout is fitted: "ridge" in closed
     form from kernels, "gradient" by descent, or another closed form by its own function. `learns` marks a frozen
     backbone that adapts to pictures of its own before it is used: what it learned is kept in the node's cache.
+    `content` names a parameter that is a place, and the function (`module:function` of the parameters) that tells
+    what lies there: identities hold that instead of the place.
     """
 
     target: str
@@ -99,6 +101,7 @@ class Component:
     seeded: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     readouts: tuple[str, ...] = ()
     idle: tuple[str, ...] = ()
+    content: tuple[str, str] | None = None
     summary: str = ""
 
     def load(self) -> Any:
@@ -115,7 +118,8 @@ class Component:
         """What of a resolved component enters identities: its name, parameters and VERSION."""
         late = {key: held.default for key, held in self.parameters.items() if held.later}
         kept = {key: value for key, value in resolved.items() if key not in late or value != late[key]}
-        return {**kept, "version": self.version}
+        place = {} if self.content is None else {self.content[0]: _named(self.content[1])(resolved)}
+        return {**kept, **place, "version": self.version}
 
     def depends_on_seed(self, parameters: Mapping[str, Any]) -> bool:
         """Whether its numbers change with the seed, given its parameters."""

@@ -136,7 +136,9 @@ class _View:
         if not attention.isfinite().all():
             raise ValueError("attention must be finite; the network's features are not")
         large = F.interpolate(attention[:, None], (length, length), mode="area")[:, 0]
-        return torch.stack([self._highest(each, row, centre) for each, (row, centre) in zip(large, starts, strict=True)])
+        return torch.stack(
+            [self._highest(each, row, centre) for each, (row, centre) in zip(large, starts, strict=True)]
+        )
 
     def _highest(self, attention: Tensor, row: int, centre: list[int]) -> Tensor:
         y, x = (self.reach - place for place in centre)

@@ -1,4 +1,4 @@
-"""The command `sweeps`: run, check, show, score."""
+"""The command `sweeps`: run, check, show, score, guide, data."""
 
 from __future__ import annotations
 
@@ -106,6 +106,46 @@ def score(
         raise typer.Exit(130)
     if show_chosen(result.storage, list(choice.trials["trial_id"]), choice.scores):
         raise typer.Exit(1)
+
+
+@app.command()
+def guide(
+    storage: Annotated[str, typer.Argument(help="The storage of a sweep: a folder or s3://...")],
+    areas: Annotated[str | None, typer.Option(help="Areas to drive, with commas between.")] = None,
+    data: DataOption = None,
+    cache: CacheOption = None,
+) -> None:
+    """Synthesise pictures that drive areas, by the best twin of a sweep, and judge them by its other twins."""
+    from sweeps.guidance import guide as synthesise
+    from sweeps.report.guided import show_guided
+
+    named = [name.strip() for name in areas.split(",")] if areas else []
+    show_guided(synthesise(storage, areas=named, data=data, cache=cache, say=typer.echo))
+
+
+data_app = typer.Typer(help="Example recordings in the layouts of real data sets.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+
+@data_app.command("write")
+def write(
+    folder: Annotated[str, typer.Argument(help="A new or empty folder.")],
+    format_name: Annotated[str, typer.Option("--format", help="The format; `sweeps data formats` lists them.")],
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same data.")] = 0,
+) -> None:
+    """Write a small made-up recording in a real layout, to try a reader or to see what it expects."""
+    from sweeps.data_command import write_data
+
+    typer.echo(write_data(format_name, folder, seed))
+
+
+@data_app.command("formats")
+def formats() -> None:
+    """List the formats of which there is an example."""
+    from sweeps.data_command import example_formats
+
+    for name in example_formats():
+        typer.echo(name)
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from annotated_types import Ge
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from sweeps.errors import InputError
+from sweeps.guidance_spec import Guidance
 from sweeps.scores import SCORES, STANDARD, objectives
 from sweeps.validation import Strict, from_validation
 
@@ -92,6 +93,7 @@ class Experiment(Strict):
     compute: Compute = Compute()
     scores: list[str] = Field(list(STANDARD))
     contrasts: list[Contrast] = Field([])
+    guidance: Guidance | None = None
     storage: str | None = None
 
 

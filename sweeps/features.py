@@ -25,6 +25,9 @@ SHARD = 256
 
 BATCH = 64
 
+Whole = Callable[[torch.nn.Module, Sequence[int]], list[np.ndarray]]
+"""A network and blocks -> maps (rows, channels, h, w) of every row."""
+
 IN_USE_SECONDS = 600.0
 """An entry that was used within these seconds is never removed."""
 
@@ -50,18 +53,21 @@ class FeatureCache:
         depths: Sequence[int],
         depth: int,
         pool: int,
+        whole: Whole | None = None,
     ) -> np.ndarray:
         """Feature map (stimuli, channels, h, w) float32 of one block, maps averaged to at most `pool` x `pool`.
 
         What is missing is computed for all `depths` in one pass; processes of one node share the shards.
         `stimuli` identifies what is shown, `load` reads a slice of it: pictures, uint8 (n, height, width, 3), or a list
-        of texts for a backbone that sees texts, whose map has one row and one column.
+        of texts for a backbone that sees texts, whose map has one row and one column. `whole` computes the maps of all
+        rows at once, where they hang together.
         """
-        shards = [slice(start, min(start + SHARD, count)) for start in range(0, count, SHARD)]
+        size = count if whole else SHARD
+        shards = [slice(start, min(start + size, count)) for start in range(0, count, size)]
         for left in reversed(range(TRIES)):
             entry = self._entry(backbone, seed, stimuli, pool)
             try:
-                self._fill(entry, backbone, seed, load, shards, depths, pool)
+                self._fill(entry, backbone, seed, load, shards, depths, pool, whole)
                 os.utime(entry)
                 return np.concatenate([np.load(_file(entry, depth, index)) for index in range(len(shards))])
             except FileNotFoundError:  # another process needed the room
@@ -78,6 +84,7 @@ class FeatureCache:
         shards: Sequence[slice],
         depths: Sequence[int],
         pool: int,
+        whole: Whole | None,
     ) -> None:
         """Compute the missing shards of an entry: first those that nobody else is at, then what is still missing."""
         network: list[torch.nn.Module] = []
@@ -90,7 +97,10 @@ class FeatureCache:
                     missing = self._missing(entry, depths, index) if held else []
                     if missing:
                         network = network or [self.network(backbone, seed)]
-                        self._compute(entry, index, network[0], load(rows), missing, pool)
+                        if whole:
+                            self._write(entry, index, missing, whole(network[0], missing))
+                        else:
+                            self._compute(entry, index, network[0], load(rows), missing, pool)
 
     def _entry(self, backbone: Mapping[str, Any], seed: int, stimuli: str, pool: int) -> Path:
         component = BACKBONES[backbone["name"]]
@@ -141,8 +151,11 @@ class FeatureCache:
         for start in range(0, len(shown), BATCH):
             for part, found in zip(parts, self._blocks(network, shown[start : start + BATCH], depths), strict=True):
                 part.append(shrink(found, pool).cpu())
-        for depth, part in zip(depths, parts, strict=True):
-            _write(_file(entry, depth, index), torch.cat(part).numpy())
+        self._write(entry, index, depths, [torch.cat(part).numpy() for part in parts])
+
+    def _write(self, entry: Path, index: int, depths: Sequence[int], maps: Sequence[np.ndarray]) -> None:
+        for depth, found in zip(depths, maps, strict=True):
+            _write(_file(entry, depth, index), found)
         self._prune()
 
     def _blocks(self, network: torch.nn.Module, shown: Any, depths: Sequence[int]) -> list[Tensor]:

@@ -18,6 +18,7 @@ from sweeps.depths import DepthMaps, blocks_of
 from sweeps.errors import InputError
 from sweeps.experiment import Experiment, find_experiment, parse_experiment, read_experiment
 from sweeps.guard import check_names, home
+from sweeps.guidance_spec import check_guidance
 from sweeps.probes import Probe, open_probe
 from sweeps.read_space import read_space
 from sweeps.recordings import describe
@@ -143,6 +144,7 @@ def make_plan(
         _check_backbones(space, facts)
         _check_splits(held, facts)
         _check_contrasts(held, space)
+        check_guidance(held.guidance, space.areas)
         make_proposer(space, held.search)
     except InputError as error:
         error.file = error.file or source

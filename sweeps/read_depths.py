@@ -110,8 +110,16 @@ def _read_map(key: str, raw: Any, areas: Sequence[str]) -> dict[str, Entry]:
 def check_depths(space: Space) -> None:
     """Refuse depths that a backbone of the space does not have."""
     for choice in space.backbones:
-        for blocks in sorted({space.blocks(backbone) for backbone in _corners(choice)}):
+        for blocks in _block_counts(space, choice):
             _check_blocks(space.depths, choice.name, blocks)
+
+
+def _block_counts(space: Space, choice: Choice) -> list[int]:
+    """Every number of blocks that a choice may have; what its parameters say that cannot be is an InputError."""
+    try:
+        return sorted({space.blocks(backbone) for backbone in _corners(choice)})
+    except ValueError as error:
+        raise InputError(str(error), key=f"space.backbone.{choice.name}") from None
 
 
 def _check_blocks(depths: Depths, name: str, blocks: int) -> None:

@@ -97,13 +97,14 @@ class Space:
     def readouts_for(self, backbone: Mapping[str, Any]) -> tuple[Choice, ...]:
         """The readouts that fit a backbone, without the parameters that mean nothing with it.
 
-        A core that is trained end to end cannot be read in closed form, and brings its own training settings.
+        A core that is trained end to end cannot be read in closed form, and brings its own training settings; latent
+        factors are for the cores that name them.
         """
         component = BACKBONES[backbone["name"]]
         return tuple(
             replace(choice, domains={k: held for k, held in choice.domains.items() if k not in component.idle})
             for choice in self.readouts
-            if not component.readouts or choice.name in component.readouts
+            if (choice.name in component.readouts if component.readouts else choice.component.fitted_by != "latent")
         )
 
     def continuous(self) -> str | None:

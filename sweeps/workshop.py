@@ -28,6 +28,7 @@ from sweeps.recordings import open_recording
 from sweeps.recordings.images import Geometry
 from sweeps.recordings.recording import Recording
 from sweeps.splits import Fold, split_groups
+from sweeps.texts import text_maps
 
 
 class Recent:
@@ -52,12 +53,14 @@ class Recent:
 class Shown:
     """Stimuli that a twin is shown: identity of their content, their number, and how to load a slice of them.
 
-    Pictures are uint8 (rows, height, width, 3); texts are a list.
+    Pictures are uint8 (rows, height, width, 3); texts are a list. `role` is set where the rows hang together, as the
+    samples of a story do: they are then read whole.
     """
 
     key: str
     count: int
     load: Callable[[slice], Any]
+    role: str | None = None
 
 
 class Workshop:
@@ -144,12 +147,16 @@ class Workshop:
         return stimuli
 
     def _texts(self, recording: Recording) -> dict[str, Shown]:
-        """Captions of the recording's stimuli and of the captioned probe."""
-        tables = {_shown_name(role): held.table for role, held in recording.sets.items()}
+        """Stories that the recording's samples follow, else captions of its stimuli, and of the captioned probe."""
+        found = {}
+        for role, held in recording.sets.items():
+            if recording.words is not None and {"run", "time"} <= set(held.table):
+                key = content_id([recording.fingerprint, "words", role])
+                found[_shown_name(role)] = Shown(key, len(held.table), lambda rows: [], role)
+            elif "caption" in held.table:
+                found[_shown_name(role)] = _captions(held.table)
         probe = self.probe("captions")
-        if probe is not None:
-            tables["probe.captions"] = probe.table
-        return {name: _captions(table) for name, table in tables.items() if "caption" in table}
+        return found if probe is None else {**found, "probe.captions": _captions(probe.table)}
 
     def shown_keys(self, recording: Recording, sees: str = "images") -> dict[str, str]:
         """Keys of what a twin is shown beside the stimuli of the fit, by name."""
@@ -171,7 +178,11 @@ class Workshop:
         blocks = range(component.block_count(backbone))
         depths = [each for each in self.context.depths.get(backbone["name"], [depth]) if each in blocks]
         depths = depths if depth in depths else [depth]
-        return self.cache.maps(backbone, seed, held.key, held.count, held.load, depths, depth, pool)
+        whole = None
+        if held.role is not None:
+            role = held.role
+            whole = lambda network, blocks: text_maps(recording, network, blocks, backbone, role)  # noqa: E731
+        return self.cache.maps(backbone, seed, held.key, held.count, held.load, depths, depth, pool, whole)
 
     def kernels(
         self, recording: Recording, backbone: Mapping[str, Any], seed: int, depth: int, pool: int, delays: int = 0

@@ -31,11 +31,13 @@ def _texts(token: str, words: tuple[str, ...], after: int) -> dict[str, Paramete
 
 OF_IMAGES = {"weights": ("random",), "pooling": ("projection",)}
 OF_TEXTS = {"weights": ("random",)}
+CONTENT = ("model", "models.backbones.hub:fingerprint")
 
 HUB: dict[str, Component] = {
     "autobackbone": Component(
         target="models.backbones.autobackbone:AutoNetwork",
         version=1,
+        content=CONTENT,
         parameters={**NETWORK, **POOLING},
         blocks="models.backbones.hub:stage_count",
         seeded=OF_IMAGES,
@@ -44,6 +46,7 @@ HUB: dict[str, Component] = {
     "clip-vision": Component(
         target="models.backbones.clip:ClipVision",
         version=1,
+        content=CONTENT,
         parameters={**NETWORK, **POOLING, **NORMALISE},
         blocks="models.backbones.hub:clip_vision_count",
         seeded=OF_IMAGES,
@@ -52,6 +55,7 @@ HUB: dict[str, Component] = {
     "clip-text": Component(
         target="models.backbones.clip:ClipText",
         version=1,
+        content=CONTENT,
         parameters={**NETWORK, **_texts("last", ("last", "mean"), after=0), **NORMALISE},
         blocks="models.backbones.hub:clip_text_count",
         sees="texts",
@@ -61,6 +65,7 @@ HUB: dict[str, Component] = {
     "bridgetower-vision": Component(
         target="models.backbones.bridgetower:BridgeTowerVision",
         version=1,
+        content=CONTENT,
         parameters={**NETWORK, **POOLING},
         blocks="models.backbones.hub:bridgetower_vision_count",
         seeded=OF_IMAGES,
@@ -69,6 +74,7 @@ HUB: dict[str, Component] = {
     "bridgetower-language": Component(
         target="models.backbones.bridgetower:BridgeTowerLanguage",
         version=1,
+        content=CONTENT,
         parameters={**NETWORK, **_texts("mean", ("first", "last", "mean"), after=20)},
         blocks="models.backbones.hub:bridgetower_language_count",
         sees="texts",
@@ -78,6 +84,7 @@ HUB: dict[str, Component] = {
     "language": Component(
         target="models.backbones.language:LanguageModel",
         version=1,
+        content=CONTENT,
         parameters={**NETWORK, **_texts("last", ("last", "mean"), after=0)},
         blocks="models.backbones.hub:language_count",
         sees="texts",

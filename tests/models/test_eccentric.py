@@ -177,7 +177,9 @@ def test_the_pool_is_symmetric_about_its_centre(half, layer):
 
 def test_gradients_of_the_pool_are_right():
     maps = images(11, stimuli=1)[:, :1].double().requires_grad_()
-    pool, smoothing = (kind(5, pixels_per_degree=8.0, fovea=1.0, scale=2.0) for kind in (EccentricPool, EccentricSmoothing))
+    pool, smoothing = (
+        kind(5, pixels_per_degree=8.0, fovea=1.0, scale=2.0) for kind in (EccentricPool, EccentricSmoothing)
+    )
     assert max(pool.regions(11).windows) > 4
     assert torch.autograd.gradcheck(lambda x: pool(x)[..., ::3], (maps,))
     assert torch.autograd.gradcheck(lambda x: smoothing(x)[..., ::5], (maps,))
@@ -240,7 +242,9 @@ def test_steep_slopes_take_detail_from_the_periphery():
 def test_where_efficientnets_halve_their_maps():
     assert shrinking_blocks(build("efficientnet-lite0")) == [1, 3, 5, 11]
     network = build("eccentric")
-    held = {index: block[0].layer for index, block in enumerate(network.base.blocks) if isinstance(block, nn.Sequential)}
+    held = {
+        index: block[0].layer for index, block in enumerate(network.base.blocks) if isinstance(block, nn.Sequential)
+    }
     assert held == {1: 2, 3: 3, 5: 4, 11: 5}
 
 

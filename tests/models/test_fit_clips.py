@@ -122,7 +122,7 @@ def test_gradient_reaches_the_branch_and_the_shifters():
     for name, parameter in twin.named_parameters():
         # a bias before batch norm, and the branch's earlier taps of a clip's first frames, may have none
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name
-        assert parameter.grad.abs().sum() > 0 or name.startswith("core.") and name.endswith("bias"), name
+        assert parameter.grad.abs().sum() > 0 or (name.startswith("core.") and name.endswith("bias")), name
     assert len(twin.shifters) == 2
 
 

@@ -277,7 +277,9 @@ def test_target_attention_by_hand():
         for layer, times in ((0, 1), (1, 0)):
             image, kernel = halved(shown[layer], times)[0].numpy(), halved(wanted[layer], times + 1)[0].numpy()
             origin = [-1, -1]
-            maps.append(sum(correlate(a, b, mode="constant", origin=origin) for a, b in zip(image, kernel, strict=True)))
+            maps.append(
+                sum(correlate(a, b, mode="constant", origin=origin) for a, b in zip(image, kernel, strict=True))
+            )
         tops = [each.max() for each in maps]
         scaled = [(each - each.min()) / (each.max() - each.min()) for each in maps]
         mean = torch.from_numpy(sum(t * s for t, s in zip(tops, scaled, strict=True)) / sum(tops))[None]

@@ -199,7 +199,9 @@ def test_the_probe_and_its_table() -> None:
 
 
 def test_what_is_drawn_is_part_of_the_fingerprint_and_it_is_not_shown_to_twins() -> None:
-    prints = {open_probe("search", {"rendered": settings}).fingerprint for settings in ({}, {"seed": 1}, {"scale": 0.5})}
+    prints = {
+        open_probe("search", {"rendered": settings}).fingerprint for settings in ({}, {"seed": 1}, {"scale": 0.5})
+    }
     assert len(prints) == 3
     assert "drawing" in RenderedSearch().model_dump()
     assert "search" not in SHOWN

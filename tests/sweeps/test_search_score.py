@@ -57,7 +57,9 @@ def eccnet() -> dict[str, tuple[Outcome, Outcome]]:
 def view_of(probe: Probe | None, network: Any, **others: Any) -> CellView:
     """A view of two units that recorded nothing of interest."""
     table = pd.DataFrame({"group": ["a", "b"]})
-    recording = Recording("planted", "print", np.array(["V1"] * 2), {"fit": StimulusSet(table, np.ones((2, 2, 1)), "k")})
+    recording = Recording(
+        "planted", "print", np.array(["V1"] * 2), {"fit": StimulusSet(table, np.ones((2, 2, 1)), "k")}
+    )
     held: dict[str, Any] = {
         "split": "report",
         "split_seed": 0,
@@ -149,7 +151,9 @@ class Marked(torch.nn.Module):
 
 def test_a_single_item_is_found_at_once_and_networks_are_searched_once() -> None:
     """With one item on the display contrast tells where; the first set size of lighting and orientation is 1."""
-    probe = open_probe("search", {"rendered": {"displays": 4, "experiments": ["lighting", "orientation"], "scale": 1.0}})
+    probe = open_probe(
+        "search", {"rendered": {"displays": 4, "experiments": ["lighting", "orientation"], "scale": 1.0}}
+    )
     assert isinstance(probe.source, RenderedSearch)
     found = searched(Marked(), probe.source)
     for name, pair in found.items():
