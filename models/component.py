@@ -114,6 +114,11 @@ class Component:
             return self.blocks
         return int(_named(self.blocks)(parameters) if ":" in self.blocks else parameters[self.blocks])
 
+    def completed(self, resolved: Mapping[str, Any]) -> dict[str, Any]:
+        """A resolved component of an earlier version, with the defaults of parameters that came later."""
+        late = {key: held.default for key, held in self.parameters.items() if held.later}
+        return {**resolved, **{key: value for key, value in late.items() if key not in resolved}}
+
     def identity(self, resolved: Mapping[str, Any]) -> dict[str, Any]:
         """What of a resolved component enters identities: its name, parameters and VERSION."""
         late = {key: held.default for key, held in self.parameters.items() if held.later}

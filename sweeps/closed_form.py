@@ -189,7 +189,7 @@ def linear_layer(workshop: Workshop, cell: Cell) -> Callable[[Tensor], Tensor]:
     folds = workshop.folds(recording, cell.seed)
     summed: list[Tensor] = []
     for fold in folds:
-        rows = fold.fitted_on("report")
+        rows = fold.fitted_on("report", cell.readout["refit"])
         bands = bands_of(workshop, recording, cell, rows)
         found = _primal(bands, fit_readout(workshop, recording, bands, cell, rows))
         summed = [a + b for a, b in zip(summed, found, strict=True)] if summed else list(found)

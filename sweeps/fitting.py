@@ -39,9 +39,10 @@ def fit_or_load(workshop: Workshop, cells: Sequence[Cell]) -> list[CellFit]:
 def fit_cells(workshop: Workshop, cells: Sequence[Cell]) -> list[CellFit]:
     """Fit cells that belong together: a single cell of a frozen backbone, or all cells of one trained twin.
 
-    Closed forms: select predictions come from a fit on train, report predictions from one on train + select, every
-    choice (alpha, block, shares of bands) made inside each by leaving groups out. Gradient readouts: one fit on train,
-    stopped early on select, gives both, or with `refit` a second one on train + select the report predictions.
+    Closed forms: select predictions come from a fit on train, report predictions from one on train + select (with
+    `refit: false` from the same as select), every choice (alpha, block, shares of bands) made inside each by leaving
+    groups out. Gradient readouts: one fit on train, stopped early on select, gives both, or with `refit` a second one
+    on train + select the report predictions.
     """
     if READOUTS[cells[0].readout["name"]].fitted_by == "latent":
         from sweeps.latent import fit_latent_twin
@@ -69,7 +70,7 @@ def _fit_closed_form(workshop: Workshop, cell: Cell) -> CellFit:
     found, alphas = empty_fit(recording, len(recording.units(cell.area))), []
     for fold in folds:
         for split in SPLITS:
-            held, fitted = fold.held_out(split), fold.fitted_on(split)
+            held, fitted = fold.held_out(split), fold.fitted_on(split, cell.readout["refit"])
             bands = bands_of(workshop, recording, cell, fitted)
             readout = fit_readout(workshop, recording, bands, cell, fitted)
             found.held_out[split][held] = readout.predict([band.fit[held] for band in bands])
@@ -120,7 +121,7 @@ def _transfer_from(
     blank = np.full((len(own), len(units)), np.nan)
     found = {name: blank.copy() for name in ("transfer", "other", "null")}
     for fold in workshop.folds(recording, cell.seed):
-        rows, held = fold.fitted_on(split), fold.held_out(split)
+        rows, held = fold.fitted_on(split, cell.readout["refit"]), fold.held_out(split)
         (kernels,) = bands = bands_of(workshop, recording, cell, rows)
         readout = fit_readout(workshop, recording, bands, cell, rows)
         alignment = Alignment.fit(source[rows])

@@ -169,8 +169,13 @@ def cell_configuration(configuration: Configuration) -> dict[str, Any]:
 
 
 def configuration_of(row: Mapping[Any, Any]) -> Configuration:
-    """The configuration of a row."""
+    """The configuration of a row; one that an earlier version wrote gets the defaults of what came later."""
     held: Configuration = json.loads(row["config"])
+    backbone, readout = held["backbone"], held["readout"]
+    idle = BACKBONES[backbone["name"]].idle
+    completed = READOUTS[readout["name"]].completed(readout)
+    held["backbone"] = BACKBONES[backbone["name"]].completed(backbone)
+    held["readout"] = {key: value for key, value in completed.items() if key in readout or key not in idle}
     return held
 
 

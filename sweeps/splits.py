@@ -20,9 +20,9 @@ class Fold:
     select: np.ndarray
     report: np.ndarray
 
-    def fitted_on(self, split: str) -> np.ndarray:
-        """Stimuli that a closed-form readout is fitted on: train for select, train + select for report."""
-        return self.train if split == "select" else np.union1d(self.train, self.select)
+    def fitted_on(self, split: str, refit: bool = True) -> np.ndarray:
+        """Stimuli that a readout is fitted on: train for select; train + select for report, train without `refit`."""
+        return np.union1d(self.train, self.select) if refit and split == "report" else self.train
 
     def held_out(self, split: str) -> np.ndarray:
         """Stimuli that it then predicts."""

@@ -40,7 +40,7 @@ def fit_frozen_cell(workshop: Workshop, cell: Cell) -> CellFit:
         for split, readout in zip(SPLITS, readouts, strict=True):
             twin = Twin(None, {"": readout})
             predicted = {name: predict(twin, each, [""])[""].cpu().double().numpy() for name, each in maps.items()}
-            baseline = mean_response(recording, cell.area, fitted_on(cell, fold, split))
+            baseline = mean_response(recording, cell.area, fold.fitted_on(split, cell.readout["refit"]))
             _keep(found, fold, split, baseline, predicted, len(folds))
     return found
 
@@ -66,11 +66,6 @@ def frozen_readouts(
             places(recording, units),
             bool(cell.readout["refit"]),
         )
-
-
-def fitted_on(cell: Cell, fold: Fold, split: str) -> np.ndarray:
-    """Stimuli that a gradient readout is fitted on: train, and for the report with refit the select ones too."""
-    return fold.fitted_on(split) if cell.readout.get("refit") else fold.train
 
 
 def places(recording: Recording, units: np.ndarray) -> Tensor | None:
@@ -118,7 +113,9 @@ def fit_trained_twin(workshop: Workshop, cells: Sequence[Cell]) -> list[CellFit]
                 fold, key = twin.folds[cell.recording], cell_key(cell)
                 for split, part in zip(SPLITS, (twin.select, twin.report), strict=True):
                     predicted = {name: _predicted(part, key, items) for name, items in shown[cell.recording].items()}
-                    baseline = mean_response(recordings[cell.recording], cell.area, fitted_on(cell, fold, split))
+                    baseline = mean_response(
+                        recordings[cell.recording], cell.area, fold.fitted_on(split, cell.readout["refit"])
+                    )
                     _keep(fits[key], fold, split, baseline, predicted, counts[cell.recording])
     return found
 

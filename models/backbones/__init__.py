@@ -7,7 +7,8 @@ Every backbone of images is a `torch.nn.Module` made by `Class(parameters, seed)
 images (stimuli, 3, height, width) float32 in [0, 1], red green blue -> one map (stimuli, channels, h, w) for
 each asked block, in the asked order. It normalises its input itself and computes no block deeper than the
 deepest that is asked. Frozen ones are in evaluation mode and need no gradient; a map may lie in memory with
-its channels last.
+its channels last. A backbone that sees texts has `forward_texts(texts, blocks)` instead: a list of texts -> one
+tensor (texts, channels) for each asked block, by the same rules.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from models.backbones.language import Reader
 torch.set_num_threads(1)
 
 TEXTS = ["a red car stands in the street", "two dogs", "it rains on every old house near the tree"]
+OTHERS = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("roberta", "distilbert", "llama")]
 READERS = {"language": "gpt2", "clip-text": "clip", "bridgetower-language": "bridgetower"}
 """Backbones that see texts, and the tiny model that each is tried with."""
 
@@ -34,7 +35,7 @@ def test_every_backbone_of_texts_is_tested_here():
 
 
 @pytest.mark.parametrize("token", ["last", "mean"])
-@pytest.mark.parametrize("kind", ["gpt2", "bert", "roberta", "distilbert", "llama"])
+@pytest.mark.parametrize("kind", ["gpt2", "bert", *OTHERS])
 def test_language_models_equal_transformers(kind, token):
     """Texts of different lengths in one batch, against each alone and so without padding."""
     from transformers import AutoModel
@@ -160,7 +161,9 @@ def test_seed_and_state(name):
     torch.testing.assert_close(other.forward_texts(TEXTS, last)[0], vectors[0])
 
 
-@pytest.mark.parametrize(("kind", "longest"), [("gpt2", 24), ("bert", 24), ("roberta", 21)])
+@pytest.mark.parametrize(
+    ("kind", "longest"), [("gpt2", 24), ("bert", 24), pytest.param("roberta", 21, marks=pytest.mark.slow)]
+)
 def test_of_a_long_text_the_end_is_read(kind, longest):
     network, blocks = build("language", kind)
     words = (SENTENCE + " ").split(" ")[:20] * 3

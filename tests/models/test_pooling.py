@@ -15,7 +15,7 @@ def tokens(stimuli, count, channels, seed=0):
     return torch.randn(stimuli, count, channels, generator=torch.Generator().manual_seed(seed))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.integers(1, 3), st.integers(0, 3), st.integers(1, 4), st.integers(1, 4), st.integers(1, 5))
 def test_patches_lie_row_by_row_after_the_leading_tokens(stimuli, leading, high, wide, channels):
     values = tokens(stimuli, leading + high * wide, channels)
@@ -68,7 +68,7 @@ def test_unknown_words():
         pool_texts(tokens(2, 4, 3), torch.ones(2, 4, dtype=torch.long), "median")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=4), st.booleans())
 def test_texts_without_their_padding(lengths, padded_left):
     longest = max(lengths)

@@ -330,7 +330,7 @@ FILE_CASES: dict[str, tuple[Change, tuple[str, ...]]] = {
     ),
     "unknown parameter": (
         put(READOUT, {"ridge": {"alhpa": 1}}),
-        ("space.readout.ridge.alhpa: unknown key; allowed: alpha, pool; did you mean 'alpha'?",),
+        ("space.readout.ridge.alhpa: unknown key; allowed: alpha, pool, delays, layer, refit; did you mean 'alpha'?",),
     ),
     "parameter of another choice": (
         put(READOUT, {"ridge": {"l1": 1}}),
@@ -352,7 +352,7 @@ FILE_CASES: dict[str, tuple[Change, tuple[str, ...]]] = {
     ),
     "readout left out": (
         lambda raw, data: raw["space"].pop("readout"),
-        ("space.readout: at least one is needed; allowed: ridge, gaussian",),
+        ("space.readout: at least one is needed; allowed: ridge, srp-ridge, pls, banded-ridge, gaussian",),
     ),
     # wrong types
     "name of a number": (put("name", 3), ("name = 3: must be a text",)),

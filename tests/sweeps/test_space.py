@@ -56,7 +56,7 @@ def test_defaults_are_filled_in_and_nothing_else_is_there() -> None:
     assert only == {
         "backbone": {"name": "pixels"},
         "depth": {"V1": 0},
-        "readout": {"name": "ridge", "alpha": "auto", "pool": 7},
+        "readout": {"name": "ridge", "alpha": "auto", "pool": 7, "delays": 0, "layer": "fixed", "refit": True},
         "seed": 0,
     }
 

@@ -1,0 +1,92 @@
+"""Rows of a recording as items: pictures, clips of any length, and pictures that stand still."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from sweeps.items import STILL_FRAMES, Items, items_of
+from sweeps.recordings.images import Geometry
+from sweeps.recordings.recording import Recording, StimulusSet
+from sweeps.workshop import Shown
+
+
+def recording(lengths: list[int], seed: int = 0) -> Recording:
+    """Clips of these lengths, with behaviour, and three units."""
+    random = np.random.default_rng(seed)
+    clips = np.repeat(np.arange(len(lengths)), lengths).astype(str)
+    rows = len(clips)
+    table = pd.DataFrame({"group": clips, "clip": clips, "frame": np.concatenate([np.arange(n) for n in lengths])})
+    frames = random.integers(0, 255, (rows, 4, 6, 3), dtype=np.uint8)
+    behaviour = random.standard_normal((rows, 2, 2))
+    behaviour[0, :, 1] = np.nan
+    held = StimulusSet(table, random.random((rows, 3, 2)).astype(np.float32), "k", lambda s: frames[s], behaviour)
+    return Recording("r", "f", np.array(["V1"] * 3), {"fit": held}, geometry=Geometry(size=4, width=6))
+
+
+def shown(held: Recording) -> Shown:
+    assert held.fit.images is not None
+    return Shown("k", len(held.fit.table), held.fit.images)
+
+
+@pytest.mark.parametrize("lengths", [[5, 5, 5], [3, 6, 1]])
+def test_clips_are_gathered_and_scattered_again(lengths: list[int]) -> None:
+    held = recording(lengths)
+    items = items_of(held, "fit", shown(held), clips=True)
+    assert held.fit.images is not None
+    frames, longest = held.fit.images(slice(None)), max(lengths)
+    assert items.inputs.shape == (len(lengths), 3, longest, 4, 6)
+    starts = np.cumsum([0, *lengths])
+    for clip, length in enumerate(lengths):
+        for frame in range(longest):
+            row = starts[clip] + min(frame, length - 1)
+            assert np.array_equal(items.inputs[clip, :, frame].permute(1, 2, 0).numpy(), frames[row])
+    values = held.fit.average
+    gathered = items.gathered(values)
+    assert int(gathered.isnan().any(dim=-1).sum()) == longest * len(lengths) - sum(lengths)
+    np.testing.assert_allclose(items.scattered(gathered), values, rtol=1e-6)
+
+
+def test_predictions_of_the_last_frames_go_to_the_last_rows() -> None:
+    """A core that is not padded says nothing about the first frames."""
+    held = recording([5, 5])
+    items = items_of(held, "fit", shown(held), clips=True)
+    found = items.scattered(items.gathered(held.fit.average)[:, 2:])
+    assert np.isnan(found[[0, 1, 5, 6]]).all()
+    np.testing.assert_allclose(found[[2, 3, 4, 7, 8, 9]], held.fit.average[[2, 3, 4, 7, 8, 9]], rtol=1e-6)
+
+
+def test_behaviour_is_averaged_over_the_repeats_that_are_there() -> None:
+    held = recording([2, 2])
+    items = items_of(held, "fit", shown(held), clips=True)
+    assert held.fit.behaviour is not None
+    assert items.behaviour is not None
+    np.testing.assert_allclose(items.behaviour[0, 0], held.fit.behaviour[0, :, 0], rtol=1e-6)
+    np.testing.assert_allclose(items.behaviour[1, 1], held.fit.behaviour[3].mean(axis=1), rtol=1e-6)
+    assert items.pupil is None
+
+
+def test_a_picture_stands_still_and_answers_with_its_last_frame() -> None:
+    held = recording([2, 2])
+    items = items_of(held, "probe.objects", shown(held), clips=True)
+    assert items.inputs.shape == (4, 3, STILL_FRAMES, 4, 6)
+    assert torch.equal(items.inputs[:, :, 0], items.inputs[:, :, -1])
+    values = torch.arange(4.0 * STILL_FRAMES).reshape(4, STILL_FRAMES, 1)
+    assert np.array_equal(items.scattered(values)[:, 0], values[:, -1, 0].numpy())
+
+
+def test_items_of_a_split_are_whole_clips() -> None:
+    items = Items(torch.zeros(2, 3, 3, 1, 1), np.array([[0, 1, 2], [3, 4, -1]]))
+    assert items.among(np.array([3, 4])).tolist() == [1]
+    assert items.among(np.arange(5)).tolist() == [0, 1]
+    with pytest.raises(ValueError, match="1 clips are cut by a split"):
+        items.among(np.array([0, 1, 3, 4]))
+
+
+def test_pictures_are_items_one_by_one() -> None:
+    held = recording([3])
+    items = items_of(held, "fit", shown(held), clips=False)
+    assert items.inputs.shape == (3, 3, 4, 6)
+    assert items.among(np.array([2, 0])).tolist() == [0, 2]
