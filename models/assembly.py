@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from models.fit_data import ReadoutData
@@ -12,6 +13,9 @@ from models.modulators import BehaviourBranch, Shifter
 from models.readouts import READOUTS
 from models.readouts.sampling import as_list
 from models.twin import Depth, Twin, map_shapes
+
+CALM = 0.1
+"""Shifters as they are drawn move positions by half a map at random, which hides the places that were searched."""
 
 
 def assemble(
@@ -36,7 +40,7 @@ def assemble(
     branch = _branch(data, seed) if behaviour else None
     if gaze and all(recording.pupil is None for recording in data.values()):
         raise ValueError("gaze is asked for, but no recording has the pupil's position")
-    shifters = {name: Shifter(seed + number) for number, name in enumerate(data, 1)} if gaze else {}
+    shifters = {owner: _shifter(seed + number) for number, owner in enumerate(data, 1)} if gaze else {}
     beside, make = branch.out if branch else 0, READOUTS[name].load()
     readouts = {}
     for recording in data.values():
@@ -46,6 +50,16 @@ def assemble(
             readouts[key] = make(shapes, values.shape[-1], parameters, seed, beside, places)
     owners = {key: owner for owner, recording in data.items() for key in recording.responses}
     return Twin(core, readouts, depths, branch, shifters, owners)
+
+
+def _shifter(seed: int) -> Shifter:
+    """A shifter that begins near no shift: its last layer times CALM."""
+    shifter = Shifter(seed)
+    last = [part for part in shifter.modules() if isinstance(part, nn.Linear)][-1]
+    with torch.no_grad():
+        for parameter in last.parameters():
+            parameter.mul_(CALM)
+    return shifter
 
 
 def _branch(data: Mapping[str, ReadoutData], seed: int) -> BehaviourBranch:

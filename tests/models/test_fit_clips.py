@@ -25,7 +25,14 @@ GAUSSIAN = {key: value for key, value in GAUSSIAN.items() if key not in BACKBONE
 
 def core(seed=0, **changes):
     given = {name: parameter.default for name, parameter in BACKBONES["factorised3d"].parameters.items()}
-    small = {"channels": "4-4", "spatial_first": 3, "spatial_then": 1, "temporal_first": 3, "temporal_then": 2}
+    small = {
+        "channels": "4-4",
+        "spatial_first": 3,
+        "spatial_then": 1,
+        "temporal_first": 3,
+        "temporal_then": 2,
+        "momentum": 0.2,
+    }
     return BACKBONES["factorised3d"].load()(given | small | changes, seed)
 
 
@@ -57,7 +64,7 @@ def recording(seed=0, planting=(0.0, 0), **changes):
 def fitted(data, settings=None, depth=1, behaviour=False, gaze=False, **changes):
     given = GAUSSIAN | {"loss": "gaussian", "l1": 0.0}
     twin = assemble(core(**changes), "gaussian", given, data, {"a": depth}, 0, None, behaviour, gaze)
-    history = fit_twin(twin, data, settings or FitSettings(0.02, 20, 20, batch=4))
+    history = fit_twin(twin, data, settings or FitSettings(0.03, 12, 12, batch=4))
     return twin, history
 
 
@@ -126,8 +133,10 @@ def test_gradient_reaches_the_branch_and_the_shifters():
         views = twin.views(batch.inputs, [{"r": "a", "s": "b"}[name]], batch.behaviour, batch.pupil)
         sum(outcome[0].square().mean() for outcome in twin.outcomes(views).values()).backward()
     for name, parameter in twin.named_parameters():
-        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
-        assert parameter.grad.abs().sum() > 0 or (name.startswith("core.") and name.endswith("bias")), name
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        if not (name.startswith("core.") and name.endswith("bias")):
+            assert parameter.grad.abs().sum() > 0, name
     assert len(twin.shifters) == 2
 
 
