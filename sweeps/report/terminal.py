@@ -47,12 +47,17 @@ BESIDE: dict[str, str | None] = {
     "transfer_brain_r": "brain_transfer_r",
     "transfer_brain_null": None,
     "transfer_ratio": None,
+    "conditioned": "conditioned_prior",
+    "conditioned_gain": None,
+    "rsa": "rsa_ceiling",
+    "search_asymmetry": "human_search_asymmetry",
+    "search_polarity": "human_search_polarity",
     "feature_transfer": None,
     "feature_transfer_direct": None,
     "feature_transfer_other": None,
     "feature_transfer_null": None,
 }
-"""Scores shown for every area, and the column of the brain's own value."""
+"""Scores shown for every area, and the column of the brain's own value, of people's, or of what it is to beat."""
 
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 

@@ -262,7 +262,7 @@ def test_search_maps_are_brought_to_a_sixteenth_and_the_target_to_half_of_that()
 
 
 def test_target_attention_by_hand():
-    """Two layers of a fixed network, put together from SciPy's correlation, for two displays with targets of their own."""
+    """Two layers of a fixed network, put together from SciPy's correlation, for two displays and their targets."""
     network = Chain((2, 1, 1))  # maps of 1/4, 1/8 and 1/16
 
     def features(pictures):

@@ -120,7 +120,7 @@ def cases() -> st.SearchStrategy[tuple[str, int, int, int, int, float]]:
 @settings(max_examples=60, deadline=None)
 @given(cases())
 def test_every_display_has_one_target_and_each_item_its_own_cell(case: tuple[str, int, int, int, int, float]) -> None:
-    name, condition, size, number, seed, scale = case
+    name, condition, size, _, _, scale = case
     display, held = plan(*case), EXPERIMENTS[name]
     image, edges = display.image(), cell_edges(display.side, held.grid)
     assert image.shape == (round(held.side * scale),) * 2

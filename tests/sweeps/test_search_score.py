@@ -24,7 +24,7 @@ torch.set_num_threads(1)
 ROUNDED = 0.007
 """The times as listed are rounded to whole milliseconds, which moves the least of their asymmetries by this much."""
 
-# From the published reaction times before they were rounded; slopes of the easier and the harder condition in ms per item.
+# From the published reaction times before they were rounded; slopes of easier and harder condition in ms per item.
 HUMAN_ASYMMETRY = [0.809, 0.701, 0.362, 0.404, 0.611, 0.500]
 HUMAN_SLOPES = [(0.8, 7.6), (4.2, 23.9), (45, 96), (14, 33), (2.4, 9.9), (23.7, 71.1)]
 
@@ -190,7 +190,7 @@ def test_what_cannot_search_has_no_number() -> None:
 
 @pytest.mark.slow
 def test_efficientnet_finds_targets_sooner_trained_than_random() -> None:
-    """Both experiments of orientation at a third of the size: trained features know the target, random ones hardly do."""
+    """Both experiments of orientation at a third of the size: trained features know the target, random hardly."""
     names = ["orientation", "orientation-mixed"]
     probe = open_probe("search", {"rendered": {"displays": 4, "experiments": names, "scale": 0.3333}})
     means = []
