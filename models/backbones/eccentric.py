@@ -56,8 +56,8 @@ class EccentricPool(Eccentricity):
     """Pooling of stride 2 whose windows grow with the distance from the map's centre.
 
     output = sum_k mask_k * pool_{w_k, stride 2}(x): region k and its window w_k as `eccentric_windows` gives them,
-    "same" padding (sides are rounded up), which does not count in a mean. A pixel belongs to region k where the distance of
-    its centre from the map's is above the outer radius of region k - 1 and not above that of k.
+    "same" padding (sides are rounded up), which does not count in a mean. A pixel belongs to region k where the
+    distance of its centre from the map's is above the outer radius of region k - 1 and not above that of k.
     Edge rule: maps that are not square are padded with zeros to square ones, the smaller half left and top, and stay
     square. Without slopes it is the plain pooling with windows of 2, and pads nothing.
     Source: code of Gupta et al. 2021; where in the square an oblong map lies, and which region a pixel on the border
