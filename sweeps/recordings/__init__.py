@@ -14,6 +14,7 @@ from sweeps.recordings.experanto import describe_experanto, open_experanto
 from sweeps.recordings.experanto_screen import ExperantoSpec
 from sweeps.recordings.facts import RecordingFacts
 from sweeps.recordings.folder import FolderSpec, describe_folder, open_folder
+from sweeps.recordings.lebel import LebelSpec, describe_lebel, open_lebel
 from sweeps.recordings.recording import Recording
 from sweeps.recordings.sensorium_dynamic import (
     SensoriumDynamicSpec,
@@ -25,6 +26,7 @@ from sweeps.recordings.sensorium_static import (
     describe_sensorium_static,
     open_sensorium_static,
 )
+from sweeps.recordings.shortclips import ShortclipsSpec, describe_shortclips, open_shortclips
 from sweeps.recordings.simulated import SimulatedSpec, describe_simulated, open_simulated
 from sweeps.recordings.simulated_video import SimulatedVideoSpec, describe_simulated_video, open_simulated_video
 from sweeps.validation import from_validation
@@ -45,6 +47,8 @@ FORMATS: dict[str, Format] = {
     "sensorium-static": Format(SensoriumStaticSpec, describe_sensorium_static, open_sensorium_static),
     "sensorium-dynamic": Format(SensoriumDynamicSpec, describe_sensorium_dynamic, open_sensorium_dynamic),
     "experanto": Format(ExperantoSpec, describe_experanto, open_experanto),
+    "lebel": Format(LebelSpec, describe_lebel, open_lebel),
+    "shortclips": Format(ShortclipsSpec, describe_shortclips, open_shortclips),
     "simulated-video": Format(SimulatedVideoSpec, describe_simulated_video, open_simulated_video),
 }
 

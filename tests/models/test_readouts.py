@@ -278,7 +278,9 @@ def test_frozen_fit_predicts(name, loss):
     """Two blocks; a constant unit, one with gaps and a rate of zero somewhere are no harm; scale and mean are right."""
     maps, responses, (train, select, report) = frozen_toy()
     responses[:, 3], responses[::5, 1] = 1.5, torch.nan
-    shown = defaults(name, loss=loss, epochs=20, patience=5, learning_rate=0.05 if name != "mlp" else 0.003)
+    short = {"epochs": 20, "patience": 5, "learning_rate": 0.05}
+    long = {"epochs": 60, "patience": 30, "learning_rate": 0.003}
+    shown = defaults(name, loss=loss, **(long if name == "mlp" else short))
     readout = fit_frozen(name, maps, responses, train, select, shown, 0)
     with torch.no_grad():
         found = readout([each[report] for each in maps])

@@ -15,6 +15,8 @@ EXAMPLES: dict[str, str] = {
     "sensorium-static": "sweeps.recordings.examples.sensorium_static:write",
     "sensorium-dynamic": "sweeps.recordings.examples.sensorium_dynamic:write",
     "experanto": "sweeps.recordings.examples.experanto:write",
+    "lebel": "sweeps.recordings.examples.lebel:write",
+    "shortclips": "sweeps.recordings.examples.shortclips:write",
 }
 """Format -> `module:function` of the writer of its example."""
 
