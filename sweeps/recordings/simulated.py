@@ -105,6 +105,7 @@ def describe_simulated(spec: SimulatedSpec, base: str) -> RecordingFacts:
         groups=spec.scenes,
         repeats=spec.repeats,
         roles=("fit", "objects", "captions", "text"),
+        texts=True,
         truth={} if spec.shuffled else {name: area.depth for name, area in spec.areas.items()},
         notes={"teacher": spec.teacher.model_dump(), "shuffled": spec.shuffled},
     )
