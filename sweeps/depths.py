@@ -13,9 +13,9 @@ import numpy as np
 Depth = int | tuple[int, ...]
 """One block, or several that are read together (in rising order)."""
 
-LAST, EVERY, ANATOMICAL, RANDOM = "last", "every", "anatomical", "random"
-WORDS = (LAST, EVERY)
-"""Stand for the last block, and for all blocks read together, of whatever backbone it is."""
+ALL, LAST, EVERY, ANATOMICAL, RANDOM = "all", "last", "every", "anatomical", "random"
+WORDS = (ALL, LAST, EVERY)
+"""Stand in a list for each block alone, for the last one, and for all read together, of whatever backbone it is."""
 
 MAP_WORDS = (LAST, EVERY, ANATOMICAL, RANDOM)
 """Whole maps by one word: every area at the last block; every area from all blocks together; the map of Luconi et
@@ -60,9 +60,9 @@ def resolve(entry: Entry, blocks: int) -> Depth:
 
 @dataclass(frozen=True)
 class AreaDepths:
-    """Listed depths of every area (None: each block alone), tied to one depth for all where `shared`."""
+    """Listed depths of every area, tied to one depth for all where `shared`."""
 
-    listed: Mapping[str, tuple[Entry, ...] | None]
+    listed: Mapping[str, tuple[Entry, ...]]
     shared: bool = False
 
     @property
@@ -72,8 +72,7 @@ class AreaDepths:
 
     def values(self, area: str, blocks: int) -> tuple[Depth, ...]:
         """Depths that may be read for an area from a backbone of that many blocks."""
-        listed = self.listed[area]
-        return tuple(range(blocks)) if listed is None else _resolved(listed, blocks)
+        return _resolved(self.listed[area], blocks)
 
     def count(self, blocks: int) -> int:
         """Number of depth maps of a grid."""
@@ -206,4 +205,7 @@ def listed_blocks(entries: Sequence[Entry]) -> int:
 
 
 def _resolved(listed: Sequence[Entry], blocks: int) -> tuple[Depth, ...]:
-    return tuple(dict.fromkeys(resolve(entry, blocks) for entry in listed))
+    found: list[Depth] = []
+    for entry in listed:
+        found += range(blocks) if entry == ALL else [resolve(entry, blocks)]
+    return tuple(dict.fromkeys(found))

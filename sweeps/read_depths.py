@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from models.component import Parameter
 from sweeps.depths import (
+    ALL,
     ANATOMICAL,
     ANATOMY,
     EVERY,
@@ -57,9 +58,7 @@ def _known(raw: dict[str, Any], areas: Sequence[str], key: str) -> None:
             raise InputError("no recording has this area", key=f"{key}.{area}", allowed=areas)
 
 
-def _read_list(key: str, raw: Any) -> tuple[Entry, ...] | None:
-    if raw == "all":
-        return None
+def _read_list(key: str, raw: Any) -> tuple[Entry, ...]:
     values = raw if isinstance(raw, list) else [raw]
     if not values:
         raise InputError("must be `all` or a list of block indices", key=key, value=raw)
@@ -104,6 +103,8 @@ def _read_map(key: str, raw: Any, areas: Sequence[str]) -> dict[str, Entry]:
     if not isinstance(raw, dict) or not raw:
         raise InputError(f"must be {{area: depth}}, or one of {', '.join(MAP_WORDS)}", key=key, value=raw)
     _known(raw, areas, key)
+    if ALL in raw.values():
+        raise InputError(f"a map has one depth for every area, not `{ALL}`", key=key, value=raw)
     return {area: _read_entry(f"{key}.{area}", raw[area], raw[area]) for area in areas if area in raw}
 
 
@@ -142,7 +143,7 @@ def _listed(depths: Depths) -> Iterator[tuple[str, Sequence[Entry]]]:
     """Key and entries of everything that is listed by number."""
     if isinstance(depths, AreaDepths):
         for area, listed in depths.listed.items():
-            yield ("space.depth.shared" if depths.shared else f"space.depth.{area}"), listed or ()
+            yield ("space.depth.shared" if depths.shared else f"space.depth.{area}"), listed
         return
     for name, held in depths.maps.items():
         if not isinstance(held, str):

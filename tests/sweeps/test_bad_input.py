@@ -514,6 +514,10 @@ FILE_CASES: dict[str, tuple[Change, tuple[str, ...]]] = {
         put("space.depth", {"maps": {"a": {"V2": 1}}}),
         ("space.depth.maps.a.V2: no recording has this area; allowed: V1, V4",),
     ),
+    "map of all": (
+        put("space.depth", {"maps": {"a": {"V1": "all", "V4": 1}}}),
+        ("space.depth.maps.a", "a map has one depth for every area, not `all`"),
+    ),
     "maps of other areas": (
         put("space.depth", {"maps": {"a": {"V1": 1}, "b": {"V4": 1}}}),
         ("space.depth.maps.b = ['V4']: every map must name the same areas; allowed: V1",),

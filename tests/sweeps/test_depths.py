@@ -38,6 +38,8 @@ def test_a_list_inside_the_list_is_read_together() -> None:
 def test_words_follow_the_backbone() -> None:
     grid = depths(space({"V1": ["last", "every"]}, backbone=["pixels", "efficientnet-lite0"]))
     assert [each["V1"] for each in grid] == [0, list(range(16)), 15]
+    grid = depths(space({"shared": ["all", "every"]}, backbone=["pixels", "efficientnet-lite0"]))
+    assert [each["AL"] for each in grid] == [0, *range(16), list(range(16))]
 
 
 @pytest.mark.parametrize(("entry", "blocks", "depth"), [("last", 4, 3), ("every", 3, (0, 1, 2)), ("every", 1, 0)])
