@@ -10,11 +10,14 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from sweeps.errors import InputError
+from sweeps.recordings.algonauts import AlgonautsSpec, describe_algonauts, open_algonauts
+from sweeps.recordings.allen import AllenSpec, describe_allen, open_allen
 from sweeps.recordings.experanto import describe_experanto, open_experanto
 from sweeps.recordings.experanto_screen import ExperantoSpec
 from sweeps.recordings.facts import RecordingFacts
 from sweeps.recordings.folder import FolderSpec, describe_folder, open_folder
 from sweeps.recordings.lebel import LebelSpec, describe_lebel, open_lebel
+from sweeps.recordings.nsd import NsdSpec, describe_nsd, open_nsd
 from sweeps.recordings.recording import Recording
 from sweeps.recordings.sensorium_dynamic import (
     SensoriumDynamicSpec,
@@ -47,6 +50,9 @@ FORMATS: dict[str, Format] = {
     "sensorium-static": Format(SensoriumStaticSpec, describe_sensorium_static, open_sensorium_static),
     "sensorium-dynamic": Format(SensoriumDynamicSpec, describe_sensorium_dynamic, open_sensorium_dynamic),
     "experanto": Format(ExperantoSpec, describe_experanto, open_experanto),
+    "allen-nwb": Format(AllenSpec, describe_allen, open_allen),
+    "nsd": Format(NsdSpec, describe_nsd, open_nsd),
+    "algonauts": Format(AlgonautsSpec, describe_algonauts, open_algonauts),
     "lebel": Format(LebelSpec, describe_lebel, open_lebel),
     "shortclips": Format(ShortclipsSpec, describe_shortclips, open_shortclips),
     "simulated-video": Format(SimulatedVideoSpec, describe_simulated_video, open_simulated_video),

@@ -15,6 +15,9 @@ EXAMPLES: dict[str, str] = {
     "sensorium-static": "sweeps.recordings.examples.sensorium_static:write",
     "sensorium-dynamic": "sweeps.recordings.examples.sensorium_dynamic:write",
     "experanto": "sweeps.recordings.examples.experanto:write",
+    "allen-nwb": "sweeps.recordings.examples.allen:write",
+    "nsd": "sweeps.recordings.examples.nsd:write",
+    "algonauts": "sweeps.recordings.examples.algonauts:write",
     "lebel": "sweeps.recordings.examples.lebel:write",
     "shortclips": "sweeps.recordings.examples.shortclips:write",
 }

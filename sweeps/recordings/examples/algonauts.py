@@ -1,0 +1,30 @@
+"""An example of the format `algonauts`: two hemispheres, whose vertices see the brightness of places in pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from sweeps.recordings.examples.made_up import drives, pictures, save
+
+
+def write(folder: Path, seed: int = 0, images: int = 60, vertices: int = 20, subject: str = "subj01") -> None:
+    """Every second vertex lies in a mask; labels 1 and 2 have names, 3 has none. NSD images are in no order."""
+    random = np.random.default_rng(seed)
+    home, shown = folder / subject, pictures(images, 32, 32, random)
+    split = home / "training_split"
+    (split / "training_images").mkdir(parents=True)
+    numbers = random.permutation(73000)[:images]
+    for row, (number, picture) in enumerate(zip(numbers, shown, strict=True), 1):
+        Image.fromarray(picture).save(split / "training_images" / f"train-{row:04d}_nsd-{number:05d}.png")
+    for side in ("lh", "rh"):
+        responses = drives(shown, vertices, random) + 0.2 * random.standard_normal((images, vertices))
+        save(split / "training_fmri" / f"{side}_training_fmri.npy", responses.astype(np.float32))
+        mask = np.where(np.arange(vertices) % 2, 0, np.arange(vertices) // 2 % 3 + 1)
+        save(home / "roi_masks" / f"{side}.prf-visualrois_challenge_space.npy", mask)
+    (home / "roi_masks" / "mapping_prf-visualrois.json").write_text(
+        json.dumps({"0": "Unknown", "1": "V1v", "2": "V1d"})
+    )
