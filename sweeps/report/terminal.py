@@ -122,7 +122,7 @@ def _trial_table(title: str, rows: pd.DataFrame, letters: pd.Series, columns: li
     for (_, row), letter in zip(rows.iterrows(), letters, strict=True):
         numbers = ["" if pd.isna(row[c]) else f"{row[c]:.3f}" for c in shown]
         held = depths_of(row)
-        depths = "/".join(held[area] for area in areas if area in held)
+        depths = "/".join(short_blocks(held[area]) for area in areas if area in held)
         table.add_row(row["trial_id"][:6], letter, depths, str(row["config.seed"]), *numbers)
     return table
 
@@ -165,9 +165,26 @@ def _depths(console: Console, table: pd.DataFrame, areas: list[str]) -> None:
         for depth in sorted(rows["blocks"].unique(), key=_order):
             values = [float(held.get((depth, twin), math.nan)) for twin in twins]
             marks = [" *" if value == held.max() else "" for value in values]
-            grid.add_row(depth, *(f"{bar(v / top)} {_number(v)}{m}" for v, m in zip(values, marks, strict=True)))
+            grid.add_row(
+                short_blocks(depth), *(f"{bar(v / top)} {_number(v)}{m}" for v, m in zip(values, marks, strict=True))
+            )
         console.print()
         console.print(grid)
+
+
+def short_blocks(blocks: str) -> str:
+    """Blocks as they are shown: a run of four or more of them by its ends.
+
+    >>> short_blocks("0+1+2+3+5"), short_blocks("3+5+7"), short_blocks("4")
+    ('0-3+5', '3+5+7', '4')
+    """
+    runs: list[list[int]] = []
+    for block in map(int, blocks.split("+")):
+        if runs and block == runs[-1][-1] + 1:
+            runs[-1].append(block)
+        else:
+            runs.append([block])
+    return "+".join(f"{run[0]}-{run[-1]}" if len(run) > 3 else "+".join(map(str, run)) for run in runs)
 
 
 def _order(blocks: str) -> tuple[bool, list[int]]:
@@ -234,7 +251,7 @@ def _truth(console: Console, truths: pd.DataFrame, cells: pd.DataFrame, areas: l
         answer = recovered(own)
         fits = is_recovered(answer, json.loads(row["teacher"]), list(row["alike"]))
         right += fits
-        found = "-" if answer is None else str(answer["blocks"])
+        found = "-" if answer is None else short_blocks(str(answer["blocks"]))
         verdict = "recovered" if fits else "NOT recovered" + ("" if answer is None else f", read from {answer[TWIN]}")
         grid.add_row(row["area"], str(row["planted"]), ", ".join(str(d) for d in row["alike"]), found, verdict)
     console.print()
