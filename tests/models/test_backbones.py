@@ -163,6 +163,29 @@ def test_state_through_safetensors(name):
     torch.testing.assert_close(*pair)
 
 
+class Block(torch.nn.Module):
+    """One block of a network as a module's `forward`, which is what functional calls need."""
+
+    def __init__(self, network, block):
+        super().__init__()
+        self.network, self.block = network, block
+
+    def forward(self, inputs):
+        return self.network.forward_blocks(inputs, [self.block])[0]
+
+
+@pytest.mark.parametrize("name", [name for name in WITH_CODE if BACKBONES[name].trained])
+def test_stacked_equals_single(name):
+    """Cores of several seeds in one call, for every core that is trained (those of clips: test_factorised3d)."""
+    last, inputs = BACKBONES[name].block_count(defaults(name)) - 1, images(20)
+    cores = [Block(build(name, seed), last) for seed in (0, 1, 2)]
+    state = torch.func.stack_module_state(cores)
+    with torch.no_grad():
+        found = torch.func.vmap(lambda *held: torch.func.functional_call(cores[0], held, (inputs,)))(*state)
+        for core, maps in zip(cores, found, strict=True):
+            torch.testing.assert_close(maps, core(inputs), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(("member", "size"), [(0, 56), (0, 97), (0, 112), (1, 97), (2, 97)])
 def test_efficientnet_equals_its_package(member, size):
     """The folded network against the package's own, which holds the state dict file as it is."""
