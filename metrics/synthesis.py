@@ -141,7 +141,8 @@ def image_spectrum_slope(pictures: Array) -> Array:
 
     Slope of log10 of the power, averaged over channels and over rings of frequencies, on log10 of the ring's
     frequency f = sqrt(f_x^2 + f_y^2) (its geometric mean). Rings are one cycle per longer side wide, from 1 cycle up to
-    half a cycle a pixel; no window is applied, so that edges that do not meet add power of their own.
+    half a cycle a pixel; no window is applied, so that edges that do not meet add power of their own. The width of
+    the rings makes steep spectra a little steeper (by 0.01 at -2, by 0.05 at -4 on 32 pixels).
     Shapes: pictures (pictures, channels, height, width), any unit -> (pictures,).
     Edge rule: a picture without power in some ring (such as a uniform one), or with a NaN, and sides below 8 pixels
     give NaN.

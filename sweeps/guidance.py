@@ -81,7 +81,8 @@ def guide(
             _write(store, held, job, studio)
     fold_table(store)
     rows = load(storage, TABLE)
-    rows = pd.concat([rows[rows["gallery"] == each].sort_values("role") for each in ids], ignore_index=True)
+    rows = rows.sort_values(["role", "prediction"], ascending=[True, False])
+    rows = pd.concat([rows[rows["gallery"] == each] for each in ids], ignore_index=True)
     return Guided(storage, rows, list(dict.fromkeys(rows["folder"])))
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from models.backbones import BACKBONES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,12 +57,13 @@ def gallery(rows: Sequence[Mapping[str, Any]], made: Made, activities: Sequence[
 def title(rows: Sequence[Mapping[str, Any]]) -> str:
     """What was driven, by which twin, and how well every twin predicts held-out responses."""
     guide, judges = rows[0], rows[1:]
-    named = [f"{row['backbone']} block {row['depth']} {row['readout']} ({row['prediction']:.2f})" for row in rows]
+    named = [f"{twin_name(row)} ({row['prediction']:.2f})" for row in rows]
     transfer = f", transfer gain {guide['transfer_gain']:+.2f} sd" if judges else ""
     return (
         f"{driven(guide)} of {guide['recording']}, {guide['method']}: gain over best natural "
         f"{guide['gain_over_best']:+.2f} sd, over unguided {guide['gain_over_unguided']:+.2f} sd{transfer}\n"
         f"guide (held-out prediction): {named[0]}\njudges: {'; '.join(named[1:]) or 'none'}"
+        "; below each picture: sd by the guide | mean of the judges"
     )
 
 
@@ -67,6 +71,14 @@ def driven(row: Mapping[Any, Any]) -> str:
     """The area that a row is about, or its contrast."""
     contrast = f" - {row['weight']:g} {row['against']}" if isinstance(row["against"], str) else ""
     return f"{row['area']}{contrast}"
+
+
+def twin_name(row: Mapping[Any, Any]) -> str:
+    """Backbone, with those of its parameters that are not as usual, the block that is read, and the readout."""
+    backbone = json.loads(row["config"])["backbone"]
+    usual = BACKBONES[row["backbone"]].parameters
+    unusual = [str(value) for key, value in backbone.items() if key in usual and value != usual[key].default]
+    return " ".join([row["backbone"], *unusual, "block", str(row["depth"]), row["readout"]])
 
 
 def _activity(values: Sequence[float]) -> str:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sweeps.guidance import Guided
-from sweeps.report.gallery import driven
+from sweeps.report.gallery import driven, twin_name
 from sweeps.report.terminal import console_of
 
 
@@ -34,7 +34,7 @@ def _table(rows: pd.DataFrame) -> Table:
     for name in ("twin", "", "held-out prediction", "over unguided", "over best natural", "off target"):
         table.add_column(name, justify="left" if name in ("twin", "") else "right", no_wrap=True)
     for row in rows.to_dict("records"):
-        twin = f"{row['backbone']} block {row['depth']} {row['readout']}"
         names = ("prediction", "gain_over_unguided", "gain_over_best", "off_target_ratio")
-        table.add_row(twin, row["role"], *("" if pd.isna(row[name]) else f"{row[name]:.2f}" for name in names))
+        numbers = ["" if pd.isna(row[name]) else f"{row[name]:.2f}" for name in names]
+        table.add_row(twin_name(row), row["role"], *numbers)
     return table

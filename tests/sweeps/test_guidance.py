@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from sweeps.guidance_rows import kept
 from sweeps.guidance_spec import DIFFUSION, FOURIER, Guidance
 from sweeps.guidance_studio import Judged, Studio
 from sweeps.guidance_twins import Target
-from sweeps.report.gallery import title
+from sweeps.report.gallery import title, twin_name
 from sweeps.report.guided import show_guided
 from sweeps.results import load
 from sweeps.runner import _keep_experiment
@@ -211,6 +212,9 @@ def test_what_is_printed(made: Guided) -> None:
     rows = made.rows.sort_values("role").to_dict("records")
     assert f"({rows[0]['prediction']:.2f})" in title(rows)
     assert "judges: none" in title(rows[:1])
+    config = json.dumps({"backbone": {"name": "efficientnet-lite0", "weights": "random"}})
+    unusual = twin_name({"backbone": "efficientnet-lite0", "depth": 3, "readout": "ridge", "config": config})
+    assert unusual == "efficientnet-lite0 random block 3 ridge"
 
 
 def test_the_kept_are_the_best_by_the_guide() -> None:
