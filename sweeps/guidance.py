@@ -6,7 +6,6 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from sweeps.errors import InputError
 from sweeps.experiment import Experiment
 from sweeps.guidance_spec import Guidance, check_guidance
 from sweeps.guidance_twins import ChosenTwin, Target, choose_twins, targets_of
+from sweeps.model_places import model_place
 from sweeps.plan import Plan, commit, make_plan
 from sweeps.provenance import provenance
 from sweeps.report.current import Current
@@ -127,8 +127,7 @@ def _parts(guidance: Guidance, plan: Plan) -> Parts | None:
     """The diffusion model, where one is asked for; a folder beside the recordings or anywhere, else a hub's name."""
     if guidance.pipeline is None:
         return None
-    beside = Path(plan.base) / guidance.pipeline
-    place = str(beside) if "://" not in plan.base and beside.is_dir() else guidance.pipeline
+    place = model_place(guidance.pipeline, plan.base)
     try:
         from models.guidance.pipeline import load_parts
 

@@ -19,6 +19,7 @@ from sweeps.errors import InputError
 from sweeps.experiment import Experiment, find_experiment, parse_experiment, read_experiment
 from sweeps.guard import check_names, home
 from sweeps.guidance_spec import check_guidance
+from sweeps.model_places import with_places
 from sweeps.probes import Probe, open_probe
 from sweeps.read_space import read_space
 from sweeps.recordings import describe
@@ -135,6 +136,7 @@ def make_plan(
     """
     digest = check_names()
     held, source, base = _read(experiment, data)
+    held = with_places(held, base)
     try:
         facts = describe(held.recordings, base)
         areas = list(dict.fromkeys(area for each in facts for area in each.areas))

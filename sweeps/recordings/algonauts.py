@@ -10,21 +10,19 @@ The mapping from labels to names is a pickle in the published files, which is ne
 
 from __future__ import annotations
 
-import io
 import re
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 from pydantic import Field
 
 from sweeps.errors import InputError
 from sweeps.identity import content_id
 from sweeps.recordings.facts import RecordingFacts
 from sweeps.recordings.folder import ImageSpec
-from sweeps.recordings.images import join
+from sweeps.recordings.images import decoded, join
 from sweeps.recordings.recording import Recording, StimulusSet
 from sweeps.recordings.tree import Tree
 from sweeps.recordings.units import UnitChoice, choose_units
@@ -74,8 +72,8 @@ def open_algonauts(spec: AlgonautsSpec, base: str, cache: Path | None = None) ->
     identity = content_id([tree.digest(), spec.model_dump(mode="json", exclude={"path", "name"})])
 
     def load(rows: slice) -> np.ndarray:
-        opened = (Image.open(io.BytesIO(content)) for content in tree.later(files[rows]))
-        return np.stack([geometry.apply(picture) for picture in opened])
+        contents = zip(files[rows], tree.later(files[rows]), strict=True)
+        return np.stack([geometry.apply(decoded(content, tree.file(name))) for name, content in contents])
 
     table = pd.DataFrame({"file": [name.rsplit("/", 1)[-1] for name in files], "group": images})
     fit = StimulusSet(table, responses[:, :, None], content_id([identity, "pictures"]), load)

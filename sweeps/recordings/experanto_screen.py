@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 from pydantic import Field
 
 from sweeps.errors import InputError
 from sweeps.identity import content_id
 from sweeps.recordings.clips import ClipRows
+from sweeps.recordings.images import decoded
 from sweeps.recordings.screens import (
     ScreenSpec,
     Shown,
@@ -173,11 +172,8 @@ def _frames(tree: Tree, name: str, content: bytes, spec: ExperantoSpec) -> np.nd
 
 
 def _picture(tree: Tree, name: str, content: bytes) -> np.ndarray:
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            return np.asarray(image if image.mode == "L" else image.convert("RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"cannot be read: {error}", file=tree.file(name)) from None
+    image = decoded(content, tree.file(name))
+    return np.asarray(image if image.mode == "L" else image.convert("RGB"))
 
 
 def read_images(tree: Tree, spec: ExperantoSpec, rows: ClipRows, names: list[str]) -> Callable[[slice], np.ndarray]:

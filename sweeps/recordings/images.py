@@ -6,6 +6,7 @@ import hashlib
 import io
 import posixpath
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,7 +26,7 @@ MID_GREY = 128
 LARGEST_SIZE = 4096
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 BATCH = 64  # pictures fetched at a time, so that a bucket answers many requests at once
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, zlib.error, Image.DecompressionBombError)
+_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, zlib.error, struct.error, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,7 @@ class ImageFolder:
             try:
                 pixels[i] = geometry.apply(image)
             except ValueError as error:
-                raise self._unreadable(name, error) from error
+                raise InputError(f"image {name!r} cannot be read: {error}", file=self._source.url) from error
         return pixels
 
     def digest(self) -> str:
@@ -264,20 +265,22 @@ class ImageFolder:
             yield name, self._decoded(name, content)
 
     def _decoded(self, name: str, content: bytes) -> Image.Image:
-        try:
-            image = Image.open(io.BytesIO(content))
-            limit, pixels = Image.MAX_IMAGE_PIXELS, image.width * image.height
-            if limit is not None and pixels > limit:
-                raise Image.DecompressionBombError(f"{pixels} pixels, the limit is {limit}")
-            image.load()
-        except UnidentifiedImageError as error:
-            raise self._unreadable(name, "no known picture format") from error
-        except _UNREADABLE as error:
-            raise self._unreadable(name, error) from error
-        return image
+        return decoded(content, self._source.url, f"image {name!r}")
 
-    def _unreadable(self, name: str, why: object) -> InputError:
-        return InputError(f"image {name!r} cannot be read: {why}", file=self._source.url)
+
+def decoded(content: bytes, file: str, what: str = "picture") -> Image.Image:
+    """The picture that a file's contents hold, read whole; InputError says why there is none."""
+    try:
+        image = Image.open(io.BytesIO(content))
+        limit, pixels = Image.MAX_IMAGE_PIXELS, image.width * image.height
+        if limit is not None and pixels > limit:
+            raise Image.DecompressionBombError(f"{pixels} pixels, the limit is {limit}")
+        image.load()
+    except UnidentifiedImageError:
+        raise InputError(f"{what} cannot be read: no known picture format", file=file) from None
+    except _UNREADABLE as error:
+        raise InputError(f"{what} cannot be read: {error}", file=file) from error
+    return image
 
 
 def _hidden(entry: str) -> bool:

@@ -143,10 +143,15 @@ def _names(tree: Tree, spec: NsdSpec, roi: str) -> dict[int, str]:
 def _trials(tree: Tree, spec: NsdSpec, folder: str) -> tuple[pd.DataFrame, list[int]]:
     """Session and image (from zero) of every trial that is read, in order, and the sessions."""
     name = f"nsddata/ppdata/{spec.subject}/behav/responses.tsv"
-    table = pd.read_csv(io.BytesIO(tree.read(name)), sep="\t")
+    try:
+        table = pd.read_csv(io.BytesIO(tree.read(name)), sep="\t")
+    except ValueError as error:  # pandas' own errors among them
+        raise InputError(f"is no table separated by tabs: {error}", file=tree.file(name)) from None
     for column in ("SESSION", "73KID"):
         if column not in table:
             raise InputError(f"has no column {column}", file=tree.file(name), allowed=list(table.columns))
+        if table[column].dtype.kind not in "iu":
+            raise InputError("must hold whole numbers, one a trial", file=tree.file(name), key=column)
     there = [number for number in sorted(set(table["SESSION"])) if tree.has(f"{folder}/betas_session{number:02d}.hdf5")]
     sessions = [int(number) for number in there][: spec.sessions]
     if not sessions:

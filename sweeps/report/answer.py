@@ -17,6 +17,9 @@ from sweeps.experiment import Contrast, Side
 
 TWIN = "twin"
 
+TIE = 1e-9
+"""Mean correlations closer than this are equal: such twins predict the same."""
+
 
 def labels(frame: pd.DataFrame) -> pd.Series:
     """What each row reads with: backbone and readout with their parameters that vary, as one text."""
@@ -65,25 +68,24 @@ def blocks_read(cells: pd.DataFrame) -> pd.Series:
     return cells["blocks"].fillna(single) if "blocks" in cells else single
 
 
-def recovered(cells: pd.DataFrame) -> pd.Series | None:
+def recovered(cells: pd.DataFrame) -> pd.DataFrame:
     """The answer for one area of one recording: a cell of the twin and depth with the highest mean select prediction.
 
-    The mean is over seeds. None when no cell has a score.
+    The mean is over seeds. Several rows where twins cannot be told apart (means within `TIE`), none where no cell has a
+    score.
     """
     done = cells[(cells["status"] == "done") & cells["select.prediction"].notna()]
-    if done.empty:
-        return None
     frame = done.assign(**{TWIN: labels(done), "blocks": blocks_read(done)})
     means = frame.groupby([TWIN, "blocks"], sort=False)["select.prediction"].transform("mean")
-    return frame.iloc[int(np.argmax(means.to_numpy()))]
+    return frame[means >= means.max() - TIE].drop_duplicates([TWIN, "blocks"])
 
 
-def is_recovered(answer: pd.Series | None, teacher: Mapping[str, str], alike: Collection[int]) -> bool:
-    """Whether an answer is the truth: the teacher's own backbone and weights, at a depth that cannot be told apart."""
-    if answer is None or answer["config.backbone"] != teacher["backbone"]:
-        return False
-    single = answer["blocks"] == str(answer["depth"])
-    return bool(answer.get("config.backbone.weights") == teacher["weights"] and single and answer["depth"] in alike)
+def are_recovered(answers: pd.DataFrame, teacher: Mapping[str, str], alike: Collection[int]) -> pd.Series:
+    """Which answers are the truth: the teacher's own backbone and weights, at a depth that cannot be told apart."""
+    weights = answers.get("config.backbone.weights", pd.Series(None, index=answers.index, dtype=object))
+    own = (answers["config.backbone"] == teacher["backbone"]) & (weights == teacher["weights"])
+    single = answers["blocks"] == answers["depth"].astype("Int64").astype(str)
+    return own & single & answers["depth"].isin(list(alike))
 
 
 def pareto_front(trials: pd.DataFrame, objectives: list[str]) -> pd.DataFrame:

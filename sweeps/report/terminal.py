@@ -16,10 +16,10 @@ from sweeps.experiment import Experiment
 from sweeps.read_depths import read_depths
 from sweeps.report.answer import (
     TWIN,
+    are_recovered,
     by_depth,
     compare,
     depths_of,
-    is_recovered,
     labels,
     pareto_front,
     recovered,
@@ -248,15 +248,25 @@ def _truth(console: Console, truths: pd.DataFrame, cells: pd.DataFrame, areas: l
     order = [areas.index(area) if area in areas else len(areas) for area in truths["area"]]
     for _, row in truths.iloc[sorted(range(len(order)), key=order.__getitem__)].iterrows():
         own = cells[(cells["recording"] == row["recording"]) & (cells["area"] == row["area"])]
-        answer = recovered(own)
-        fits = is_recovered(answer, json.loads(row["teacher"]), list(row["alike"]))
-        right += fits
-        found = "-" if answer is None else short_blocks(str(answer["blocks"]))
-        verdict = "recovered" if fits else "NOT recovered" + ("" if answer is None else f", read from {answer[TWIN]}")
+        answers = recovered(own)
+        true = are_recovered(answers, json.loads(row["teacher"]), list(row["alike"]))
+        right += int(true.any())
+        found, verdict = _verdict(answers, true)
         grid.add_row(row["area"], str(row["planted"]), ", ".join(str(d) for d in row["alike"]), found, verdict)
     console.print()
     console.print(grid)
     console.print(f"{right} of {len(truths)} areas recovered")
+
+
+def _verdict(answers: pd.DataFrame, true: pd.Series) -> tuple[str, str]:
+    """Recovered depth, and whether it is the planted one; twins that predict the same are all named."""
+    if answers.empty:
+        return "-", "NOT recovered"
+    ordered = answers.assign(true=true).sort_values("true", ascending=False, kind="stable")
+    first, *others = ordered[TWIN]
+    found = short_blocks(str(ordered["blocks"].iloc[0]))
+    tied = f", a tie with {', '.join(dict.fromkeys(others))}" if others else ""
+    return found, ("recovered" if true.any() else f"NOT recovered, read from {first}") + tied
 
 
 def _maps(experiment: Experiment, areas: list[str]) -> DepthMaps | None:

@@ -6,12 +6,15 @@ import importlib.util
 import inspect
 import os
 import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
+from s3 import seaweedfs
 
 from sweeps.data_command import example_formats, write_data
 from sweeps.errors import InputError
@@ -38,12 +41,34 @@ def tree(name: str, trees: dict[str, Path]) -> Path:
     return trees[name]
 
 
-def section(name: str, folder: Path, **settings: Any) -> dict[str, Any]:
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of an empty bucket of a server that the environment names."""
+    s3fs = pytest.importorskip("s3fs")
+    with pytest.MonkeyPatch.context() as patch, seaweedfs(tmp_path_factory.mktemp("s3")) as server:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        s3fs.S3FileSystem.clear_instance_cache()
+        yield server.uri
+        store = remote()
+        s3fs.S3FileSystem.close_session(store.loop, store.s3)  # the server waits for open connections when it ends
+        s3fs.S3FileSystem.clear_instance_cache()
+
+
+def remote() -> Any:
+    return fsspec.filesystem("s3", use_listings_cache=False)
+
+
+def section(name: str, folder: Path | str, **settings: Any) -> dict[str, Any]:
     return {"format": name, "path": str(folder), **settings}
 
 
 def opened(name: str, folder: Path) -> Recording:
-    found = open_recording(section(name, folder), "", folder.parent / "cache")
+    return opened_at(name, str(folder), folder.parent / "cache")
+
+
+def opened_at(name: str, place: str, cache: Path) -> Recording:
+    found = open_recording(section(name, place), "", cache)
     assert found is not None
     return found
 
@@ -117,6 +142,74 @@ def test_equal_contents_elsewhere_are_the_same_recording(name: str, tree: Path, 
     for path in elsewhere.rglob("*"):
         os.utime(path, (1e9, 1e9))
     assert opened(name, elsewhere).fingerprint == opened(name, tree).fingerprint
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_in_a_bucket_as_on_disk(name: str, tree: Path, bucket: str, tmp_path: Path) -> None:
+    store, place = remote(), f"{bucket}/{name}"
+    store.put(str(tree), place, recursive=True)
+    before = store.find(place, detail=True)
+    local, far = opened(name, tree), opened_at(name, place, tmp_path)
+    assert describe([section(name, place)], "")[0].fingerprint == far.fingerprint == local.fingerprint
+    assert np.array_equal(far.fit.responses, local.fit.responses, equal_nan=True)
+    assert far.fit.table.equals(local.fit.table)
+    assert all(np.array_equal(far.features[space], local.features[space]) for space in local.features)
+    if local.fit.images is not None:
+        assert far.fit.images is not None
+        assert np.array_equal(far.fit.images(slice(5, 9)), local.fit.images(slice(5, 9)))
+    after = store.find(place, detail=True)
+    assert {key: (entry["size"], entry["ETag"]) for key, entry in after.items()} == {
+        key: (entry["size"], entry["ETag"]) for key, entry in before.items()
+    }
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_what_is_missing_in_a_bucket_is_named(name: str, bucket: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nowhere"):
+        opened_at(name, f"{bucket}/nowhere", tmp_path)
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
+    "gone": lambda content: None,
+    "empty": lambda content: b"",
+    "cut": lambda content: content[: len(content) // 2],
+    "noise": lambda content: bytes(reversed(content)),
+}
+
+
+def kinds(folder: Path) -> list[Path]:
+    """One file of every kind (folder and ending) of a tree."""
+    found = {(path.parent, path.suffix): path for path in sorted(folder.rglob("*"), reverse=True) if path.is_file()}
+    return sorted(found.values())
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_damaged_file_is_named_or_does_not_matter(name: str, damage: str, tree: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(tree, tmp_path / "copy"))
+    problems = {}
+    for path in kinds(copy):
+        content = path.read_bytes()
+        left = DAMAGES[damage](content)
+        path.unlink()
+        if left is not None:
+            path.write_bytes(left)
+        problems[path] = problem_of(name, copy, tmp_path / "cache")
+        path.write_bytes(content)
+    noticed = {path: problem for path, problem in problems.items() if problem}
+    assert [str(copy) in problem for problem in noticed.values()] == [True] * len(noticed)
+    assert any(path.name in problem or path.parent.name in problem for path, problem in noticed.items()), problems
+
+
+def problem_of(name: str, folder: Path, cache: Path) -> str:
+    """What opening a recording and showing all its pictures says, nothing where it works."""
+    try:
+        held = opened_at(name, str(folder), cache)
+        if held.fit.images is not None:
+            held.fit.images(slice(0, len(held.fit.table)))
+    except InputError as error:
+        return str(error)
+    return ""
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -15,7 +15,6 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from s3 import seaweedfs
 
 from sweeps.errors import InputError
 from sweeps.recordings import open_recording, sequences
@@ -373,22 +372,3 @@ def test_in_memory_as_on_disk(written: Path) -> None:
         assert np.array_equal(remote.fit.responses, local.fit.responses, equal_nan=True)
     finally:
         store.rm("/experanto-test", recursive=True)
-
-
-@pytest.mark.slow
-def test_in_a_bucket_as_on_disk(written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    s3fs = pytest.importorskip("s3fs")
-    with seaweedfs(tmp_path) as server:
-        for name, value in server.environment.items():
-            monkeypatch.setenv(name, value)
-        s3fs.S3FileSystem.clear_instance_cache()
-        store = fsspec.filesystem("s3", use_listings_cache=False)
-        store.put(str(written), f"{server.bucket}/mouse", recursive=True)
-        local, remote = opened(written), opened(f"{server.uri}/mouse")
-        assert remote.fingerprint == local.fingerprint
-        assert np.array_equal(remote.fit.responses, local.fit.responses, equal_nan=True)
-        assert remote.fit.images is not None
-        assert local.fit.images is not None
-        assert np.array_equal(remote.fit.images(slice(15, 30)), local.fit.images(slice(15, 30)))
-        s3fs.S3FileSystem.close_session(store.loop, store.s3)  # the server waits for open connections when it ends
-        s3fs.S3FileSystem.clear_instance_cache()

@@ -15,8 +15,8 @@ from inline import plan_of, run_inline
 from rich.console import Console
 
 from sweeps.experiment import Contrast, Side
-from sweeps.report.answer import by_depth, compare, is_recovered, pareto_front, recovered
-from sweeps.report.terminal import bar, show
+from sweeps.report.answer import are_recovered, by_depth, compare, pareto_front, recovered
+from sweeps.report.terminal import _verdict, bar, show
 from sweeps.results import load
 from sweeps.runner import _keep_experiment
 
@@ -52,17 +52,32 @@ def test_scores_by_depth_are_means_over_recordings() -> None:
     assert held[("efficientnet-lite0 random", 1)] == pytest.approx(0.3)
 
 
-def test_a_depth_is_recovered_only_from_the_teacher_itself() -> None:
+def test_a_depth_are_recovered_only_from_the_teacher_itself() -> None:
     teacher = {"backbone": "efficientnet-lite0", "weights": "imagenet"}
     cells = pd.DataFrame([cell("a", "V1", 7, 0.5), cell("b", "V1", 1, 0.6, weights="random")])
-    answer = recovered(cells)
-    assert answer is not None
+    [answer] = recovered(cells).to_dict("records")
     assert (answer["depth"], answer["config.backbone.weights"]) == (1, "random")
-    assert not is_recovered(answer, teacher, [1, 2])
+    assert not are_recovered(recovered(cells), teacher, [1, 2]).any()
     better = recovered(pd.concat([cells, pd.DataFrame([cell("c", "V1", 2, 0.7)])]))
-    assert is_recovered(better, teacher, [1, 2])
-    assert not is_recovered(better, teacher, [1])
-    assert not is_recovered(recovered(cells.iloc[:0]), teacher, [1])
+    assert are_recovered(better, teacher, [1, 2]).tolist() == [True]
+    assert not are_recovered(better, teacher, [1]).any()
+    assert are_recovered(recovered(cells.iloc[:0]), teacher, [1]).empty
+
+
+def test_twins_that_predict_the_same_are_all_named() -> None:
+    teacher = {"backbone": "efficientnet-lite0", "weights": "imagenet"}
+    cells = pd.DataFrame([cell("a", "V1", 2, 0.6, weights="random"), cell("b", "V1", 2, 0.6), cell("c", "V1", 1, 0.5)])
+    answers = recovered(cells)
+    assert answers["cell_id"].tolist() == ["a", "b"]
+    assert are_recovered(answers, teacher, [2]).tolist() == [False, True]
+    tie = "a tie with efficientnet-lite0 random"
+    assert _verdict(answers, are_recovered(answers, teacher, [2])) == ("2", f"recovered, {tie}")
+    neither = _verdict(answers, are_recovered(answers, teacher, [1]))
+    assert neither == (
+        "2",
+        "NOT recovered, read from efficientnet-lite0 random, a tie with efficientnet-lite0 imagenet",
+    )
+    assert _verdict(answers.iloc[:0], pd.Series(dtype=bool)) == ("-", "NOT recovered")
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=30))

@@ -16,7 +16,7 @@ from sweeps.errors import InputError
 from sweeps.measure import Bench
 from sweeps.plan import Plan
 from sweeps.recordings.simulated import DEFAULT_AREAS, SimulatedSpec
-from sweeps.report.answer import is_recovered, recovered
+from sweeps.report.answer import are_recovered, recovered
 from sweeps.results import load
 from sweeps.schema import configuration_of
 from sweeps.truth import Truth, truths
@@ -45,7 +45,7 @@ def simulated(**settings: Any) -> dict[str, Any]:
 def answers(cells: pd.DataFrame, found: dict[str, Truth]) -> dict[str, bool]:
     """For every area whether its planted depth was recovered."""
     own = {area: recovered(cells[cells["area"] == area]) for area in found}
-    return {area: is_recovered(own[area], truth.teacher, truth.alike) for area, truth in found.items()}
+    return {area: bool(are_recovered(own[area], truth.teacher, truth.alike).any()) for area, truth in found.items()}
 
 
 @pytest.fixture(scope="module")
