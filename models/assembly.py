@@ -64,6 +64,8 @@ def _shifter(seed: int) -> Shifter:
 
 def _branch(data: Mapping[str, ReadoutData], seed: int) -> BehaviourBranch:
     widths = {name: held.behaviour.shape[-1] for name, held in data.items() if held.behaviour is not None}
+    if not widths:
+        raise ValueError("behaviour is asked for, but no recording has any")
     if len(set(widths.values())) != 1:
         raise ValueError(f"behaviour is asked for: recordings must have equally many channels, they have {widths}")
-    return BehaviourBranch(next(iter(widths.values())), seed=seed)
+    return BehaviourBranch(next(iter(widths.values())), seed=seed, recordings=tuple(data))

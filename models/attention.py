@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from math import log2
 from typing import Any
 
 import torch
@@ -11,11 +14,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 FINEST_ATTENTION = 16
-"""Pixels of the display to a pixel of the attention map, at least."""
+"""Pixels of the display to a pixel of the attention map, at least, to the nearest halving; whatever the display's scale.
+"""
 
 STAGES = 3
 PROBED = 64
-"""Side of the blank picture that tells how much each block shrinks its maps."""
+"""Side of the blank picture that tells how much each block shrinks its maps; three times that is tried at most."""
 
 BINOMIAL = {1: (1.0,), 3: (0.25, 0.5, 0.25), 5: (0.0625, 0.25, 0.375, 0.25, 0.0625)}
 """Gaussian kernels that OpenCV uses where no width is given."""
@@ -64,9 +68,47 @@ def count_blocks(network: Any, pictures: Tensor) -> int:
 
 
 def device_of(network: Any) -> torch.device:
-    """The device that a network's parameters lie on; the CPU where it has none."""
-    first = next(iter(network.parameters()), None)
+    """The device that a network's parameters or buffers lie on; the CPU where it has none."""
+    first = next(chain(network.parameters(), network.buffers()), None)
     return torch.device("cpu") if first is None else first.device
+
+
+@dataclass(frozen=True)
+class Raster:
+    """How attention maps lie over pictures: `pixel`, the side of one of their pixels in pixels of the picture.
+
+    `drops`: the network does not see what lies beyond the last whole one, as those with patches; others round up.
+    """
+
+    pixel: int
+    drops: bool
+
+    @property
+    def whole(self) -> int:
+        """Sides of pictures must be multiples of this, so that all of them is seen."""
+        return self.pixel if self.drops else 1
+
+
+def attention_raster(network: Any, blocks: Sequence[int]) -> Raster | None:
+    """Raster of the attention that is read of these blocks; None for a network whose maps are a single pixel.
+
+    Found with blank pictures: the coarsest block's stride is how many pixels lie between two sides at which its map
+    grows; where these sides are multiples of the stride the network drops what is left over. Attention is as coarse as
+    that block, or as 1/16 of the picture where the block is finer (see `halvings`).
+    """
+
+    def length(side: int) -> int:
+        blank = torch.zeros(1, 3, side, side, device=device_of(network))
+        return min(found.shape[-1] for found in network.forward_blocks(blank, blocks))
+
+    sides = range(PROBED, 3 * PROBED + 1)
+    least = length(PROBED)
+    if length(sides[-1]) < least + 2:
+        return None
+    first, second = (sides[bisect_left(sides, least + more, key=length)] for more in (1, 2))
+    stride = second - first
+    finer = max(0, round(log2(FINEST_ATTENTION / stride)))
+    return Raster(stride * 2**finer, drops=stride > 1 and first % stride == 0)
 
 
 class TargetAttention:
@@ -76,8 +118,10 @@ class TargetAttention:
     A = sum_l w_l scaled(A_l) / sum_l w_l, w_l = max A_l, scaled to [0, 1]; then sharpened.
     Search features are averaged over 2 x 2 until a pixel is 16 of the display's (or as coarse as the coarsest layer),
     target features once more: the kernel is one stage more abstract than the map that it scans.
-    Shapes: targets (kinds, 3, h, w) pictures in [0, 1], kind (displays,) which of them each display has.
-    `combine`: max as above, or equal weights, the published choice for natural pictures.
+    Shapes: targets (kinds, 3, side, side) pictures in [0, 1], kind (displays,) which of them each display has.
+    `combine`: max as above, or equal weights, the published choice for natural pictures. `whole`: pictures are shown
+    with `ground` around them, up to multiples of so many pixels, and attention is cut back to the crop, in its pixels:
+    for networks that see whole patches only (`Raster.whole`).
     Edge rule: a map that is constant says nothing (0 throughout); weights below 0, which no network with a ReLU last
     has, count as 0, and as equal where all are.
     Source: code of Gupta et al. 2021. The target's last pool there is eccentric, which is the plain one on a target
@@ -85,22 +129,45 @@ class TargetAttention:
     """
 
     def __init__(
-        self, features: Features, targets: Tensor, kind: Sequence[int], sharpening: Sharpening, combine: str = "max"
+        self,
+        features: Features,
+        targets: Tensor,
+        kind: Sequence[int],
+        sharpening: Sharpening,
+        combine: str = "max",
+        whole: int = 1,
+        ground: float = 0.0,
     ) -> None:
         if combine not in ("max", "equal"):
             raise ValueError(f"combine must be max or equal; got {combine!r}")
         self.features, self.sharpening, self.combine = features, sharpening, combine
-        self.targets, self.kind = features(targets), torch.as_tensor(kind)
+        self.whole, self.ground = whole, ground
+        self.targets, self.kind = features(surrounded(targets, whole, ground)), torch.as_tensor(kind)
 
     def __call__(self, crops: Tensor, rows: Tensor) -> Tensor:
         """Attention maps (n, h, w) of crops (n, 3, side, side) of the displays `rows`."""
-        maps = self.features(crops)
+        shown = surrounded(crops, self.whole, self.ground)
+        maps = self.features(shown)
         kinds = self.kind[rows.cpu()]
         scanned = []
-        for found, target, times in zip(maps, self.targets, halvings(maps, crops.shape[-1]), strict=True):
+        for found, target, times in zip(maps, self.targets, halvings(maps, shown.shape[-1]), strict=True):
             kernels = halved(target, times + 1)[kinds.to(target.device)]
             scanned.append(scan(halved(found, times), kernels))
-        return sharpened(combined(scanned, self.combine == "max"), self.sharpening)
+        found = sharpened(combined(scanned, self.combine == "max"), self.sharpening)
+        return found if shown is crops else cut_back(found, shown.shape[-1], crops.shape[-1])
+
+
+def surrounded(pictures: Tensor, whole: int, ground: float) -> Tensor:
+    """Square pictures in the middle of `ground`, their sides multiples of `whole`, the smaller half left and top."""
+    missing = -pictures.shape[-1] % whole
+    return F.pad(pictures, [missing // 2, missing - missing // 2] * 2, value=ground) if missing else pictures
+
+
+def cut_back(maps: Tensor, shown: int, side: int) -> Tensor:
+    """Maps (n, h, w) of pictures of `shown` pixels, for every pixel of the `side` in their middle."""
+    large = F.interpolate(maps[:, None], (shown, shown), mode="area")[:, 0]
+    inside = slice((shown - side) // 2, (shown - side) // 2 + side)
+    return large[:, inside, inside]
 
 
 def halvings(maps: Sequence[Tensor], side: int) -> list[int]:

@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+STILL_FRAMES = 24
+"""Frames for which a core of clips is shown a still picture at least."""
+
 
 @dataclass(frozen=True)
 class Parameter:
@@ -18,7 +21,9 @@ class Parameter:
     numbers ("auto"), or, for `str`, the only values allowed (empty: any text). `low` and `high` are
     inclusive bounds; `positive` asks for a value above zero, `odd` for an odd one; `pattern` is a regular expression
     that a text must match, described by `form`. `later` marks a parameter that was added after its component was
-    first released: its default does not enter identities, so finished work keeps its ids.
+    first released: its default does not enter identities, so finished work keeps its ids. `idle` names other
+    parameters of the component and their values with which this one means nothing; it then has its default, so that
+    configurations which mean the same are the same. `joint` marks one that means nothing to a readout fitted alone.
     """
 
     default: Any
@@ -31,6 +36,12 @@ class Parameter:
     pattern: str = ""
     form: str = ""
     later: bool = False
+    idle: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    joint: bool = False
+
+    def is_idle(self, parameters: Mapping[str, Any]) -> bool:
+        """Whether it means nothing beside these values of the others."""
+        return any(parameters.get(other) in values for other, values in self.idle.items())
 
     def allowed(self) -> str:
         """A phrase that says which values are allowed."""
@@ -87,7 +98,10 @@ class Component:
     form from kernels, "gradient" by descent, or another closed form by its own function. `learns` marks a frozen
     backbone that adapts to pictures of its own before it is used: what it learned is kept in the node's cache.
     `content` names a parameter that is a place, and the function (`module:function` of the parameters) that tells
-    what lies there: identities hold that instead of the place.
+    what lies there: identities hold that instead of the place. `frames_back` is the function that tells over how many
+    frames a core of clips looks back. `differentiable`: gradients reach the pictures that a backbone is shown.
+    `together`: a readout can read several blocks. `ignores` names parameters of a backbone of which a readout takes
+    no account: with them it is refused.
     """
 
     target: str
@@ -102,6 +116,10 @@ class Component:
     readouts: tuple[str, ...] = ()
     idle: tuple[str, ...] = ()
     content: tuple[str, str] | None = None
+    frames_back: str = ""
+    differentiable: bool = True
+    together: bool = True
+    ignores: tuple[str, ...] = ()
     summary: str = ""
 
     def load(self) -> Any:
@@ -114,6 +132,16 @@ class Component:
             return self.blocks
         return int(_named(self.blocks)(parameters) if ":" in self.blocks else parameters[self.blocks])
 
+    def still_frames(self, parameters: Mapping[str, Any]) -> int:
+        """For how many frames a picture is held still for a core of clips: until its response no longer changes."""
+        return max(STILL_FRAMES, int(_named(self.frames_back)(parameters)) if self.frames_back else 0)
+
+    def settled(self, resolved: Mapping[str, Any]) -> dict[str, Any]:
+        """A resolved component in which every parameter that means nothing beside the others has its default."""
+        held = self.parameters
+        idle = {key for key in resolved if key in held and held[key].is_idle(resolved)}
+        return {key: held[key].default if key in idle else value for key, value in resolved.items()}
+
     def completed(self, resolved: Mapping[str, Any]) -> dict[str, Any]:
         """A resolved component of an earlier version, with the defaults of parameters that came later."""
         late = {key: held.default for key, held in self.parameters.items() if held.later}
@@ -123,8 +151,17 @@ class Component:
         """What of a resolved component enters identities: its name, parameters and VERSION."""
         late = {key: held.default for key, held in self.parameters.items() if held.later}
         kept = {key: value for key, value in resolved.items() if key not in late or value != late[key]}
-        place = {} if self.content is None else {self.content[0]: _named(self.content[1])(resolved)}
+        place = (
+            {self.content[0]: _named(self.content[1])(resolved)}
+            if self.content and self.names_a_place(resolved)
+            else {}
+        )
         return {**kept, **place, "version": self.version}
+
+    def names_a_place(self, resolved: Mapping[str, Any]) -> bool:
+        """Whether the parameter that `content` names is a place, not one of its words."""
+        key = self.content[0] if self.content else ""
+        return key in resolved and resolved[key] not in self.parameters[key].words
 
     def depends_on_seed(self, parameters: Mapping[str, Any]) -> bool:
         """Whether its numbers change with the seed, given its parameters."""

@@ -276,14 +276,17 @@ def _finish(twin: Twin, recordings: Sequence[ReadoutData], settings: FitSettings
 
 
 def _line(predicted: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
-    """Gain and offset (units,) with the least squared error over observed entries; gain 0 for a constant."""
+    """Gain and offset (units,) with the least squared error over observed entries; gain 0 for a constant.
+
+    Of a unit without any, both are 0.
+    """
     missing = observed.isnan()
     predicted = torch.where(missing, torch.nan, predicted)
     centre, level = predicted.nanmean(dim=0), observed.nanmean(dim=0)
     spread = (predicted - centre).square().nanmean(dim=0)
     shared = ((predicted - centre) * (observed - level)).nanmean(dim=0)
     gain = torch.where(spread > 1e-12, shared / spread.clamp(min=1e-12), 0.0)
-    return gain, level - gain * centre
+    return gain, (level - gain * centre).nan_to_num(nan=0.0)
 
 
 def _joined(recording: ReadoutData) -> ReadoutData:

@@ -9,7 +9,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from models.clips import as_float
 from models.fit_data import ReadoutData, take
 from models.likelihoods import RHO, fit_gamma_shape
 from models.readouts.locate import GRID, response_statistics, starting_positions
@@ -45,11 +44,11 @@ def set_statistics(twin: Twin, recordings: Sequence[ReadoutData]) -> None:
     """Statistics of the train rows: of responses, behaviour, pupil and input; see `prepared`."""
     if hasattr(twin.core, "initialize_input"):
         _initialize_input(cast(nn.Module, twin.core), recordings)
-    known = [held.behaviour[held.train].flatten(0, -2) for held in recordings if held.behaviour is not None]
-    if twin.branch is not None and known:
-        twin.branch.initialize(torch.cat(known))
     for recording in recordings:
-        shifter = twin.shifter(next(iter(recording.responses)))
+        key = next(iter(recording.responses))
+        if twin.branch is not None and recording.behaviour is not None:
+            twin.branch.initialize(recording.behaviour[recording.train], twin.recordings.get(key, ""))
+        shifter = twin.shifter(key)
         if shifter is not None and recording.pupil is not None:
             shifter.initialize(recording.pupil[recording.train])
         for key, values in recording.responses.items():
@@ -57,8 +56,9 @@ def set_statistics(twin: Twin, recordings: Sequence[ReadoutData]) -> None:
 
 
 def _set_response_statistics(readout: Readout, responses: Tensor) -> None:
-    """Scale, gamma and bias of a readout from its train responses (rows, units)."""
+    """Scale, gamma and bias of a readout from its train responses (rows, units); a unit without any has mean 0."""
     mean, deviation = response_statistics(responses)
+    mean = mean.nan_to_num(nan=0.0)
     scaled = responses / deviation
     active = (scaled > RHO).sum(dim=0) / (~scaled.isnan()).sum(dim=0).clamp(min=1)
     gamma = fit_gamma_shape(scaled) if readout.outputs == 2 else None
@@ -67,13 +67,13 @@ def _set_response_statistics(readout: Readout, responses: Tensor) -> None:
 
 
 def _initialize_input(core: nn.Module, recordings: Sequence[ReadoutData]) -> None:
-    """Clips are given as views, a clip at a time; of images a float copy of at most SEARCHED of each recording."""
+    """Clips are given as views, a clip at a time; of images at most SEARCHED of each recording."""
     if recordings[0].frames is not None:
         shown = [as_list(held.inputs)[0][row : row + 1] for held in recordings for row in held.train.tolist()]
         cast(Any, core).initialize_input(*shown)
         return
     images = [as_list(held.inputs)[0][evenly(held.train, SEARCHED)] for held in recordings]
-    cast(Any, core).initialize_input(torch.cat([as_float(each) for each in images]))
+    cast(Any, core).initialize_input(*images)
 
 
 @torch.no_grad()

@@ -89,8 +89,8 @@ def check_latent_data(name: str, data: LatentData) -> None:
         problem = f"responses are {tuple(responses.shape)}, expected (trials, frames, units) = {expected}"
     elif not len(data.train) or not len(data.select):
         problem = f"{len(data.train)} train and {len(data.select)} select trials: both need one at least"
-    elif train.isnan().flatten(0, 1).all(dim=0).any():
-        problem = f"{int(train.isnan().flatten(0, 1).all(dim=0).sum())} units have no response in the train trials"
+    elif train.isnan().all():
+        problem = "no response in the train trials"
     elif bool((responses < 0).any()):
         problem = f"{int((responses < 0).sum())} responses are negative, which neither likelihood allows"
     if problem:
@@ -106,7 +106,7 @@ def prepare(twin: LatentTwin, data: Mapping[str, LatentData]) -> None:
         cast(Any, twin.core).initialize_input(*shown)
     for key, each in data.items():
         population = twin.population(key)
-        population.initialize(each.responses[each.train].flatten(0, 1))
+        population.initialize(each.responses[each.train].flatten(0, 1).to(population.scale))
         locate(twin, population, each)
 
 

@@ -59,15 +59,15 @@ def fit_latent(
     what the visible ones tell of the hidden ones is worth less than it costs, the posterior becomes the prior and the
     loadings 0. A smaller `kl_weight` helps there, at the price of a posterior that is wider than the prior.
 
-    Raises ValueError for responses that do not fit the clips or are negative and for units without any in the
-    train trials, FloatingPointError when the loss is not finite.
+    Raises ValueError for responses that do not fit the clips or are negative and where there are none in the train
+    trials, FloatingPointError when the loss is not finite. A unit without any learns nothing.
     """
     for name, each in data.items():
         check_latent_data(name, each)
     specs = {name: PopulationSpec(tuple(each.depths), each.coordinates) for name, each in data.items()}
     features = next(iter(data.values())).clips.shape[1]
     twin = LatentTwin(core, specs, parameters, seed, features)
-    fit = LatentFit(twin)
+    fit = LatentFit(twin.to(twin.device))
     prepare(twin, data)
     stages = ([False] if parameters["pretrained"] or not twin.latents else []) + ([True] if twin.latents else [])
     for latent in stages:

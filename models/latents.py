@@ -71,6 +71,12 @@ class LatentTwin(nn.Module):
             return dict.fromkeys(spec.depths, features)
         return {depth: cast(Any, self.core).channels[depth] for depth in spec.depths}
 
+    @property
+    def device(self) -> torch.device:
+        """Where the core lies, and everything belongs; without a core, where the populations lie."""
+        held = self.populations if self.core is None else self.core
+        return next(held.parameters()).device
+
     def population(self, key: str | None = None) -> Population:
         """The population called `key` (None: the only one); a KeyError that lists the known ones otherwise."""
         if key is None and len(self.keys) == 1:
@@ -121,7 +127,8 @@ class LatentTwin(nn.Module):
         responses (clips, frames, units), NaN = missing; given (units,) bool. What is put in is divided by the share
         of units that is given, as entries are in training by the share that is kept; the released code does not.
         """
-        units = self.population(key).units
+        population = self.population(key)
+        units, responses = population.units, responses.to(population.scale)
         given = torch.ones(units, dtype=torch.bool) if given is None else given
         if given.shape != (units,) or not given.any():
             raise ValueError(f"given must be a mask of {units} units with one at least, not {tuple(given.shape)}")
@@ -192,7 +199,8 @@ class LatentTwin(nn.Module):
         """
         population, generator = self.population(key), torch.Generator().manual_seed(seed)
         inferred = None if given is None else self.infer(responses, given, key)
-        scored = responses if given is None else responses.masked_fill(given.to(responses.device), torch.nan)
+        scored = responses.to(population.scale)
+        scored = scored if given is None else scored.masked_fill(given.to(scored.device), torch.nan)
         parts, start = [], 0
         for chunk, drives in self._drives(clips, population):
             rows = slice(start, start + len(chunk))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -75,17 +77,27 @@ class BehaviourBranch(nn.Module):
         out(t) = sum over s < kernel of C_s h(t - s)    zeros before the first frame
 
     Shapes channels -> hidden -> out -> out. It is causal, shared by all units and all recordings, and takes no
-    part of the map into account. Call `initialize` with the train behaviour first. Weights are Xavier-uniform
+    part of the map into account. Behaviour is z-scored within each of the `recordings`, whose units of speed or pupil
+    size need not agree. Call `initialize` with the train behaviour of each first. Weights are Xavier-uniform
     (of the convolution Kaiming-uniform); they and the dropout are drawn from `seed` alone. Source: "Anatomically
     inspired digital twins" (NeurIPS 2025): 4-128-32, dropout 0.1 in its released code, k = 5.
     """
 
     def __init__(
-        self, channels: int, hidden: int = 128, out: int = 32, dropout: float = 0.1, kernel: int = 5, *, seed: int
+        self,
+        channels: int,
+        hidden: int = 128,
+        out: int = 32,
+        dropout: float = 0.1,
+        kernel: int = 5,
+        *,
+        seed: int,
+        recordings: Sequence[str] = ("",),
     ) -> None:
         super().__init__()
-        self.out, self.kernel = out, kernel
-        self.standardized = Standardized(channels)
+        self.channels, self.out, self.kernel = channels, out, kernel
+        self.recordings = tuple(recordings)
+        self.statistics = nn.ModuleList(Standardized(channels) for _ in self.recordings)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             layers = [nn.Linear(channels, hidden), nn.Tanh(), Dropout(dropout, seed), nn.Linear(hidden, out)]
@@ -93,18 +105,24 @@ class BehaviourBranch(nn.Module):
             self.time = nn.Conv1d(out, out, kernel)
             self.apply(_start)
 
-    def initialize(self, behaviour: Tensor) -> int:
-        """Set the statistics of the input from train behaviour (..., channels); returns how many are missing."""
-        return self.standardized.initialize(behaviour)
+    def standardized(self, recording: str = "") -> Standardized:
+        """What z-scores the behaviour of a recording; a KeyError that lists the known ones otherwise."""
+        if recording not in self.recordings:
+            raise KeyError(f"unknown recording {recording!r}; known: {', '.join(self.recordings)}")
+        return cast(Standardized, self.statistics[self.recordings.index(recording)])
 
-    def forward(self, behaviour: Tensor) -> Tensor:
+    def initialize(self, behaviour: Tensor, recording: str = "") -> int:
+        """Set a recording's statistics from its train behaviour (..., channels); returns how many are missing."""
+        return self.standardized(recording).initialize(behaviour)
+
+    def forward(self, behaviour: Tensor, recording: str = "") -> Tensor:
         """(items, frames, channels) -> (items, frames, out); pictures, (items, channels) -> (items, out).
 
         A picture is a clip of one frame: of the convolution only its newest tap takes part.
         """
         if behaviour.ndim == 2:
-            return self(behaviour[:, None])[:, 0]
-        hidden = self.mlp(self.standardized(behaviour)).transpose(1, 2)
+            return self(behaviour[:, None], recording)[:, 0]
+        hidden = self.mlp(self.standardized(recording)(behaviour)).transpose(1, 2)
         return self.time(F.pad(hidden, [self.kernel - 1, 0])).transpose(1, 2)
 
 

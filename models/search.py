@@ -12,8 +12,9 @@ from torch.nn import functional as F
 Attend = Callable[[Tensor, Tensor], Tensor]
 """Crops (n, 3, side, side) centred on fixation, and which displays (n,) they are of -> attention maps (n, h, w)."""
 
-BATCH = 16
-"""Crops that a network is shown at once."""
+PIXELS = 2_000_000
+"""Pixels of crops that a network is shown at once, about as many as the largest published crop; a larger one is alone.
+"""
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def search(
     paths[:, 0] = task.side // 2
     for step in range(1, limit + 1):
         left = saccades.isnan().nonzero()[:, 0]
-        for rows in torch.split(left, BATCH) if len(left) else ():
+        for rows in torch.split(left, view.batch) if len(left) else ():
             paths[rows, step] = view.next_fixations(attend, rows, paths[rows, step - 1])
             for row in rows.tolist():
                 y, x = paths[row, step].tolist()
@@ -123,36 +124,44 @@ class _View:
     def __init__(self, displays: Tensor, task: Task, recenter: bool) -> None:
         self.task, self.recenter = task, recenter
         self.reach = (task.side if recenter else task.side - task.side // 2) + task.margin
-        self.images = F.pad(displays, [self.reach] * 4, value=task.ground)
+        self.batch = max(1, PIXELS // (2 * self.reach) ** 2)
+        self.displays = displays.clone()
         self.open = displays.new_ones(len(displays), task.side, task.side, dtype=torch.bool)
 
     def next_fixations(self, attend: Attend, rows: Tensor, fixations: Tensor) -> Tensor:
         """Where to look next (n, 2), from where displays `rows` are fixated."""
         centres = fixations if self.recenter else torch.full_like(fixations, self.task.side // 2)
-        length = 2 * self.reach
         starts = list(zip(rows.tolist(), centres.tolist(), strict=True))
-        crops = torch.stack([self.images[row, :, y : y + length, x : x + length] for row, (y, x) in starts])
+        crops = self._crops(starts)
         attention = attend(crops, rows)
         if not attention.isfinite().all():
             raise ValueError("attention must be finite; the network's features are not")
-        large = F.interpolate(attention[:, None], (length, length), mode="area")[:, 0]
+        large = F.interpolate(attention[:, None], crops.shape[-2:], mode="area")[:, 0]
         return torch.stack(
             [self._highest(each, row, centre) for each, (row, centre) in zip(large, starts, strict=True)]
         )
 
-    def _highest(self, attention: Tensor, row: int, centre: list[int]) -> Tensor:
+    def _crops(self, starts: Sequence[tuple[int, list[int]]]) -> Tensor:
+        """What is seen (n, 3, 2 reach, 2 reach) of displays from their fixations: all of them, background around."""
+        crops = self.displays.new_full((len(starts), 3, 2 * self.reach, 2 * self.reach), self.task.ground)
+        for crop, (row, centre) in zip(crops, starts, strict=True):
+            crop[:, *self._inside(centre)] = self.displays[row]
+        return crops
+
+    def _inside(self, centre: list[int]) -> tuple[slice, slice]:
+        """Rows and columns of a crop that show its display."""
         y, x = (self.reach - place for place in centre)
-        side = self.task.side
-        inside = attention[y : y + side, x : x + side].masked_fill(~self.open[row], -torch.inf)
-        best = int(inside.argmax())
-        return torch.tensor([best // side, best % side])
+        return slice(y, y + self.task.side), slice(x, x + self.task.side)
+
+    def _highest(self, attention: Tensor, row: int, centre: list[int]) -> Tensor:
+        inside = attention[self._inside(centre)].masked_fill(~self.open[row], -torch.inf)
+        return torch.tensor(divmod(int(inside.argmax()), self.task.side))
 
     def close(self, row: int, cell: int) -> None:
         """Never look at a cell again, nor show it."""
         high, wide = self.task.box(cell)
         self.open[row, high, wide] = False
-        shown = self.images[row, :, self.reach : -self.reach, self.reach : -self.reach]
-        shown[:, high, wide] = self.task.ground
+        self.displays[row, :, high, wide] = self.task.ground
 
 
 def chance(seed: int) -> Attend:

@@ -57,9 +57,9 @@ class Twin(nn.Module):
 
     A key is any text, such as "recording/area". Without a core the readouts read what `forward` is given: the
     maps of a frozen backbone, all of them. `branch` makes the features that all readouts read beside the map, from
-    behaviour; `shifters`, by recording, make the shift from the pupil, with `recordings` telling the recording of
-    each key. What is not given counts as missing throughout, which is the mean behaviour and the mean gaze.
-    Raises ValueError where depths, or recordings with shifters, and readouts differ in keys.
+    behaviour; `shifters`, by recording, make the shift from the pupil. `recordings` tells the recording of each key,
+    to shifters and branch. What is not given counts as missing throughout: mean behaviour, mean gaze. Raises ValueError
+    where depths, or recordings with shifters, and readouts differ in keys.
     """
 
     def __init__(
@@ -116,14 +116,14 @@ class Twin(nn.Module):
     ) -> dict[str, View]:
         """What each of the readouts `keys` is given; arguments as in `forward`."""
         lead = _lead(as_list(inputs)[0])
-        features = None
-        if self.branch is not None:
-            features = self.branch(_or_missing(behaviour, lead, len(self.branch.standardized.mean), inputs))
+        features: dict[str, Tensor] = {}
         found = {}
         for key, maps in self.maps(inputs, keys).items():
-            shifter = self.shifter(key)
+            shifter, owner = self.shifter(key), self.recordings.get(key, "")
             shift = None if shifter is None else shifter(_or_missing(pupil, lead, 2, inputs))
-            found[key] = _view(as_list(maps), shift, features)
+            if self.branch is not None and owner not in features:
+                features[owner] = self.branch(_or_missing(behaviour, lead, self.branch.channels, inputs), owner)
+            found[key] = _view(as_list(maps), shift, features.get(owner))
         return found
 
     def maps(self, inputs: Maps, keys: Sequence[str]) -> dict[str, Maps]:

@@ -98,8 +98,9 @@ class Sample:
 class Readout:
     """Readouts of the units of a cell; units with missing stimuli are fitted on the ones they have.
 
-    `parts` are pairs of units and stimuli, and the fit of those units on those stimuli. Units of different parts never
-    share components (PLS).
+    A unit that was recorded in one group of them or none is predicted as constant: its mean there, or 0. `parts` are
+    pairs of units and stimuli, and the fit of those units on those stimuli. Units of different parts never share
+    components (PLS).
     """
 
     parts: list[tuple[np.ndarray, np.ndarray, Dual]]
@@ -125,7 +126,8 @@ class Readout:
             used = rows[patterns[:, index]]
             recorded = torch.from_numpy(responses[np.ix_(used, own)]).to(bands[0].fit.device)
             sample = Sample(recorded, used, recording.groups[used])
-            parts.append((own, used, solve(workshop, bands, readout, sample)))
+            enough = len(np.unique(sample.groups)) > 1
+            parts.append((own, used, solve(workshop, bands, readout, sample) if enough else _constant(bands, sample)))
         return cls(parts, responses.shape[1])
 
     def predict(self, kernels: Sequence[Tensor]) -> np.ndarray:
@@ -140,6 +142,13 @@ class Readout:
     def alpha(self) -> np.ndarray:
         """Chosen relative alpha of every unit, in no order; NaN where there is none."""
         return np.concatenate([fitted.alpha.cpu().numpy() for _, _, fitted in self.parts])
+
+
+def _constant(bands: Bands, sample: Sample) -> Dual:
+    """The mean response, whatever is shown: 0 without any."""
+    offset = sample.responses.sum(dim=0) / max(1, len(sample.responses))
+    duals = sample.responses.new_zeros(len(bands), *sample.responses.shape)
+    return Dual(duals, offset, torch.full_like(offset, torch.nan))
 
 
 def _ridge(workshop: Workshop, bands: Bands, readout: Mapping[str, Any], sample: Sample) -> Dual:

@@ -60,8 +60,10 @@ def fit_cells(workshop: Workshop, cells: Sequence[Cell]) -> list[CellFit]:
 
 
 def mean_response(recording: Recording, area: str, rows: np.ndarray) -> np.ndarray:
-    """Mean response (units,) over some stimuli, missing ones left out."""
-    return np.asarray(np.nanmean(recording.fit.average[rows][:, recording.units(area)], axis=0))
+    """Mean response (units,) over some stimuli, missing ones left out; NaN for a unit without any."""
+    held = recording.fit.average[rows][:, recording.units(area)]
+    with np.errstate(invalid="ignore"):  # none of none is NaN
+        return np.asarray(np.nansum(held, axis=0) / np.count_nonzero(~np.isnan(held), axis=0))
 
 
 def _fit_closed_form(workshop: Workshop, cell: Cell) -> CellFit:
@@ -80,7 +82,8 @@ def _fit_closed_form(workshop: Workshop, cell: Cell) -> CellFit:
                 found.shown[split][name] = found.shown[split].get(name, 0.0) + share
             alphas.append(readout.alpha)
     alpha = np.concatenate(alphas)
-    if np.isfinite(alpha).all():
+    alpha = alpha[np.isfinite(alpha)]
+    if len(alpha):
         found.facts["alpha"] = float(np.median(alpha))
     return found
 

@@ -75,7 +75,8 @@ def guide(
     ids = [gallery_id(held, job.target, job.twins) for job in jobs]
     fresh = [job for job, gallery in zip(jobs, ids, strict=True) if gallery not in known]
     if fresh:
-        studio = Studio(Workshop(plan.context()), held, _parts(held, plan))
+        workshop = Workshop(plan.context())
+        studio = Studio(workshop, held, _parts(held, plan, str(workshop.device)))
         for job in fresh:
             say(f"{job.target}: {held.seeds} pictures by {held.method}, {len(job.twins) - 1} judges")
             _write(store, held, job, studio)
@@ -123,7 +124,7 @@ def _known(storage: str, store: Store) -> set[str]:
     return set() if held is None else set(held["gallery"].to_pylist())
 
 
-def _parts(guidance: Guidance, plan: Plan) -> Parts | None:
+def _parts(guidance: Guidance, plan: Plan, device: str) -> Parts | None:
     """The diffusion model, where one is asked for; a folder beside the recordings or anywhere, else a hub's name."""
     if guidance.pipeline is None:
         return None
@@ -131,7 +132,7 @@ def _parts(guidance: Guidance, plan: Plan) -> Parts | None:
     try:
         from models.guidance.pipeline import load_parts
 
-        return load_parts(place, prompt=guidance.prompt)
+        return load_parts(place, device, guidance.prompt)
     except ImportError as error:
         problem = f"needs the extra `diffusion` (pip install cortex-sweeps[diffusion]): {error}"
         raise InputError(problem, key="guidance.pipeline", value=place) from None

@@ -29,9 +29,11 @@ from sweeps.workshop import Recent, Workshop
 MOST_NATURAL = 1000
 """Natural pictures that synthesised ones are compared with: the recording's own, evenly taken above this number."""
 
-MADE = 8
+MADE = {"fourier": 8, "diffusion": 1}
+"""Pictures that are made at a time: one step of a published diffusion model and its decoder needs 9 GB a picture."""
+
 SHOWN = 64
-"""Pictures that are made, and that are shown to a twin, at a time."""
+"""Pictures that are shown to a twin at a time."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Studio:
         objective = self._objective(target, guide, natural)
         shape = self.predictor(guide, target.area).shape
         grey = bool((natural[:, :1] == natural).all())
-        seeds = torch.arange(self.guidance.seeds).split(MADE)
+        seeds = torch.arange(self.guidance.seeds).split(MADE[self.guidance.method])
         draw = partial(self._drawn, objective, shape, grey)
         guided, unguided = (torch.cat([draw(part.tolist(), on) for part in seeds]) for on in (True, False))
         return Made(guided, unguided, natural)
@@ -141,7 +143,9 @@ class Studio:
             problem = f"the twin {twin.trial_id} predicts the same for all natural pictures"
             raise InputError(problem, key="guidance", value=f"{twin.recording}-{area}")
         centre, scale = float(levels.mean()), float(levels.std())
-        return AreaMean(lambda pictures: predictor(resized(pictures, predictor.shape)), None, centre, scale)
+        return AreaMean(
+            lambda pictures: predictor(resized(pictures.to(predictor.device), predictor.shape)), None, centre, scale
+        )
 
     def _drawn(
         self, objective: Objective, shape: tuple[int, int], grey: bool, seeds: Sequence[int], guided: bool

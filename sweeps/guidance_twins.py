@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from models.backbones import BACKBONES
+from models.readouts import READOUTS
 from sweeps.cells import Cell, Planner
 from sweeps.errors import InputError
 from sweeps.guidance_spec import Guidance
@@ -78,13 +79,17 @@ def choose_twins(
     """The guiding twin and those that judge, best first by the area's select prediction, no two of one kind.
 
     `trials` are done and present, `areas` their rows per area. Of the trials that share the area's cell, the one with
-    the best select prediction on all areas stands for it. Raises InputError where no twin sees pictures, and where
-    the best one predicts an area worse than `least_prediction` on the report stimuli.
+    the best select prediction on all areas stands for it. A backbone that gradients do not pass judges only. Raises
+    InputError where no twin sees pictures or none can guide, and where the best one that can predicts an area worse
+    than `least_prediction` on the report stimuli.
     """
     ranked = _ranked(target, trials, areas)
     twins = [_twin(target, row, areas, planner) for row in ranked.to_dict("records")]
+    guides = [twin for twin in twins if BACKBONES[twin.cell(target.area).backbone["name"]].differentiable]
+    if not guides:
+        raise InputError("gradients pass no finished twin of this area", key="guidance", value=str(target))
     first: dict[str, ChosenTwin] = {}
-    for twin in twins:
+    for twin in (guides[0], *twins):
         first.setdefault(_kind(guidance, twin.cell(target.area)), twin)
     guide, *judges = list(first.values())[: guidance.twin_count]
     for area in target.areas:
@@ -94,15 +99,19 @@ def choose_twins(
 
 
 def _ranked(target: Target, trials: pd.DataFrame, areas: pd.DataFrame) -> pd.DataFrame:
-    """One trial per distinct cell of the area, best first; twins that see no pictures are left out."""
+    """One trial per distinct cell of the area, best first; twins that are no function of pictures are left out."""
+    from sweeps.predictors import has_predictor
+
     if "score.prediction" not in areas or "select.prediction" not in areas:
         raise InputError("guidance needs the score `prediction`", key="scores", allowed=["prediction"])
     sees = {name for name, component in BACKBONES.items() if component.sees in ("images", "clips")}
     own = areas[(areas["recording"] == target.recording) & (areas["area"] == target.area)]
-    own = own[own["config.backbone"].isin(sees) & own["trial_id"].isin(trials["trial_id"])]
+    reads = {name for name in READOUTS if has_predictor({"name": name})}
+    own = own[own["config.backbone"].isin(sees) & own["config.readout"].isin(reads)]
+    own = own[own["trial_id"].isin(trials["trial_id"])]
     own = own.dropna(subset=["select.prediction"])
     if own.empty:
-        raise InputError("no finished twin of this area sees pictures", key="guidance", value=str(target))
+        raise InputError("no finished twin of this area is a function of pictures", key="guidance", value=str(target))
     whole = trials.set_index("trial_id")[["select.prediction", "config"]]
     joined = own[["trial_id", "cell_id", "select.prediction"]].join(whole, on="trial_id", rsuffix=".all")
     order = ["select.prediction", "select.prediction.all", "trial_id"]

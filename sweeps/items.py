@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from models.backbones import BACKBONES
 from sweeps.recordings.recording import Recording, StimulusSet
 from sweeps.workshop import Shown
-
-STILL_FRAMES = 24
-"""Frames for which a picture is held still for a twin of clips; its response is that to the last of them."""
 
 
 @dataclass(frozen=True)
@@ -63,16 +63,26 @@ class Items:
         return torch.from_numpy(np.flatnonzero(every))
 
 
-def items_of(recording: Recording, name: str, shown: Shown, clips: bool) -> Items:
-    """What is shown under `name`, as pictures or, for a twin of `clips`, as clips."""
+def still_frames(backbone: Mapping[str, Any]) -> int:
+    """Frames for which a picture is held still for a backbone of clips, 0 for one of pictures.
+
+    The response is that to the last of them: as long as the deepest block looks back, so that what was before the
+    picture (zeros of the padding) takes no part, and equally long for every depth.
+    """
+    component = BACKBONES[backbone["name"]]
+    return component.still_frames(backbone) if component.sees == "clips" else 0
+
+
+def items_of(recording: Recording, name: str, shown: Shown, still: int) -> Items:
+    """What is shown under `name`, as pictures or, for a twin of clips, as clips: pictures for `still` frames."""
     pictures = torch.from_numpy(np.ascontiguousarray(shown.load(slice(0, shown.count))))
     stimuli = recording.sets["fit" if name == "fit" else name.partition(".")[2]] if _recorded(name) else None
-    if not clips:
+    if not still:
         items = Items(pictures.permute(0, 3, 1, 2), np.arange(shown.count))
     elif stimuli is not None and stimuli.clips:
         items = _clips(pictures, stimuli)
     else:
-        items = _stills(pictures)
+        items = _stills(pictures, still)
     if stimuli is None:
         return items
     return Items(items.inputs, items.rows, _beside(items, stimuli.behaviour), _beside(items, stimuli.pupil))
@@ -94,11 +104,10 @@ def _clips(pictures: Tensor, stimuli: StimulusSet) -> Items:
     return Items(pictures[torch.from_numpy(filled)].movedim(-1, 1), rows)
 
 
-def _stills(pictures: Tensor) -> Items:
-    held = pictures.permute(0, 3, 1, 2)[:, :, None].expand(-1, -1, STILL_FRAMES, -1, -1)
-    rows = np.full((len(pictures), STILL_FRAMES), -1)
+def _stills(pictures: Tensor, frames: int) -> Items:
+    rows = np.full((len(pictures), frames), -1)
     rows[:, -1] = np.arange(len(pictures))
-    return Items(held, rows)
+    return Items(held_still(pictures.permute(0, 3, 1, 2), frames), rows)
 
 
 def _beside(items: Items, values: np.ndarray | None) -> Tensor | None:
@@ -110,6 +119,6 @@ def _beside(items: Items, values: np.ndarray | None) -> Tensor | None:
         return items.gathered(np.nanmean(values, axis=2))
 
 
-def still(pictures: Tensor) -> Tensor:
+def held_still(pictures: Tensor, frames: int) -> Tensor:
     """Pictures (n, 3, h, w) as clips (n, 3, frames, h, w) that stand still."""
-    return pictures[:, :, None].expand(-1, -1, STILL_FRAMES, -1, -1)
+    return pictures[:, :, None].expand(-1, -1, frames, -1, -1)

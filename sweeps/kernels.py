@@ -142,8 +142,8 @@ def _projected(features: Tensor, projection: SparseProjection | None) -> Tensor:
 
 def lags_of(recording: Recording, delays: int, device: torch.device) -> Lags | None:
     """Delays of 1 to `delays` samples within the recording's runs, or clips, or else groups; None for no delays."""
-    table = recording.fit.table
-    column = next((name for name in ("run", "clip") if name in table), "group")
+    table, clips = recording.fit.table, ["clip"] if recording.fit.clips else []
+    column = next((name for name in ("run", *clips) if name in table), "group")
     return Lags.within(table[column].to_numpy(dtype=str), delays, device) if delays else None
 
 

@@ -17,6 +17,7 @@ from sweeps.fits import SPLITS, CellFit, empty_fit
 from sweeps.fitting import mean_response
 from sweeps.items import Items
 from sweeps.recordings.recording import Recording
+from sweeps.shared_stimuli import kept_apart
 from sweeps.splits import Fold
 from sweeps.training import all_items, places
 from sweeps.workshop import Workshop
@@ -30,8 +31,8 @@ def fit_latent_twin(workshop: Workshop, cells: Sequence[Cell]) -> list[CellFit]:
 
     Predictions are those from the stimulus alone (the mean over the prior). `extras` hold, for the held-out trials,
     "conditioned" (rows, units, repeats), what every unit is expected to do given the units of the other half of the
-    recording, and "joint" (rows, repeats), the joint log-likelihood of all units in bits per unit. One fit, stopped
-    early on select, gives both splits.
+    recording, and "joint" (rows, repeats), the joint log-likelihood of all units in bits per unit that was recorded in
+    that frame. One fit, stopped early on select, gives both splits.
     """
     names = list(dict.fromkeys(cell.recording for cell in cells))
     recordings = {name: workshop.recording(name) for name in names}
@@ -62,17 +63,20 @@ def _train(
 ) -> LatentTwin:
     first = cells[0]
     core = BACKBONES[first.backbone["name"]].load()(first.backbone, first.seed).to(workshop.device)
-    data = {name: _data(cells, recordings[name], items[name], folds[name]) for name in recordings}
+    rows = kept_apart(items, {name: each.groups for name, each in recordings.items()}, folds)
+    data = {name: _data(cells, recordings[name], items[name], *rows[name]) for name in recordings}
     fit = fit_latent(core, data, first.readout, LatentTraining.of(first.backbone), first.seed)
     return fit.twin
 
 
-def _data(cells: Sequence[Cell], recording: Recording, items: Items, fold: Fold) -> LatentData:
+def _data(
+    cells: Sequence[Cell], recording: Recording, items: Items, train: np.ndarray, select: np.ndarray
+) -> LatentData:
     units = _units(cells, recording)
     trials, shown = _trials(recording, items, units)
     depths = [cell.depth for cell in cells if cell.recording == recording.name for _ in recording.units(cell.area)]
-    train, select = (torch.isin(shown, items.among(rows)).nonzero()[:, 0] for rows in (fold.train, fold.select))
-    return LatentData(items.inputs, trials, train, select, depths, places(recording, units), shown)
+    chosen = (torch.isin(shown, items.among(rows)).nonzero()[:, 0] for rows in (train, select))
+    return LatentData(items.inputs, trials, *chosen, depths, places(recording, units), shown)
 
 
 def _trials(recording: Recording, items: Items, units: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -101,12 +105,14 @@ def _keep(
         mine = slice(start, start + count)
         start += count
         for split in SPLITS:
-            rows = fold.held_out(split)
-            fit.held_out[split][rows] = prior["fit"][rows, mine]
-            fit.baseline[split][rows] = mean_response(recording, cell.area, fold.train)
+            rows, baseline = fold.held_out(split), mean_response(recording, cell.area, fold.train)
+            fit.baseline[split][rows] = baseline
             for name, array in prior.items():
-                if name != "fit":
-                    fit.shown[split][name] = fit.shown[split].get(name, 0.0) + array[:, mine] / folds
+                predicted = np.where(np.isnan(baseline), 0.0, array[:, mine])  # nothing to learn from: as elsewhere
+                if name == "fit":
+                    fit.held_out[split][rows] = predicted[rows]
+                else:
+                    fit.shown[split][name] = fit.shown[split].get(name, 0.0) + predicted / folds
             for name, array in (("conditioned", conditioned[:, mine]), ("joint", joint)):
                 blank = np.full(array.shape, np.nan)
                 fit.extras[split].setdefault(name, blank)[rows] = array[rows]
@@ -117,7 +123,8 @@ def _given_others(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Expected responses (rows, units, repeats) of each half of the units given the other, and joint bits per unit.
 
-    Every second unit is in one half, so that both halves have units of every area. Held-out trials only.
+    The bits are divided by the units that were recorded in a frame. Every second unit is in one half, so that both
+    halves have units of every area. Held-out trials only.
     """
     responses = recording.fit.responses[:, units]
     rows, repeats = len(responses), responses.shape[2]
@@ -128,9 +135,10 @@ def _given_others(
     for repeat in range(repeats):
         trials = part.gathered(responses[:, :, repeat])
         for given in (first, ~first):
-            expected = twin.predict_conditioned(part.inputs, trials, given, recording.name)
+            expected = twin.predict_conditioned(part.inputs, trials, given, recording.name).to(trials.device)
             expected = torch.where(trials.isnan(), torch.nan, expected)
             found[: part.count, (~given).numpy(), repeat] = part.scattered(expected)[:, (~given).numpy()]
         bits = twin.log_likelihood(part.inputs, trials, SAMPLES, joint=True, bits=True, key=recording.name)
-        joint[: part.count, repeat] = part.scattered(bits[..., None] / len(units))[:, 0]
+        seen = (~trials.isnan()).sum(dim=2).to(bits)
+        joint[: part.count, repeat] = part.scattered((bits / seen)[..., None])[:, 0]
     return found, joint

@@ -144,6 +144,7 @@ def make_plan(
         probes = {kind: open_probe(kind, value, base) for kind, value in held.probes.items() if value is not None}
         _check_probes(probes)
         _check_backbones(space, facts)
+        _check_recorded(space, facts)
         _check_splits(held, facts)
         _check_contrasts(held, space)
         check_guidance(held.guidance, space.areas)
@@ -211,6 +212,31 @@ def _check_backbones(space: Space, facts: list[RecordingFacts]) -> None:
                     key="space.backbone",
                     value=choice.name,
                 )
+
+
+RECORDED = {
+    ("backbone", "behaviour"): (True, "behaviour"),
+    ("backbone", "gaze"): (True, "pupil"),
+    ("readout", "position"): ("coordinates", "coordinates"),
+    ("readout", "position_anchor"): ("coordinates", "coordinates"),
+    ("readout", "loadings"): ("position", "coordinates"),
+}
+"""Parameters with a value that asks for more than stimuli and responses, and for what of a recording's facts."""
+
+
+def _check_recorded(space: Space, facts: list[RecordingFacts]) -> None:
+    """Refuse what needs behaviour or gaze that no recording has, or coordinates that one of them lacks."""
+    families = (("backbone", space.backbones), ("readout", space.readouts))
+    asked = ((family, choice, key) for family, choices in families for choice in choices for key in choice.domains)
+    for family, choice, key in asked:
+        value, needed = RECORDED.get((family, key), (None, ""))
+        if not needed or value not in getattr(choice.domains[key], "values", ()):
+            continue
+        lacking = [each.name for each in facts if not getattr(each, needed)]
+        if lacking if needed == "coordinates" else len(lacking) == len(facts):
+            what = "coordinates of the units" if needed == "coordinates" else needed
+            problem = f"needs {what}: there {'are' if needed == 'coordinates' else 'is'} none in {', '.join(lacking)}"
+            raise InputError(problem, key=f"space.{family}.{choice.name}.{key}", value=value)
 
 
 LACKS = {"images": "pictures", "clips": "clips", "texts": "texts (captions or words)"}

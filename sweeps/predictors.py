@@ -11,14 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.backbones import BACKBONES
 from models.readouts import READOUTS
 from models.readouts.protocol import Readout
 from models.readouts.sampling import Maps, as_list, shrink
 from models.twin import Twin
 from sweeps.cells import Cell
 from sweeps.closed_form import SOLVERS, linear_layer
-from sweeps.items import STILL_FRAMES, still
+from sweeps.items import held_still, still_frames
 from sweeps.recordings.recording import Recording
 from sweeps.training import cell_key, frozen_readouts, trained_twins
 from sweeps.workshop import Workshop
@@ -113,29 +112,29 @@ def frozen_network(workshop: Workshop, cell: Cell) -> torch.nn.Module:
 
 def _of_trained(workshop: Workshop, cells: Sequence[Cell]) -> list[Predictor]:
     twins = [found.report.eval().requires_grad_(False) for found in trained_twins(workshop, cells)]
-    clips = BACKBONES[cells[0].backbone["name"]].sees == "clips"
+    still = still_frames(cells[0].backbone)
     found = []
     for cell in cells:
         key, recording = cell_key(cell), workshop.recording(cell.recording)
         own = twins[: len(workshop.folds(recording, cell.seed))]
-        parts = [_twin_part(twin, key, clips) for twin in own]
+        parts = [_twin_part(twin, key, still) for twin in own]
         found.append(Predictor(parts, _shape(recording), workshop.device))
     return found
 
 
-def _twin_part(twin: Twin, key: str, clips: bool) -> tuple[Layer, Layer]:
-    """The core and one readout of a twin; pictures are held still for one of clips, which answers the last frame.
+def _twin_part(twin: Twin, key: str, still: int) -> tuple[Layer, Layer]:
+    """The core and one readout of a twin; pictures are held `still` for one of clips, which answers the last frame.
 
     Behaviour and gaze are the mean.
     """
-    readout, lead = twin.readout(key), (1, STILL_FRAMES) if clips else (1,)
+    readout, lead = twin.readout(key), (1, still) if still else (1,)
     shifter, branch, device = twin.shifter(key), twin.branch, next(twin.parameters()).device
     shift = None if shifter is None else shifter(torch.full((1, 2), torch.nan, device=device))
-    missing = None if branch is None else torch.full((*lead, len(branch.standardized.mean)), torch.nan, device=device)
-    beside = None if branch is None else branch(missing).reshape(-1, branch.out)[-1:]
+    missing = None if branch is None else torch.full((*lead, branch.channels), torch.nan, device=device)
+    beside = None if branch is None else branch(missing, twin.recordings.get(key, "")).reshape(-1, branch.out)[-1:]
 
     def maps(pictures: Tensor) -> list[Tensor]:
-        seen = twin.views(still(pictures) if clips else pictures, [key])[key]
+        seen = twin.views(held_still(pictures, still) if still else pictures, [key])[key]
         return [each[seen.frames - 1 :: seen.frames] if seen.frames else each for each in seen.maps]
 
     def answer(maps: Maps) -> Tensor:

@@ -111,8 +111,12 @@ def _read_map(key: str, raw: Any, areas: Sequence[str]) -> dict[str, Entry]:
 def check_depths(space: Space) -> None:
     """Refuse depths that a backbone of the space does not have."""
     for choice in space.backbones:
-        for blocks in _block_counts(space, choice):
+        counts = _block_counts(space, choice)
+        for blocks in counts:
             _check_blocks(space.depths, choice.name, blocks)
+        single = [held.name for held in space.readouts_for({"name": choice.name}) if not held.component.together]
+        if single:
+            _check_single(space.depths, single[0], max(counts))
 
 
 def _block_counts(space: Space, choice: Choice) -> list[int]:
@@ -137,6 +141,17 @@ def _check_blocks(depths: Depths, name: str, blocks: int) -> None:
                 key="space.depth.maps",
                 value=missing,
             )
+
+
+def _check_single(depths: Depths, readout: str, blocks: int) -> None:
+    """Refuse blocks that are read together, for a readout that reads one."""
+    words = depths.maps.items() if isinstance(depths, DepthMaps) else ()
+    whole = [(f"space.depth.maps.{name}", (held,)) for name, held in words if isinstance(held, str)]
+    for key, entries in [*_listed(depths), *whole]:
+        several = [entry for entry in entries if isinstance(entry, tuple) or (entry == EVERY and blocks > 1)]
+        if several:
+            problem = f"the readout {readout} reads one block, not several together"
+            raise InputError(problem, key=key, value=several[0])
 
 
 def _listed(depths: Depths) -> Iterator[tuple[str, Sequence[Entry]]]:

@@ -33,6 +33,8 @@ def read_space(raw: Mapping[str, Any], areas: Sequence[str]) -> Space:
     depths = read_depths(raw.get("depth", {"shared": "all"}), areas)
     space = Space(backbones, readouts, depths, _read_seeds(raw.get("seed", 0)))
     check_depths(space)
+    _check_ignored(space)
+    _check_contents(space)
     for choice in backbones:
         if not space.readouts_for({"name": choice.name}):
             raise InputError(
@@ -42,6 +44,33 @@ def read_space(raw: Mapping[str, Any], areas: Sequence[str]) -> Space:
                 allowed=choice.component.readouts,
             )
     return space
+
+
+def _check_contents(space: Space) -> None:
+    """Refuse places where no network or no weights lie."""
+    for choice in space.backbones:
+        key = choice.component.content[0] if choice.component.content else ""
+        first = {name: getattr(domain, "values", (None,))[0] for name, domain in choice.domains.items()}
+        for value in getattr(choice.domains.get(key), "values", ()):
+            try:
+                choice.component.identity({**first, key: value})
+            except ValueError as error:
+                raise InputError(str(error), key=f"space.backbone.{choice.name}.{key}") from None
+
+
+def _check_ignored(space: Space) -> None:
+    """Refuse settings of a backbone of which one of its readouts takes no account: they would be tried in vain."""
+    for backbone in space.backbones:
+        for readout in space.readouts_for({"name": backbone.name}):
+            for key in readout.component.ignores:
+                domain, default = backbone.domains.get(key), backbone.component.parameters.get(key)
+                if isinstance(domain, Values) and default and domain.values != (default.default,):
+                    raise InputError(
+                        f"the readout {readout.name} takes no account of it",
+                        key=f"space.backbone.{backbone.name}.{key}",
+                        value=list(domain.values),
+                        allowed=[default.default],
+                    )
 
 
 def _read_choices(family: str, raw: Any) -> tuple[Choice, ...]:

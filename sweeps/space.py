@@ -102,7 +102,7 @@ class Space:
         """
         component = BACKBONES[backbone["name"]]
         return tuple(
-            replace(choice, domains={k: held for k, held in choice.domains.items() if k not in component.idle})
+            replace(choice, domains=_domains_with(choice, component))
             for choice in self.readouts
             if (choice.name in component.readouts if component.readouts else choice.component.fitted_by != "latent")
         )
@@ -170,15 +170,32 @@ def _configuration(
     return {"backbone": dict(backbone), "depth": held, "readout": dict(readout), "seed": seed}
 
 
+def _domains_with(choice: Choice, backbone: Component) -> dict[str, Domain]:
+    """The domains of a readout's parameters with a backbone: one value of what is for readouts trained together."""
+    held = choice.component.parameters
+    alone = {key for key, parameter in held.items() if parameter.joint and not backbone.trained}
+    return {
+        key: Values((held[key].default,)) if key in alone else domain
+        for key, domain in choice.domains.items()
+        if key not in backbone.idle
+    }
+
+
 def points(choices: Sequence[Choice]) -> Iterator[dict[str, Any]]:
     """Every resolved component of some choices without continuous ranges, once even where choices overlap."""
     seen = set()
     for choice in choices:
         lists = [domain.values for domain in choice.domains.values() if isinstance(domain, Values)]
         for row in itertools.product(*lists):
-            if (choice.name, row) not in seen:
-                seen.add((choice.name, row))
-                yield {"name": choice.name, **dict(zip(choice.domains, row, strict=True))}
+            found = _resolved(choice, dict(zip(choice.domains, row, strict=True)))
+            key = tuple(found.values())
+            if key not in seen:
+                seen.add(key)
+                yield found
+
+
+def _resolved(choice: Choice, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {"name": choice.name, **choice.component.settled(values)}
 
 
 def _draw(domain: Domain, random: np.random.Generator) -> Any:
@@ -189,7 +206,7 @@ def _draw(domain: Domain, random: np.random.Generator) -> Any:
 
 def _draw_choice(choices: Sequence[Choice], random: np.random.Generator) -> dict[str, Any]:
     choice = choices[int(random.integers(len(choices)))]
-    return {"name": choice.name, **{key: _draw(domain, random) for key, domain in choice.domains.items()}}
+    return _resolved(choice, {key: _draw(domain, random) for key, domain in choice.domains.items()})
 
 
 def _suggest(trial: Any, name: str, domain: Domain) -> Any:
@@ -219,19 +236,27 @@ def _suggest_choice(trial: Any, family: str, choices: Sequence[Choice]) -> dict[
     labels = tuple(f"{index}:{choice.name}" for index, choice in enumerate(choices))
     picked = labels[0] if len(labels) == 1 else trial.suggest_categorical(family, labels)
     choice = choices[labels.index(picked)]
-    return {"name": choice.name} | {
-        key: _suggest(trial, f"{family}.{picked}.{key}", domain) for key, domain in choice.domains.items()
-    }
+    asked = {key: _suggest(trial, f"{family}.{picked}.{key}", domain) for key, domain in choice.domains.items()}
+    return _resolved(choice, asked)
 
 
 def _encode_choice(family: str, choices: Sequence[Choice], resolved: Mapping[str, Any]) -> dict[str, Any]:
     for index, choice in enumerate(choices):
-        if choice.name == resolved["name"] and all(
-            _holds(domain, resolved.get(key)) for key, domain in choice.domains.items()
-        ):
+        told = {key: _told(choice, key, resolved) for key in choice.domains} if choice.name == resolved["name"] else {}
+        if choice.name == resolved["name"] and None not in told.values():
             label = f"{index}:{choice.name}"
-            return {family: label} | {f"{family}.{label}.{key}": resolved[key] for key in choice.domains}
+            return {family: label} | {f"{family}.{label}.{key}": value for key, value in told.items()}
     raise KeyError("the space does not hold this configuration")
+
+
+def _told(choice: Choice, key: str, resolved: Mapping[str, Any]) -> Any:
+    """A value of a parameter's domain that gives this component; None where there is none."""
+    domain, value = choice.domains[key], resolved.get(key)
+    if _holds(domain, value):
+        return value
+    if not choice.component.parameters[key].is_idle(resolved):
+        return None
+    return domain.values[0] if isinstance(domain, Values) else domain.at(0.0)
 
 
 def _holds(domain: Domain, value: Any) -> bool:

@@ -22,8 +22,9 @@ from sweeps.cells import Cell
 from sweeps.depths import resolve
 from sweeps.fits import SPLITS, CellFit, empty_fit
 from sweeps.fitting import mean_response
-from sweeps.items import Items, items_of
+from sweeps.items import Items, items_of, still_frames
 from sweeps.recordings.recording import Recording
+from sweeps.shared_stimuli import kept_apart
 from sweeps.splits import Fold
 from sweeps.workshop import Workshop
 
@@ -82,8 +83,9 @@ def _maps(workshop: Workshop, recording: Recording, name: str, cell: Cell) -> li
 def _keep(
     found: CellFit, fold: Fold, split: str, baseline: np.ndarray, predicted: Mapping[str, np.ndarray], folds: int
 ) -> None:
-    """Put a fold's predictions of a split in their places."""
-    rows = fold.held_out(split)
+    """Put a fold's predictions of a split in their places; a unit without any response to learn from has 0."""
+    rows, taught = fold.held_out(split), ~np.isnan(baseline)
+    predicted = {name: np.where(taught, array, 0.0) for name, array in predicted.items()}
     found.held_out[split][rows] = predicted["fit"][rows]
     found.baseline[split][rows] = baseline
     for name, array in predicted.items():
@@ -122,8 +124,8 @@ def fit_trained_twin(workshop: Workshop, cells: Sequence[Cell]) -> list[CellFit]
 
 def all_items(workshop: Workshop, cell: Cell, recording: Recording) -> dict[str, Items]:
     """Everything that the twin of a cell is shown of a recording, by name."""
-    clips = BACKBONES[cell.backbone["name"]].sees == "clips"
-    return {name: items_of(recording, name, each, clips) for name, each in workshop.shown(recording).items()}
+    still = still_frames(cell.backbone)
+    return {name: items_of(recording, name, each, still) for name, each in workshop.shown(recording).items()}
 
 
 def _predicted(twin: Twin, key: str, items: Items) -> np.ndarray:
@@ -151,7 +153,8 @@ def _train(
     folds: Mapping[str, Fold],
 ) -> tuple[Twin, Twin]:
     first = cells[0]
-    data = {name: _data(cells, recordings[name], items[name], folds[name]) for name in recordings}
+    rows = kept_apart(items, {name: each.groups for name, each in recordings.items()}, folds)
+    data = {name: _data(cells, recordings[name], items[name], *rows[name]) for name in recordings}
     settings = FitSettings.of(first.seed, first.readout, first.backbone)
     twin = _assembled(workshop, cells, recordings, data)
     history = fit_twin(twin, data, settings)
@@ -163,14 +166,16 @@ def _train(
     return kept, twin
 
 
-def _data(cells: Sequence[Cell], recording: Recording, items: Items, fold: Fold) -> ReadoutData:
+def _data(
+    cells: Sequence[Cell], recording: Recording, items: Items, train: np.ndarray, select: np.ndarray
+) -> ReadoutData:
     responses = {
         cell_key(cell): items.gathered(recording.fit.average[:, recording.units(cell.area)])
         for cell in cells
         if cell.recording == recording.name
     }
-    train, select = items.among(fold.train), items.among(fold.select)
-    return ReadoutData(items.inputs, responses, train, select, items.behaviour, items.pupil)
+    chosen = items.among(train), items.among(select)
+    return ReadoutData(items.inputs, responses, *chosen, items.behaviour, items.pupil)
 
 
 def _assembled(

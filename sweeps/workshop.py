@@ -23,7 +23,7 @@ from sweeps.features import FeatureCache
 from sweeps.fits import FitCache
 from sweeps.identity import content_id, digest_bytes
 from sweeps.kernels import Columns, Kernels, centred_kernels, columns_of, feature_sets, lags_of
-from sweeps.probes import Probe, open_probe
+from sweeps.probes import SHOWN, Probe, open_probe
 from sweeps.recordings import open_recording
 from sweeps.recordings.images import Geometry
 from sweeps.recordings.recording import Recording
@@ -138,7 +138,7 @@ class Workshop:
             if held.images is not None:
                 stimuli[_shown_name(role)] = Shown(held.key, len(held.table), held.images)
         geometry = recording.geometry
-        for kind in self.context.probes if stimuli else ():
+        for kind in SHOWN if stimuli else ():
             probe = self.probe(kind)
             if probe is not None and geometry is not None:
                 shown = replace(geometry, crop=1.0)  # probes are shown whole

@@ -47,8 +47,8 @@ def networks() -> dict[str, Callable[[], Any]]:
         "deit": lambda: hf.DeiTModel(hf.DeiTConfig(**two, **VIT)),
         "clip": lambda: hf.CLIPModel(
             hf.CLIPConfig(
-                vision_config={**two, **VIT, "projection_dim": 24},
-                text_config={**text, **VIT, "projection_dim": 24, "eos_token_id": 1, "max_position_embeddings": 16},
+                vision_config={**two, **VIT},
+                text_config={**text, **VIT, "eos_token_id": 1, "max_position_embeddings": 16},
                 projection_dim=24,
             )
         ),

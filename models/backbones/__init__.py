@@ -17,6 +17,9 @@ from models.backbones.channels import CHANNELS
 from models.backbones.hub_components import HUB
 from models.component import Component, Parameter
 
+WEIGHTS = ("weights", "models.backbones.content:of_weights")
+NOT_ECCENTRIC = {"slopes_scale": (0,)}
+
 BACKBONES: dict[str, Component] = {
     "efficientnet-lite0": Component(
         target="models.backbones.efficientnet_lite:EfficientNetLite0",
@@ -61,7 +64,7 @@ BACKBONES: dict[str, Component] = {
     ),
     "conv": Component(
         target="models.backbones.conv:ConvCore",
-        version=1,
+        version=2,
         parameters={
             "layers": Parameter(3, "int", low=1, high=8),
             "channels": Parameter(16, "int", low=1),
@@ -79,7 +82,7 @@ BACKBONES: dict[str, Component] = {
     ),
     "factorised3d": Component(
         target="models.backbones.factorised3d:Factorised3d",
-        version=1,
+        version=2,
         parameters={
             "channels": Parameter(
                 "16-32-64-128-256-128-128-128", "str", pattern=CHANNELS, form="channels of every block such as 16-32-64"
@@ -104,8 +107,10 @@ BACKBONES: dict[str, Component] = {
             "frames": Parameter(80, "int", low=1),
             "behaviour": Parameter(False, "bool"),
             "gaze": Parameter(False, "bool"),
+            "together": Parameter(False, "bool", later=True),
         },
         blocks="models.backbones.channels:factorised_depths",
+        frames_back="models.backbones.channels:frames_back",
         sees="clips",
         trained=True,
         readouts=("gaussian", "factorised", "latent"),
@@ -114,7 +119,7 @@ BACKBONES: dict[str, Component] = {
     ),
     "stacked2d": Component(
         target="models.backbones.stacked2d:Stacked2d",
-        version=1,
+        version=2,
         parameters={
             "layers": Parameter(4, "int", low=1, high=16),
             "channels": Parameter(64, "int", low=1),
@@ -128,6 +133,7 @@ BACKBONES: dict[str, Component] = {
             "batch": Parameter(128, "int", low=1),
             "behaviour": Parameter(False, "bool"),
             "gaze": Parameter(False, "bool"),
+            "together": Parameter(False, "bool", later=True),
         },
         blocks="layers",
         trained=True,
@@ -161,6 +167,7 @@ BACKBONES: dict[str, Component] = {
         },
         blocks="layers",
         learns=True,
+        differentiable=False,
         seeded={"rule": ("stdp", "fixed")},
         summary="spike counts of one sheet of neurons that wired itself by STDP, a reference design; depth = hops",
     ),
@@ -175,6 +182,7 @@ BACKBONES: dict[str, Component] = {
             "pooling": Parameter("max", "str", words=("max", "average")),
         },
         blocks=5,
+        content=WEIGHTS,
         seeded={"weights": ("random",)},
         summary="the 5 convolutional blocks of VGG16, random or with weights from a file",
     ),
@@ -197,11 +205,12 @@ BACKBONES: dict[str, Component] = {
             "preprocessing": Parameter("torch", "str", words=("torch", "keras")),
             "pooling": Parameter("average", "str", words=("average", "max")),
             "slopes_scale": Parameter(1.0, "float", low=0),
-            "fovea": Parameter(4.0, "float", low=0),
-            "ring": Parameter(1.0, "float", positive=True),
-            "pixels_per_degree": Parameter(30.0, "float", positive=True),
+            "fovea": Parameter(4.0, "float", low=0, idle=NOT_ECCENTRIC),
+            "ring": Parameter(1.0, "float", positive=True, idle=NOT_ECCENTRIC),
+            "pixels_per_degree": Parameter(30.0, "float", positive=True, idle=NOT_ECCENTRIC),
         },
         blocks="models.backbones.eccentricity:block_count",
+        content=WEIGHTS,
         seeded={"weights": ("random",)},
         summary="a network whose pooling windows grow with the distance from the image's centre",
     ),

@@ -1,10 +1,11 @@
-"""Vision networks of transformers, read at their stem and after every stage or layer, for images of any size.
+"""Vision networks of transformers, read at their stem and after every stage or layer, for images of any size above the least.
 
 What a block gives is what `AutoBackbone` gives with every stage asked (`feature_maps`), for ViT and DeiT, which it does
 not know, the hidden states. Mind the norms in it: ConvNeXt and Swin normalise every position over channels with a gain
 that no checkpoint holds, so 1; DINOv2 and v3 use their last layer norm at every block. Position embeddings are
-interpolated where a network has them, so images are never resized; Swin pads them to whole patches and windows, the
-others leave out pixels beyond the last whole patch.
+interpolated where a network has them, so images are never resized; Swin pads them to whole patches and windows, ResNet
+rounds odd sides up, the others leave out pixels beyond the last whole patch. The least side is one patch, for ConvNeXt
+the stride of the deepest block asked (32 pixels as a rule for the last), for ResNet and Swin a single pixel.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ class AutoNetwork(nn.Module):
         options = {"interpolate_pos_encoding": True} if self.kind in INTERPOLATE else {}
         inputs = self.statistics.apply(images)
         grid = patch_grid(images, self.config.patch_size) if self.family.tokens else None
+        check_side(self.kind, self.config, images, blocks)
         kept = run_until(lambda: self.network(inputs, **options), chain(layers), blocks)
         maps = {block: self._map(block, value, images, grid) for block, value in kept.items()}
         return [maps[block] for block in blocks]
@@ -77,6 +79,19 @@ def patch_grid(images: Tensor, patch: int | Sequence[int]) -> tuple[int, int]:
     if not high or not wide:
         raise ValueError(f"images of {tuple(images.shape[-2:])} pixels are smaller than one patch, {sides}")
     return high, wide
+
+
+def check_side(kind: str, config: Any, images: Tensor, blocks: Sequence[int]) -> None:
+    """Raise ValueError for images that ConvNeXt's strides leave nothing of before the deepest block asked."""
+    if not kind.startswith("convnext"):
+        return
+    deepest = min(max(blocks, default=0), len(config.depths))
+    stride = int(config.patch_size) * 2 ** max(deepest - 1, 0)
+    if min(images.shape[-2:]) < stride:
+        raise ValueError(
+            f"images of {tuple(images.shape[-2:])} pixels are too small for block {deepest} of a ConvNeXt: "
+            f"it needs sides of {stride} pixels at least"
+        )
 
 
 def plain(owner: AutoNetwork, block: int, value: Any, images: Tensor) -> Tensor:

@@ -38,3 +38,13 @@ def factorised_depths(parameters: Mapping[str, Any]) -> int:
             f"not {blocks} ({parameters['channels']})"
         )
     return 2 * blocks - SHARED
+
+
+def frames_back(parameters: Mapping[str, Any]) -> int:
+    """Over how many frames, its own among them, the deepest block of a `factorised3d` core looks back.
+
+    >>> frames_back({"channels": "4-4-4", "temporal_first": 11, "temporal_then": 5})
+    19
+    """
+    later = len(parse_channels(parameters["channels"])) - 1
+    return int(parameters["temporal_first"]) + later * (int(parameters["temporal_then"]) - 1)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from models.backbones.autobackbone import patch_grid
 from models.backbones.blocks import check_images
 from models.backbones.capture import chain, first, run_until
-from models.backbones.hub import clip_text_count, clip_vision_count, pixel_statistics
+from models.backbones.hub import clip_text_count, clip_vision_count, pixel_statistics, read_config
 from models.backbones.hub_loading import load_config, load_network
 from models.backbones.language import Reader
 from models.backbones.pooling import Pooler, pool_texts
@@ -32,7 +32,7 @@ class ClipVision(nn.Module):
         model = parameters["model"]
         self.last, self.normalise = clip_vision_count(parameters) - 1, bool(parameters["normalise"])
         self.statistics, self.pooler = pixel_statistics(model), Pooler(parameters, seed)
-        self.config = load_config(model, CLIPVisionConfig, {})
+        self.config = load_config(model, CLIPVisionConfig, shared_options(model))
         self.network = load_network(model, CLIPVisionModelWithProjection, self.config, parameters["weights"], seed)
         self.eval()
 
@@ -67,7 +67,7 @@ class ClipText(nn.Module):
 
         model = parameters["model"]
         self.last, self.normalise = clip_text_count(parameters) - 1, bool(parameters["normalise"])
-        config = load_config(model, CLIPTextConfig, {})
+        config = load_config(model, CLIPTextConfig, shared_options(model))
         self.token, self.read = str(parameters["token"]), Reader(model, config, keep="start")
         self.network = load_network(model, CLIPTextModelWithProjection, config, parameters["weights"], seed)
         self.eval()
@@ -86,6 +86,16 @@ class ClipText(nn.Module):
         ends = pool_texts(self.network.get_submodule("text_model.final_layer_norm")(tokens), mask, "last")
         embedding: Tensor = self.network.get_submodule("text_projection")(ends)
         return F.normalize(embedding, dim=1) if self.normalise else embedding
+
+
+def shared_options(model: str) -> dict[str, Any]:
+    """The length of the shared embedding, which a file of two towers has at its top: what the towers say is not used.
+
+    Empty where the top does not say, and for the file of a single tower, which has its own.
+    """
+    config = read_config(model)
+    length = config.get("projection_dim") if config.get("model_type") == "clip" else None
+    return {} if length is None else {"projection_dim": length}
 
 
 def _asked(taps: list[Any], blocks: Sequence[int], last: int) -> tuple[list[Any], list[int]]:

@@ -174,6 +174,7 @@ class Eccentric(nn.Module):
         names = {"pixels_per_degree": "pixels_per_degree", "scale": "slopes_scale", "fovea": "fovea", "ring": "ring"}
         settings = {name: float(parameters[key]) for name, key in names.items()}
         kind = str(parameters["pooling"])
+        self.pixels_per_degree = settings["pixels_per_degree"]
         self.base = BACKBONES[parameters["base"]].load()(wrapped(parameters), seed)
         if isinstance(self.base, Vgg16):
             pools = [EccentricPool(layer, **settings, kind=kind) for layer in range(1, len(self.base.blocks))]

@@ -93,14 +93,14 @@ def find_file(model: str, file: str) -> Path | None:
 def _hub_file(name: str, revision: str, file: str) -> Path | None:
     """A file of a repository of the hub, asked for once a process."""
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HFValidationError
+    from huggingface_hub.errors import HFValidationError, RemoteEntryNotFoundError
 
     try:
         return Path(hf_hub_download(name, file, revision=revision))
-    except (OSError, HFValidationError) as error:  # no such model, no access, no connection, offline
-        raise ValueError(f"model {name}@{revision}: {file} cannot be had ({type(error).__name__}: {error})") from None
-    except EntryNotFoundError:
+    except RemoteEntryNotFoundError:  # the hub says so; also an OSError
         return None
+    except (OSError, HFValidationError) as error:  # no such model, no access, no connection, offline and not in the cache
+        raise ValueError(f"model {name}@{revision}: {file} cannot be had ({type(error).__name__}: {error})") from None
 
 
 def read_json(model: str, file: str) -> dict[str, Any] | None:
@@ -152,9 +152,14 @@ def _part(model: str, kind: str, part: str) -> dict[str, Any]:
 
 
 def stage_count(parameters: Mapping[str, Any]) -> int:
-    """Blocks of `autobackbone`: the stem or the embedded patches, then every stage or layer."""
+    """Blocks of `autobackbone`: the stem or the embedded patches, then every stage or layer.
+
+    Raises ValueError where the class token is to be read of a family that has none.
+    """
     model = parameters["model"]
     family, config = family_of(model), read_config(model)
+    if parameters.get("pooling") == "class" and not family.tokens:
+        raise ValueError(f"model {model}: pooling `class` needs a class token, which a {config['model_type']} has not")
     if family.key == "depths":
         return 1 + len(config.get("depths") or range(family.stages))
     return 1 + _number(config, (family.key,), family.stages, f"model {model}: config.json")

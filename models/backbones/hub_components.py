@@ -12,7 +12,7 @@ NETWORK = {
 
 POOLING = {
     "pooling": Parameter("patches", "str", words=("patches", "mean", "max", "class", "projection")),
-    "dimensions": Parameter(4096, "int", low=1),
+    "dimensions": Parameter(4096, "int", low=1, idle={"pooling": ("patches", "mean", "max", "class")}),
 }
 
 NORMALISE = {"normalise": Parameter(False, "bool")}

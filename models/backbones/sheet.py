@@ -56,7 +56,8 @@ class SheetBackbone(nn.Module):
     def __init__(self, parameters: Mapping[str, Any], seed: int) -> None:
         super().__init__()
         self.settings = held = SheetSettings.of(parameters)
-        self.layers, self.bins, self.budget = (int(parameters[key]) for key in ("layers", "bins", "budget"))
+        self.layers, self.bins = (int(parameters[key]) for key in ("layers", "bins"))
+        self.budget = float(parameters["budget"])
         self._afford(held.pictures)
         if self.bins > held.shown:
             raise ValueError(f"{self.bins} bins, but a presentation has {held.shown} steps of {held.step:g} ms")

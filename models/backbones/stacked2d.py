@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.backbones.blocks import check_images, run_blocks
+from models.clips import as_float
 from models.regularizers import laplacian_smoothness
 
 LARGE = 64
@@ -77,11 +78,16 @@ class Stacked2d(nn.Module):
         return run_blocks(list(self.layers), (grey_images(images) - self.mean) / self.std, blocks)
 
     @torch.no_grad()
-    def initialize_input(self, images: Tensor) -> None:
-        """Set `mean` and `std` from train images (stimuli, 3, h, w) in [0, 1]; flat ones keep std."""
-        check_images(images)
-        parts = [grey_images(chunk).double() for chunk in images.split(256)]
-        deviation, mean = torch.std_mean(torch.cat(parts), correction=0)
+    def initialize_input(self, *images: Tensor) -> None:
+        """Set `mean` and `std` from train images (stimuli, 3, h, w), uint8 or in [0, 1]; flat ones keep std.
+
+        Several tensors, such as the images of recordings of different sizes, are taken together.
+        """
+        for each in images:
+            check_images(each)
+        chunks = (chunk for each in images for chunk in each.split(256))
+        greys = torch.cat([grey_images(as_float(chunk)).double().flatten() for chunk in chunks])
+        deviation, mean = torch.std_mean(greys, correction=0)
         self.mean.copy_(mean)
         self.std.copy_(deviation if deviation > 0 else torch.tensor(CONTRAST))
 

@@ -76,7 +76,7 @@ class Vgg16(nn.Module):
         def stage(maps: Tensor) -> Tensor:
             maps = self.pools[index - 1](maps) if index else maps
             for convolution in block:
-                maps = F.relu(convolution(maps))
+                maps = F.relu(convolution(maps), inplace=True)
             return maps
 
         return stage

@@ -63,7 +63,8 @@ def moved(maps: Tensor, shift: Tensor) -> Tensor:
 def stacked(maps: Maps, size: int) -> Tensor:
     """All channels of all maps in one map, averaged to at most `size` a side and enlarged to the largest's size.
 
-    Enlarging is bilinear between centres of pixels, so a position means the same place in every map.
+    Enlarging is bilinear between centres of pixels, so a position means the same place in every map that covers the
+    same pictures; those of cores without padding lose a margin that grows with depth.
     """
     small = pooled(maps, size)
     high, wide = (max(each.shape[axis] for each in small) for axis in (2, 3))

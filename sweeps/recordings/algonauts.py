@@ -5,12 +5,14 @@
     subj01/roi_masks/{lh,rh}.<roi>_challenge_space.npy                (vertices,) labels, 0 = outside
 
 The mapping from labels to names is a pickle in the published files, which is never loaded: areas are called
-`<roi>-<label>`, unless a `roi_masks/mapping_<roi>.json` ({"1": "V1v", ...}) stands beside them.
+`<roi>-<label>`, unless a `roi_masks/mapping_<roi>.json` ({"1": "V1v", ...}) stands beside them. Vertices of the masks
+that hold no numbers, or the same one for every picture, are left out.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +22,7 @@ from pydantic import Field
 
 from sweeps.errors import InputError
 from sweeps.identity import content_id
+from sweeps.recordings.bold import check_size, npy_parts, npy_shape, remember, some_of, varying
 from sweeps.recordings.facts import RecordingFacts
 from sweeps.recordings.folder import ImageSpec
 from sweeps.recordings.images import decoded, join
@@ -28,6 +31,7 @@ from sweeps.recordings.tree import Tree
 from sweeps.recordings.units import UnitChoice, choose_units
 
 PICTURES = "training_split/training_images"
+SIDES = {side: f"training_split/training_fmri/{side}_training_fmri.npy" for side in ("lh", "rh")}
 NAME = re.compile(r"train-(\d+)_nsd-(\d+)\.png")
 
 
@@ -47,25 +51,32 @@ class AlgonautsSpec(UnitChoice):
 
 
 def describe_algonauts(spec: AlgonautsSpec, base: str) -> RecordingFacts:
-    """What the driver needs to know; opens the recording, since its identity is its content."""
-    return open_algonauts(spec, base).facts()
+    """What the driver needs to know; `notes["voxels_left_out"]` counts vertices of the masks without data."""
+    recording, left_out = _opened(spec, base)
+    return replace(recording.facts(), notes={"voxels_left_out": left_out})
 
 
 def open_algonauts(spec: AlgonautsSpec, base: str, cache: Path | None = None) -> Recording:
-    """Read a subject; InputError names the file and what was expected. `cache` is not needed here."""
+    """Read a subject; InputError names the file and what was expected. `cache` is not needed here.
+
+    Responses are read in parts, twice: to see which vertices hold data, then those that are chosen.
+    """
+    return _opened(spec, base)[0]
+
+
+def _opened(spec: AlgonautsSpec, base: str) -> tuple[Recording, int]:
     tree = Tree(join(base, f"{spec.path.rstrip('/')}/{spec.subject}"))
     files, images = _pictures(tree)
-    sides = [_responses(tree, side, len(files)) for side in ("lh", "rh")]
-    labels = np.concatenate(
-        [_labels(tree, spec, side, held.shape[1]) for side, held in zip(("lh", "rh"), sides, strict=True)]
-    )
+    labels = _labels_of_both(tree, spec, len(files))
     inside = np.flatnonzero(labels != "")
     if not len(inside):
         raise InputError(
             "no vertex lies in these masks", file=tree.file("roi_masks"), key="rois", value=list(spec.rois)
         )
-    units = choose_units(spec, len(inside), labels[inside], None, tree.file("roi_masks"))
-    responses = np.concatenate(sides, axis=1)[:, inside[units.rows]].astype(np.float32)
+    there = inside[some_of(np.concatenate([_varying(tree, name) for name in SIDES.values()])[inside], tree.url)]
+    units = choose_units(spec, len(there), labels[there], None, tree.file("roi_masks"))
+    check_size(len(files), len(units.rows), 1, tree.file("training_split/training_fmri"))
+    responses = _responses(tree, there[units.rows], len(files))
     for _ in tree.many(files):  # pictures are part of the identity
         pass
     geometry = spec.image.geometry()
@@ -77,7 +88,8 @@ def open_algonauts(spec: AlgonautsSpec, base: str, cache: Path | None = None) ->
 
     table = pd.DataFrame({"file": [name.rsplit("/", 1)[-1] for name in files], "group": images})
     fit = StimulusSet(table, responses[:, :, None], content_id([identity, "pictures"]), load)
-    return Recording(spec.recording_name(), identity, units.areas, {"fit": fit}, geometry=geometry)
+    recording = Recording(spec.recording_name(), identity, units.areas, {"fit": fit}, geometry=geometry)
+    return recording, len(inside) - len(there)
 
 
 def _pictures(tree: Tree) -> tuple[list[str], list[str]]:
@@ -96,12 +108,38 @@ def _pictures(tree: Tree) -> tuple[list[str], list[str]]:
     return [file for file, _ in ordered], [image for _, image in ordered]
 
 
-def _responses(tree: Tree, side: str, pictures: int) -> np.ndarray:
-    name = f"training_split/training_fmri/{side}_training_fmri.npy"
-    held = tree.array(name)
-    if held.ndim != 2 or len(held) != pictures:
-        raise InputError(f"must be ({pictures}, vertices), one row a picture", file=tree.file(name), value=held.shape)
-    return held
+def _labels_of_both(tree: Tree, spec: AlgonautsSpec, pictures: int) -> np.ndarray:
+    """The area of every vertex, the left hemisphere's first; empty outside the masks."""
+    labels = []
+    for side, name in SIDES.items():
+        shape = npy_shape(tree, name)
+        if len(shape) != 2 or shape[0] != pictures:
+            raise InputError(f"must be ({pictures}, vertices), one row a picture", file=tree.file(name), value=shape)
+        labels.append(_labels(tree, spec, side, shape[1]))
+    return np.concatenate(labels)
+
+
+def _varying(tree: Tree, name: str) -> np.ndarray:
+    """Which vertices (vertices,) of a file hold two different numbers; remembers the file."""
+    remember(tree, name)
+    extremes = np.full((2, npy_shape(tree, name)[1]), np.nan)
+    for part in npy_parts(tree, name):
+        extremes[0] = np.fmin(extremes[0], np.fmin.reduce(part, axis=0))
+        extremes[1] = np.fmax(extremes[1], np.fmax.reduce(part, axis=0))
+    return varying(extremes)
+
+
+def _responses(tree: Tree, vertices: np.ndarray, pictures: int) -> np.ndarray:
+    """Responses (pictures, chosen vertices) float32; vertices count through both hemispheres."""
+    found, before = np.empty((pictures, len(vertices)), np.float32), 0
+    for name in SIDES.values():
+        width, row = npy_shape(tree, name)[1], 0
+        mine = np.flatnonzero((vertices >= before) & (vertices < before + width))
+        for part in npy_parts(tree, name):
+            found[row : row + len(part), mine] = part[:, vertices[mine] - before]
+            row += len(part)
+        before += width
+    return found
 
 
 def _labels(tree: Tree, spec: AlgonautsSpec, side: str, vertices: int) -> np.ndarray:

@@ -1,15 +1,19 @@
 """The format `allen-nwb`: one experiment of the Allen Brain Observatory (Visual Coding, two-photon), one NWB file.
 
 Read are the responses to natural scenes: the mean dF/F of every cell over each presentation. A scene's presentations
-are its repeats; the blank (frame -1) is left out unless it is asked for, as a grey picture.
+are its repeats; the blank (frame -1) is left out unless it is asked for, as a grey picture. Running speed stands on
+its own clock: it may begin after the traces and end before them. Source of the layout: AllenSDK, BrainObservatoryNwb.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+import h5py
 import numpy as np
 import pandas as pd
 from PIL import Image
@@ -20,13 +24,18 @@ from sweeps.identity import content_id
 from sweeps.recordings.facts import RecordingFacts
 from sweeps.recordings.folder import ImageSpec
 from sweeps.recordings.hdf5 import dataset, digest, opened, text
-from sweeps.recordings.images import MID_GREY, join, open_filesystem
-from sweeps.recordings.recording import Recording, StimulusSet
+from sweeps.recordings.images import MID_GREY, Geometry, join, open_filesystem
+from sweeps.recordings.recording import Recording, StimulusSet, check_groups, check_responses
 from sweeps.recordings.units import UnitChoice, choose_units
 
 PIPELINE = "processing/brain_observatory_pipeline"
-PRESENTED = "stimulus/presentation/natural_scenes_stimulus"
+TRACES = f"{PIPELINE}/DfOverF/imaging_plane_1"
+CELLS = f"{PIPELINE}/ImageSegmentation/cell_specimen_ids"
+RUNNING = f"{PIPELINE}/BehavioralTimeSeries/running_speed"
+PRESENTED = "stimulus/presentation"
+SCENES = ("natural_scenes_stimulus", "natural_scenes")
 TEMPLATE = "stimulus/templates/natural_scenes_image_stack/data"
+LOCATION = "general/optophysiology/imaging_plane_1/location"
 AREA = re.compile(r"\bVIS[a-z]+\b")
 
 
@@ -48,6 +57,22 @@ class AllenSpec(UnitChoice):
         return self.name or self.path.rstrip("/").rsplit("/", 1)[-1].removesuffix(".nwb")
 
 
+@dataclass(frozen=True)
+class Experiment:
+    """What the file holds: `traces` (cells, samples) and `running` (samples,) in cm/s, NaN where it was not recorded.
+
+    Of every presentation `scenes` (presentations,), -1 for the blank, and `windows` (presentations, 2): from which
+    sample, up to which. `template` (scenes, rows, columns) holds the pictures; `area` is that of all cells.
+    """
+
+    traces: np.ndarray
+    running: np.ndarray
+    scenes: np.ndarray
+    windows: np.ndarray
+    template: np.ndarray
+    area: str
+
+
 def describe_allen(spec: AllenSpec, base: str) -> RecordingFacts:
     """What the driver needs to know; opens the recording, since its identity is its content."""
     return open_allen(spec, base).facts()
@@ -56,40 +81,52 @@ def describe_allen(spec: AllenSpec, base: str) -> RecordingFacts:
 def open_allen(spec: AllenSpec, base: str, cache: Path | None = None) -> Recording:
     """Read the file; InputError names it and what was expected. `cache` is not needed here."""
     url = _file(join(base, spec.path))
-    with opened(url) as held:
-        traces = dataset(held, f"{PIPELINE}/DfOverF/imaging_plane_1/data", url, 2)[:]
-        cells = dataset(held, f"{PIPELINE}/ImageSegmentation/cell_specimen_ids", url, 1)[:]
-        scenes = dataset(held, f"{PRESENTED}/data", url, 1)[:].astype(int)
-        windows = dataset(held, f"{PRESENTED}/frame_duration", url, 2)[:].astype(int)
-        template = dataset(held, TEMPLATE, url, 3)[:]
-        running = _running(held, url, traces.shape[1])
-        area = _area(text(held, "general/optophysiology/imaging_plane_1/location", url), url)
-    _check(traces, cells, scenes, windows, template, url)
-    units = choose_units(spec, len(cells), np.full(len(cells), area), None, url)
-    kept = np.flatnonzero(scenes >= 0) if not spec.blank else np.arange(len(scenes))
-    shown, counts = np.unique(scenes[kept], return_counts=True)
-    responses = np.full((len(shown), len(units.rows), counts.max()), np.nan, dtype=np.float32)
-    behaviour = np.full((len(shown), 1, counts.max()), np.nan)
-    seen = dict.fromkeys(shown.tolist(), 0)
-    for place in kept:
-        scene, (start, end) = int(scenes[place]), windows[place]
-        row, repeat = int(np.searchsorted(shown, scene)), seen[scene]
-        during = slice(start, end + spec.after)
-        responses[row, :, repeat] = traces[units.rows, during].mean(axis=1)
-        behaviour[row, 0, repeat] = running[during].mean()
-        seen[scene] += 1
+    held = _experiment(url)
+    cells = len(held.traces)
+    units = choose_units(spec, cells, np.full(cells, held.area), None, url)
+    shown, responses, running = _averaged(held, units.rows, spec)
+    check_responses(responses, url, units.rows)
     identity = content_id([digest(url), spec.model_dump(mode="json", exclude={"path", "name"})])
     geometry = spec.image.geometry()
+    names = [f"scene{scene:03d}" if scene >= 0 else "blank" for scene in shown]
+    table, load = pd.DataFrame({"file": names, "group": names}), _pictures(held.template, shown, geometry)
+    fit = StimulusSet(table, responses, content_id([identity, "scenes"]), load, running)
+    check_groups(fit, url, units.rows)
+    return Recording(spec.recording_name(), identity, units.areas, {"fit": fit}, geometry=geometry)
+
+
+def _averaged(held: Experiment, cells: np.ndarray, spec: AllenSpec) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The shown scenes (scenes,) and means over their presentations, the repeats.
+
+    These are responses (scenes, cells, repeats) float32 and running speeds (scenes, 1, repeats), both NaN where there
+    is no such repeat, or where a sample is missing.
+    """
+    kept = np.flatnonzero(held.scenes >= 0) if not spec.blank else np.arange(len(held.scenes))
+    shown, counts = np.unique(held.scenes[kept], return_counts=True)
+    responses = np.full((len(shown), len(cells), counts.max()), np.nan, dtype=np.float32)
+    running = np.full((len(shown), 1, counts.max()), np.nan)
+    seen = np.zeros(len(shown), dtype=int)
+    for place in kept:
+        row, (start, end) = int(np.searchsorted(shown, held.scenes[place])), held.windows[place]
+        during = slice(start, end + spec.after)
+        responses[row, :, seen[row]] = held.traces[cells, during].mean(axis=1)
+        running[row, 0, seen[row]] = held.running[during].mean()
+        seen[row] += 1
+    return shown, responses, running
+
+
+def _pictures(template: np.ndarray, shown: np.ndarray, geometry: Geometry) -> Callable[[slice], np.ndarray]:
+    """Pictures of a slice of the shown scenes; the blank is grey."""
+    blank = np.full(template.shape[1:], MID_GREY, np.uint8)
 
     def load(rows: slice) -> np.ndarray:
-        blank = np.full(template.shape[1:], MID_GREY, np.uint8)
         pictures = (blank if scene < 0 else template[scene] for scene in shown[rows])
         return np.stack([geometry.apply(Image.fromarray(np.asarray(each, dtype=np.uint8))) for each in pictures])
 
-    names = [f"scene{scene:03d}" if scene >= 0 else "blank" for scene in shown]
-    table = pd.DataFrame({"file": names, "group": names})
-    fit = StimulusSet(table, responses, content_id([identity, "scenes"]), load, behaviour)
-    return Recording(spec.recording_name(), identity, units.areas, {"fit": fit}, geometry=geometry)
+    return load
+
+
+# -- the file ---------------------------------------------------------------------------------------
 
 
 def _file(url: str) -> str:
@@ -103,27 +140,46 @@ def _file(url: str) -> str:
     return f"{url.rstrip('/')}/{found[0].rsplit('/', 1)[-1]}"
 
 
-def _check(
-    traces: np.ndarray,
-    cells: np.ndarray,
-    scenes: np.ndarray,
-    windows: np.ndarray,
-    template: np.ndarray,
-    url: str,
-) -> None:
-    if len(cells) != len(traces):
-        raise InputError(f"{len(cells)} cell ids for {len(traces)} traces", file=url, key="cell_specimen_ids")
+def _experiment(url: str) -> Experiment:
+    with opened(url) as file:
+        traces = dataset(file, f"{TRACES}/data", url, 2)[:]
+        cells = len(dataset(file, CELLS, url, 1))
+        if cells != len(traces):
+            raise InputError(f"{cells} cell ids for {len(traces)} traces", file=url, key="cell_specimen_ids")
+        presented = _presented(file, url)
+        scenes = dataset(file, f"{presented}/data", url, 1)[:].astype(int)
+        windows = dataset(file, f"{presented}/frame_duration", url, 2)[:].astype(int)
+        template = dataset(file, TEMPLATE, url, 3)[:]
+        running = _running(file, traces.shape[1], url)
+        area = _area(text(file, LOCATION, url), url)
+    held = Experiment(traces, running, scenes, windows, template, area)
+    _check(held, presented, url)
+    return held
+
+
+def _presented(file: h5py.File, url: str) -> str:
+    """Where the presentations of natural scenes lie."""
+    group = file.get(PRESENTED)
+    present = sorted(group) if isinstance(group, h5py.Group) else []
+    for name in SCENES:
+        if name in present:
+            return f"{PRESENTED}/{name}"
+    problem = f"shows no natural scenes ({' or '.join(SCENES)}); what it shows: {', '.join(present) or 'nothing'}"
+    raise InputError(problem, file=url, key=PRESENTED)
+
+
+def _check(held: Experiment, presented: str, url: str) -> None:
+    """Raise InputError for presentations that do not fit the traces or the pictures."""
+    scenes, windows, samples = held.scenes, held.windows, held.traces.shape[1]
     if windows.shape != (len(scenes), 2):
         problem = f"must be ({len(scenes)}, 2): first and last sample of every presentation"
-        raise InputError(problem, file=url, key=f"{PRESENTED}/frame_duration", value=windows.shape)
-    if len(windows) and (
-        windows.min() < 0 or windows.max() > traces.shape[1] or (windows[:, 0] >= windows[:, 1]).any()
-    ):
-        problem = f"must be rising samples within the {traces.shape[1]} of the traces"
-        raise InputError(problem, file=url, key=f"{PRESENTED}/frame_duration")
-    if not len(scenes) or scenes.max() >= len(template) or scenes.min() < -1:
-        problem = f"must be scenes 0 to {len(template) - 1}, or -1 for the blank"
-        raise InputError(problem, file=url, key=f"{PRESENTED}/data")
+        raise InputError(problem, file=url, key=f"{presented}/frame_duration", value=windows.shape)
+    if len(windows) and (windows.min() < 0 or windows.max() > samples or (windows[:, 0] >= windows[:, 1]).any()):
+        problem = f"must be rising samples within the {samples} of the traces"
+        raise InputError(problem, file=url, key=f"{presented}/frame_duration")
+    if not (scenes >= 0).any() or scenes.max() >= len(held.template) or scenes.min() < -1:
+        problem = f"must be scenes 0 to {len(held.template) - 1}, or -1 for the blank"
+        raise InputError(problem, file=url, key=f"{presented}/data")
 
 
 def _area(location: str, url: str) -> str:
@@ -133,12 +189,57 @@ def _area(location: str, url: str) -> str:
     return found.group()
 
 
-def _running(held: Any, url: str, samples: int) -> np.ndarray:
-    """Running speed (samples,) in cm/s; NaN where it was not recorded."""
-    name = f"{PIPELINE}/BehavioralTimeSeries/running_speed/data"
-    if name not in held:
+# -- running ----------------------------------------------------------------------------------------
+
+
+def _running(file: h5py.File, samples: int, url: str) -> np.ndarray:
+    """Running speed (samples,) in cm/s at the samples of the traces; NaN where it was not recorded.
+
+    Aligned by the `timestamps` of both; without them it must have the samples of the traces.
+    """
+    if f"{RUNNING}/data" not in file:
         return np.full(samples, np.nan)
-    speed = dataset(held, name, url, 1)[:].astype(np.float64)
-    if len(speed) != samples:
-        raise InputError(f"must have the {samples} samples of the traces", file=url, key=name, value=len(speed))
-    return np.asarray(speed)
+    speed = _column(file, f"{RUNNING}/data", url)
+    own, clock = _seconds(file, RUNNING, len(speed), url), _seconds(file, TRACES, samples, url)
+    if own is None or clock is None:
+        if len(speed) != samples:
+            problem = f"must have the {samples} samples of the traces, or both must have `timestamps` to align them by"
+            raise InputError(problem, file=url, key=f"{RUNNING}/data", value=len(speed))
+        return speed
+    found = _aligned(speed, own, clock)
+    if found is None:
+        problem = f"must overlap with {TRACES}/timestamps, seconds on the same clock"
+        raise InputError(problem, file=url, key=f"{RUNNING}/timestamps")
+    return found
+
+
+def _column(file: h5py.File, name: str, url: str) -> np.ndarray:
+    """Numbers (samples,); pipeline 0.9 stored them as (samples, 1)."""
+    found = dataset(file, name, url)
+    if found.ndim != 1 and found.shape[1:] != (1,):
+        raise InputError("must be (samples,) or (samples, 1)", file=url, key=name, value=found.shape)
+    return np.asarray(found[()], dtype=np.float64).ravel()
+
+
+def _seconds(file: h5py.File, series: str, samples: int, url: str) -> np.ndarray | None:
+    """The `timestamps` of a series; None where it has none."""
+    name = f"{series}/timestamps"
+    if name not in file:
+        return None
+    found = _column(file, name, url)
+    if len(found) != samples or not np.isfinite(found).all() or (np.diff(found) <= 0).any():
+        problem = f"must be {samples} rising seconds, one a sample of {series}/data"
+        raise InputError(problem, file=url, key=name, value=found.shape)
+    return found
+
+
+def _aligned(values: np.ndarray, own: np.ndarray, clock: np.ndarray) -> np.ndarray | None:
+    """Values at the times `clock`: of the nearest of their `own` times, NaN where that is half a sample away or more.
+
+    None where no time is near. A sample is the median step of `clock`.
+    """
+    if not len(own):
+        return None
+    nearest = np.searchsorted((own[1:] + own[:-1]) / 2, clock)
+    near = np.abs(own[nearest] - clock) < np.median(np.diff(clock)) / 2
+    return np.where(near, values[nearest], np.nan) if near.any() else None

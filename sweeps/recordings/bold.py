@@ -1,36 +1,128 @@
-"""What fMRI formats share: HDF5 arrays of a tree, z-scores within a run, voxels without data."""
+"""What fMRI formats share: large arrays of a tree read in parts, voxels without data, z-scores within a run."""
 
 from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import h5py
 import numpy as np
+from fsspec.implementations.zip import ZipFileSystem
 
 from sweeps.errors import InputError
+from sweeps.recordings.hdf5 import BLOCK, boxes, dataset, held_in
 from sweeps.recordings.tree import Tree
 
 LARGEST = 4e9
 """Bytes of responses above which a recording is refused unless fewer voxels are asked for."""
 
 
-def hdf5_arrays(tree: Tree, name: str, keys: Sequence[str]) -> list[np.ndarray]:
-    """Numeric arrays of an HDF5 file, remembered in the tree's digest; InputError names what is missing."""
-    content = tree.read(name)
-    try:
-        with h5py.File(io.BytesIO(content), "r") as held:
-            missing = [key for key in keys if key not in held]
-            if missing:
-                raise InputError("missing dataset", file=tree.file(name), key=missing[0], allowed=sorted(held))
-            found = [np.asarray(held[key]) for key in keys]
-    except OSError as error:
-        raise InputError(f"is no HDF5 file: {error}", file=tree.file(name)) from None
-    for key, array in zip(keys, found, strict=True):
-        if array.dtype.kind not in "fiu":
-            raise InputError(f"must hold numbers, not {array.dtype}", file=tree.file(name), key=key)
+def remember(tree: Tree, name: str) -> None:
+    """Take a file's content into the tree's digest, a block at a time."""
+    with _stream(tree, name) as stream:
+        for _ in tree.remember_blocks(name, iter(lambda: stream.read(BLOCK), b"")):
+            pass
+
+
+@contextmanager
+def hdf5_in(tree: Tree, name: str) -> Iterator[h5py.File]:
+    """An HDF5 file of a tree, read where it lies; out of a zip, in which there is no going back, it is read whole."""
+    packed = isinstance(tree.fs, ZipFileSystem)
+    stream = io.BytesIO(*tree.later([name])) if packed else _stream(tree, name)
+    with stream, held_in(stream, tree.file(name)) as held:
+        yield held
+
+
+def numbers(held: h5py.File, key: str, url: str, ndim: int) -> Any:
+    """A dataset of numbers; InputError names what is missing, of another type or another number of axes."""
+    if key not in held:
+        raise InputError("missing dataset", file=url, key=key, allowed=sorted(held))
+    found = dataset(held, key, url, ndim)
+    if found.dtype.kind not in "fiu":
+        raise InputError(f"must hold numbers, not {found.dtype}", file=url, key=key)
     return found
+
+
+def with_data(held: h5py.Dataset, rows: slice = slice(None)) -> np.ndarray:
+    """Which voxels (voxels,) of a dataset (..., samples, voxels) are finite throughout `rows`, and vary there.
+
+    In (repeats, samples, voxels) they must do so in every repeat.
+    """
+    lead = held.shape[:-2]
+    low, high = np.full((*lead, held.shape[-1]), np.inf), np.full((*lead, held.shape[-1]), -np.inf)
+    for box in _within(held, rows):
+        part = held[box]
+        place = (*box[:-2], box[-1])
+        low[place] = np.minimum(low[place], part.min(axis=-2))  # NaN where one of both is
+        high[place] = np.maximum(high[place], part.max(axis=-2))
+    varies = np.isfinite(low) & np.isfinite(high) & (low < high)
+    return np.asarray(varies.all(axis=tuple(range(len(lead)))))
+
+
+def chosen(held: h5py.Dataset, voxels: np.ndarray, rows: slice = slice(None)) -> np.ndarray:
+    """Some rows and voxels of a dataset (..., samples, voxels), in its own type; no more than a box is held besides."""
+    start, stop, _ = rows.indices(held.shape[-2])
+    found = np.empty((*held.shape[:-2], stop - start, len(voxels)), held.dtype)
+    for box in _within(held, rows):
+        mine = np.flatnonzero((voxels >= box[-1].start) & (voxels < box[-1].stop))
+        if len(mine):
+            place: tuple[Any, ...] = (*box[:-2], slice(box[-2].start - start, box[-2].stop - start), mine)
+            found[place] = held[box][..., voxels[mine] - box[-1].start]
+    return found
+
+
+def _within(held: h5py.Dataset, rows: slice) -> Iterator[tuple[slice, ...]]:
+    """The parts of a dataset's boxes that lie within some rows (its last axis but one)."""
+    first, last, _ = rows.indices(held.shape[-2])
+    for *lead, samples, voxels in boxes(held):
+        start, stop = max(samples.start, first), min(samples.stop, last)
+        if start < stop:
+            yield (*lead, slice(start, stop), voxels)
+
+
+def npy_shape(tree: Tree, name: str) -> tuple[int, ...]:
+    """The shape of a .npy array of numbers, from its header."""
+    with _stream(tree, name) as stream:
+        return _npy_header(stream, tree.file(name))[0]
+
+
+def npy_parts(tree: Tree, name: str) -> Iterator[np.ndarray]:
+    """A .npy array (rows, columns), some rows at a time; one that is stored column by column comes whole."""
+    with _stream(tree, name) as stream:
+        (rows, columns), by_columns, kind = _npy_header(stream, tree.file(name))
+        step = max(1, BLOCK // max(1, columns * kind.itemsize)) if not by_columns else max(1, rows)
+        for start in range(0, rows, step):
+            count = min(step, rows - start) * columns
+            content = stream.read(count * kind.itemsize)
+            if len(content) < count * kind.itemsize:
+                raise InputError(f"ends early: it must hold {rows} x {columns} numbers", file=tree.file(name))
+            yield np.frombuffer(content, kind).reshape((-1, columns), order="F" if by_columns else "C")
+
+
+def _npy_header(stream: Any, file: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether it is stored column by column, and type; the stream is left at the first number."""
+    try:
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, by_columns, kind = read(stream)
+    except (ValueError, EOFError) as error:
+        raise InputError(f"is not a plain .npy array: {error}", file=file) from None
+    if kind.kind not in "fiub":
+        raise InputError(f"must hold numbers, not {kind}", file=file)
+    return shape, by_columns, kind
+
+
+def _stream(tree: Tree, name: str) -> Any:
+    """A file of a tree, open for reading."""
+    if not tree.has(name):
+        raise InputError("missing file", file=tree.file(name))
+    try:
+        return tree.fs.open(tree.place(name), "rb")
+    except Exception as error:  # whatever the library of an object store raises
+        raise InputError(f"cannot be read ({type(error).__name__}: {error})", file=tree.file(name)) from None
 
 
 def zscored(samples: np.ndarray) -> np.ndarray:
@@ -41,16 +133,21 @@ def zscored(samples: np.ndarray) -> np.ndarray:
     return np.asarray((samples - mean) / np.where(deviation > 0, deviation, 1.0))
 
 
-def with_data(samples: np.ndarray) -> np.ndarray:
-    """Numbers of the voxels that are finite throughout and vary, of (samples, voxels)."""
-    finite = np.isfinite(samples).all(axis=0)
-    varies = np.zeros(samples.shape[1], dtype=bool)
-    varies[finite] = np.ptp(samples[:, finite], axis=0) > 0
-    return np.flatnonzero(varies)
+def varying(samples: np.ndarray) -> np.ndarray:
+    """Which voxels (voxels,) hold two different numbers among their samples (samples, voxels); NaN is none."""
+    return np.asarray(np.fmin.reduce(samples, axis=0) < np.fmax.reduce(samples, axis=0))
+
+
+def some_of(there: np.ndarray, file: str) -> np.ndarray:
+    """Numbers of the voxels that hold data; InputError where none does."""
+    found = np.flatnonzero(there)
+    if not len(found):
+        raise InputError("no voxel holds data: numbers throughout, not all the same", file=file)
+    return found
 
 
 def check_size(rows: int, voxels: int, repeats: int, file: str) -> None:
-    """Refuse responses that would not fit into a worker's memory, before they are read together."""
+    """Refuse responses that would not fit into a worker's memory, before they are read."""
     size = 4.0 * rows * voxels * repeats
     if size > LARGEST:
         raise InputError(

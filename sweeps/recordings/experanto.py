@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -71,7 +72,7 @@ def open_experanto(spec: ExperantoSpec, base: str, cache: Path | None = None) ->
     identity = content_id([tree.digest(), spec.options()])
     images = read_images(tree, spec, experiment.rows, [trial.file for trial in experiment.first])
     fit = StimulusSet(_table(experiment), responses, content_id([identity, "screen"]), images, behaviour, pupil)
-    check_groups(fit, tree.file("responses"))
+    check_groups(fit, tree.file("responses"), units.rows)
     return Recording(
         spec.recording_name(),
         identity,
@@ -124,13 +125,27 @@ def _units(experiment: Experiment) -> Units:
     tree = experiment.tree
     meta = tree.mapping("responses/meta.yml")
     count = read_layout(tree, "responses", meta).shape[1]
-    held = meta.get("neuron_properties") or {}
-    places = {key: f"responses/{held[key]}" for key in ("area", "cell_motor_coordinates") if key in held}
+    places = _properties(tree, meta)
     labels = tree.labels(places["area"]) if "area" in places and experiment.spec.area is None else None
     coordinates = tree.array(places["cell_motor_coordinates"]) if "cell_motor_coordinates" in places else None
     for key, values in (("area", labels), ("cell_motor_coordinates", coordinates)):
         check_length(values, count, tree.file(places.get(key, "responses")))
     return choose_units(experiment.spec, count, labels, coordinates, tree.file("responses/meta.yml"))
+
+
+def _properties(tree: Tree, meta: dict[str, Any]) -> dict[str, str]:
+    """Files of the units' areas and coordinates, where `neuron_properties` names them: all below responses/."""
+    held, file = meta.get("neuron_properties"), tree.file("responses/meta.yml")
+    if held is None:
+        return {}
+    if not isinstance(held, dict):
+        raise InputError("must map properties to files", file=file, key="neuron_properties", value=held)
+    places = {key: held[key] for key in ("area", "cell_motor_coordinates") if key in held}
+    for key, place in places.items():
+        if not isinstance(place, str) or not place or place.startswith("/") or ".." in place.split("/"):
+            problem = "must be a file below responses/"
+            raise InputError(problem, file=file, key=f"neuron_properties.{key}", value=place)
+    return {key: f"responses/{place}" for key, place in places.items()}
 
 
 def _responses(experiment: Experiment, units: Units) -> np.ndarray:
@@ -142,7 +157,7 @@ def _responses(experiment: Experiment, units: Units) -> np.ndarray:
         scale_responses(responses, train_rows(rows.spread(tiers)))
     if spec.modality == "video":
         responses[rows.frame < spec.skip] = np.nan
-    check_responses(responses, experiment.tree.file("responses"))
+    check_responses(responses, experiment.tree.file("responses"), units.rows)
     return responses
 
 

@@ -1,4 +1,8 @@
-"""The bring-your-own format: a folder with stimuli.csv, responses.npy, units.csv and pictures or features."""
+"""The bring-your-own format: a folder with stimuli.csv, responses.npy, units.csv and pictures or features.
+
+Every row of stimuli.csv is a picture, or, where it has the columns `clip` (a label) and `frame`, a frame of a clip:
+those of a clip lie together and count from 0. The rows of a role without a clip are pictures.
+"""
 
 from __future__ import annotations
 
@@ -124,22 +128,22 @@ def open_folder(spec: FolderSpec, base: str, cache: Path | None = None) -> Recor
 
 def read_folder(folder: Folder, name: str, geometry: Geometry, exclude: tuple[int, ...]) -> Recording:
     """A recording from an opened folder."""
-    stimuli, units = _stimuli(folder), _units(folder)
+    pictures = folder.pictures()
+    stimuli, units = _stimuli(folder, pictures), _units(folder)
     responses = _responses(folder, len(stimuli), len(units))
     keep = _kept(units, exclude, folder)
     responses = responses[:, keep]
-    check_responses(responses, f"{folder.url}/responses.npy")
-    pictures = folder.pictures()
+    check_responses(responses, f"{folder.url}/responses.npy", keep)
     shown = pictures.digest() if pictures else ""
     fingerprint = folder.digest(shown)
     sets = {
-        role: _stimulus_set(stimuli, responses, role, geometry, pictures, shown)
+        role: _stimulus_set(_of_role(stimuli, role, folder), responses, role, geometry, pictures, shown)
         for role in ROLES
         if (stimuli["role"] == role).any()
     }
     if "fit" not in sets:
         raise InputError("no stimulus has the role `fit`", file=f"{folder.url}/stimuli.csv", key="role")
-    check_groups(sets["fit"], f"{folder.url}/responses.npy")
+    check_groups(sets["fit"], f"{folder.url}/responses.npy", keep)
     check_roles(sets, f"{folder.url}/stimuli.csv")
     features = _features(folder, len(stimuli), (stimuli["role"] == "fit").to_numpy())
     identity = content_id([fingerprint, geometry.key() if pictures else "", sorted(exclude)])
@@ -147,16 +151,16 @@ def read_folder(folder: Folder, name: str, geometry: Geometry, exclude: tuple[in
     return Recording(name, identity, areas, sets, features, geometry if sets["fit"].images else None)
 
 
-def _stimuli(folder: Folder) -> pd.DataFrame:
+def _stimuli(folder: Folder, pictures: ImageFolder | None) -> pd.DataFrame:
     table = folder.csv("stimuli.csv")
     file = f"{folder.url}/stimuli.csv"
     if "file" not in table:
         raise InputError(f"has no column `file`; it has {', '.join(table.columns)}", file=file)
-    if "group" not in table:
-        table["group"] = table["file"]
     if "role" not in table:
         table["role"] = "fit"
     table["role"] = table["role"].replace("", "fit")
+    if "group" not in table:
+        table["group"] = _own_groups(table, pictures)
     for column in ("rotation_deg", "rotation", "position", "view"):
         if "transform" not in table and column in table:
             table["transform"] = table[column]
@@ -167,6 +171,41 @@ def _stimuli(folder: Folder) -> pd.DataFrame:
     if strange:
         raise InputError("unknown role", file=file, key="role", value=strange[0], allowed=ROLES)
     return table
+
+
+def _own_groups(table: pd.DataFrame, pictures: ImageFolder | None) -> list[str]:
+    """A group for every clip, else picture: the first of the names by which stimuli.csv calls it (path, base name)."""
+    clips = table["clip"] if {"clip", "frame"} <= set(table) else [""] * len(table)
+    first: dict[str, str] = {}
+    groups = []
+    for name, role, clip in zip(table["file"], table["role"], clips, strict=True):
+        place = pictures.find(name) if pictures and name and role != "text" else name
+        groups.append(clip or first.setdefault(place, name))
+    return groups
+
+
+def _of_role(stimuli: pd.DataFrame, role: str, folder: Folder) -> pd.DataFrame:
+    """The rows of a role: the frames of clips are numbers, and both columns are dropped where no row has a clip."""
+    table = stimuli[stimuli["role"] == role]
+    if "clip" not in table or "frame" not in table:
+        return table
+    if (table["clip"] == "").all():
+        return table.drop(columns=["clip", "frame"])
+    _check_clips(table, f"{folder.url}/stimuli.csv")
+    return table.assign(frame=pd.to_numeric(table["frame"]).astype(int))
+
+
+def _check_clips(table: pd.DataFrame, file: str) -> None:
+    """Raise InputError unless every row is the next frame of a clip that lies in one piece."""
+    clip, frame = table["clip"], pd.to_numeric(table["frame"], errors="coerce")
+    run = (clip != clip.shift()).cumsum()
+    again = run != run.groupby(clip).transform("first")
+    wrong = (clip == "") | again | (frame != clip.groupby(run).cumcount())
+    if wrong.any():
+        row = int(table.index.to_numpy()[wrong.to_numpy()][0])
+        problem = f"line {row + 2} is not the next frame of a clip: the columns `clip` and `frame` say that rows are"
+        advice = "those of a clip lie together and count from 0 (columns that mean something else need other names)"
+        raise InputError(f"{problem} frames, {advice}", file=file, key="frame", value=table["frame"].loc[row])
 
 
 def _units(folder: Folder) -> pd.DataFrame:
@@ -217,8 +256,8 @@ def _stimulus_set(
     pictures: ImageFolder | None,
     digest: str,
 ) -> StimulusSet:
-    rows = np.flatnonzero(stimuli["role"] == role)
-    table = stimuli.iloc[rows].reset_index(drop=True)
+    """Stimuli of a role, whose rows are numbered as in the whole table, with their own of the whole responses."""
+    rows, table = stimuli.index.to_numpy(), stimuli.reset_index(drop=True)
     names = table["file"].tolist()
     key = content_id([digest, names, geometry.key()])
     if role == "text" or pictures is None:

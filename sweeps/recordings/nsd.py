@@ -6,18 +6,22 @@
     nsddata/ppdata/<subject>/behav/responses.tsv                           SESSION and 73KID (from one) of every trial
     nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5                           imgBrick (73,000 pictures, from zero)
 
-Betas are z-scored per voxel within a session; presentations of a picture are its repeats. NSD may be used under its own
-terms only, which forbid passing it on.
+Betas are z-scored per voxel within a session; presentations of a picture are its repeats. A voxel that is the same in
+all trials of a session has no data in it: NaN. Voxels of the masks that have data in no session are left out. NSD may
+be used under its own terms only, which forbid passing it on.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import h5py
 import numpy as np
 import pandas as pd
 from PIL import Image
@@ -25,10 +29,10 @@ from pydantic import Field
 
 from sweeps.errors import InputError
 from sweeps.identity import content_id
-from sweeps.recordings.bold import check_size, zscored
+from sweeps.recordings.bold import check_size, some_of, varying, zscored
 from sweeps.recordings.facts import RecordingFacts
 from sweeps.recordings.folder import ImageSpec
-from sweeps.recordings.hdf5 import dataset, opened
+from sweeps.recordings.hdf5 import BLOCK, dataset, opened
 from sweeps.recordings.images import join
 from sweeps.recordings.recording import Recording, StimulusSet
 from sweeps.recordings.tree import Tree
@@ -37,8 +41,6 @@ from sweeps.recordings.volumes import read_volume
 
 SCALE = 300.0
 STIMULI = "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
-TRIALS = 25
-"""Trials that are read together: a session is about a gigabyte."""
 
 
 class NsdSpec(UnitChoice):
@@ -65,8 +67,9 @@ class NsdSpec(UnitChoice):
 
 
 def describe_nsd(spec: NsdSpec, base: str) -> RecordingFacts:
-    """What the driver needs to know; opens the recording, since its identity is its content."""
-    return open_nsd(spec, base).facts()
+    """What the driver needs to know; `notes["voxels_left_out"]` counts voxels of the masks without data."""
+    recording, left_out = _opened(spec, base)
+    return replace(recording.facts(), notes={"voxels_left_out": left_out})
 
 
 def open_nsd(spec: NsdSpec, base: str, cache: Path | None = None) -> Recording:
@@ -75,27 +78,23 @@ def open_nsd(spec: NsdSpec, base: str, cache: Path | None = None) -> Recording:
     Its identity is that of masks, trials and betas that were read, and of the stimulus file its size and the pictures
     at its ends: reading all of its 39 GB would take longer than the sweep.
     """
+    return _opened(spec, base)[0]
+
+
+def _opened(spec: NsdSpec, base: str) -> tuple[Recording, int]:
     tree = Tree(join(base, spec.path))
     folder = f"nsddata_betas/ppdata/{spec.subject}/{spec.space}/{spec.betas}"
     labels = _labels(tree, spec, folder)
     inside = np.flatnonzero(labels.ravel(order="F") != "")  # the betas' axes are those of the masks, turned around
     if not len(inside):
         raise InputError("no voxel lies in these masks", file=tree.file(folder), key="rois", value=list(spec.rois))
-    units = choose_units(spec, len(inside), labels.ravel(order="F")[inside], None, tree.file(folder))
-    voxels = inside[units.rows]
-    trials, sessions = _trials(tree, spec, folder)
-    parts = []
-    for session in sessions:
-        name = f"{folder}/betas_session{session:02d}.hdf5"
-        parts.append(zscored(_session(tree, name, labels.shape, voxels, int((trials["session"] == session).sum()))))
-    images, row = np.unique(trials["image"].to_numpy(), return_inverse=True)
-    repeat = trials.groupby("image").cumcount().to_numpy()
-    check_size(len(images), len(voxels), int(repeat.max()) + 1, tree.file(folder))
-    responses = np.full((len(images), len(voxels), int(repeat.max()) + 1), np.nan, dtype=np.float32)
-    betas = np.concatenate(parts)
-    responses[row, :, repeat] = betas
+    trials, numbers = _trials(tree, spec, folder)
+    sessions = [_session(tree, folder, number, labels.shape, trials) for number in numbers]
+    there = inside[some_of(_with_data(sessions, inside), tree.file(folder))]
+    units = choose_units(spec, len(there), labels.ravel(order="F")[there], None, tree.file(folder))
+    images, responses = _responses(sessions, trials["image"], there[units.rows], tree.file(folder))
     pictures = _Pictures(tree.file(STIMULI), images)
-    read = hashlib.sha256(np.ascontiguousarray(responses).tobytes()).hexdigest()
+    read = hashlib.sha256(responses.data).hexdigest()
     identity = content_id(
         [tree.digest(), read, pictures.identity(), spec.model_dump(mode="json", exclude={"path", "name"})]
     )
@@ -106,7 +105,8 @@ def open_nsd(spec: NsdSpec, base: str, cache: Path | None = None) -> Recording:
 
     names = [f"nsd-{image:05d}" for image in images]
     fit = StimulusSet(pd.DataFrame({"file": names, "group": names}), responses, content_id([identity, "nsd"]), load)
-    return Recording(spec.recording_name(), identity, units.areas, {"fit": fit}, geometry=geometry)
+    recording = Recording(spec.recording_name(), identity, units.areas, {"fit": fit}, geometry=geometry)
+    return recording, len(inside) - len(there)
 
 
 def _labels(tree: Tree, spec: NsdSpec, folder: str) -> np.ndarray:
@@ -162,18 +162,88 @@ def _trials(tree: Tree, spec: NsdSpec, folder: str) -> tuple[pd.DataFrame, list[
     return pd.DataFrame({"session": kept["SESSION"].to_numpy(), "image": kept["73KID"].to_numpy() - 1}), sessions
 
 
-def _session(tree: Tree, name: str, shape: Sequence[int], voxels: np.ndarray, trials: int) -> np.ndarray:
-    """Betas (trials, voxels) of a session."""
-    url = tree.file(name)
-    with opened(url) as held:
-        betas = dataset(held, "betas", url, 4)
-        if betas.shape != (trials, *reversed(shape)):
-            problem = (
-                f"must be ({trials}, {', '.join(map(str, reversed(shape)))}): trials, and the masks' axes turned around"
-            )
-            raise InputError(problem, file=url, key="betas", value=betas.shape)
-        parts = [betas[start : start + TRIALS].reshape(-1, int(np.prod(shape))) for start in range(0, trials, TRIALS)]
-        return np.concatenate([part[:, voxels] for part in parts]).astype(np.float64) / SCALE
+@dataclass(frozen=True)
+class _Session:
+    """Betas of a session: its file, the rows of the table of trials that it has, the shape (trials, z, y, x)."""
+
+    url: str
+    trials: np.ndarray
+    shape: tuple[int, ...]
+
+    def read(self, voxels: np.ndarray) -> np.ndarray:
+        """Betas (trials, voxels) in the file's type; voxels count through (z, y, x)."""
+        with opened(self.url) as held:
+            betas = dataset(held, "betas", self.url, 4)
+            if betas.shape != self.shape:
+                problem = f"must be ({', '.join(map(str, self.shape))}): trials, and the masks' axes turned around"
+                raise InputError(problem, file=self.url, key="betas", value=betas.shape)
+            found = np.empty((len(self.trials), len(voxels)), betas.dtype)
+            for box, mine in _boxes(betas, voxels):
+                z, y, x = np.unravel_index(voxels[mine], self.shape[1:])
+                found[box[0], mine] = betas[box][:, z - box[1].start, y - box[2].start, x - box[3].start]
+        return found
+
+
+def _session(tree: Tree, folder: str, number: int, shape: Sequence[int], trials: pd.DataFrame) -> _Session:
+    rows = np.flatnonzero(trials["session"] == number)
+    return _Session(tree.file(f"{folder}/betas_session{number:02d}.hdf5"), rows, (len(rows), *reversed(shape)))
+
+
+def _boxes(betas: h5py.Dataset, voxels: np.ndarray) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
+    """Parts (trials, z, y, x) of a file that hold all of its `voxels`, and which of them each holds.
+
+    A box is as wide as the voxels of one row of chunks (published files: a chunk is a voxel's 750 trials), and as long
+    as 4 MiB allow, so that no chunk is read twice. Where there are no chunks, or a chunk spans the volume, it holds all
+    that lies between the first and the last z.
+    """
+    chunk = betas.chunks or (1, *betas.shape[1:])
+    z, y, x = np.unravel_index(voxels, betas.shape[1:])
+    row = z // chunk[1] * betas.shape[2] + y // chunk[2]
+    order = np.argsort(row, kind="stable")
+    for mine in np.split(order, np.flatnonzero(np.diff(row[order])) + 1):
+        place = (
+            _between(z[mine]),
+            _between(y[mine]) if chunk[2] < betas.shape[2] else slice(0, betas.shape[2]),
+            _between(x[mine]) if chunk[3] < betas.shape[3] else slice(0, betas.shape[3]),
+        )
+        size = math.prod(part.stop - part.start for part in place) * betas.dtype.itemsize
+        step = max(1, BLOCK // (size * chunk[0])) * chunk[0]
+        for start in range(0, len(betas), step):
+            yield (slice(start, min(start + step, len(betas))), *place), mine
+
+
+def _between(places: np.ndarray) -> slice:
+    return slice(int(places.min()), int(places.max()) + 1)
+
+
+def _responses(
+    sessions: Sequence[_Session], image: pd.Series, voxels: np.ndarray, file: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images in rising order, and responses (images, voxels, repeats) float32; `image` is that of each trial."""
+    images, row = np.unique(image.to_numpy(), return_inverse=True)
+    repeat = image.groupby(image).cumcount().to_numpy()
+    check_size(len(images), len(voxels), int(repeat.max()) + 1, file)
+    found = np.full((len(images), len(voxels), int(repeat.max()) + 1), np.nan, dtype=np.float32)
+    for session in sessions:
+        found[row[session.trials], :, repeat[session.trials]] = _scored(session.read(voxels))
+    return images, found
+
+
+def _with_data(sessions: Sequence[_Session], voxels: np.ndarray) -> np.ndarray:
+    """Which voxels (voxels,) vary within some session; those that do in the first are not looked for in the others."""
+    there = np.zeros(len(voxels), dtype=bool)
+    for session in sessions:
+        unknown = np.flatnonzero(~there)
+        if len(unknown):
+            there[unknown] = varying(session.read(voxels[unknown]))
+    return there
+
+
+def _scored(betas: np.ndarray) -> np.ndarray:
+    """z-scores (trials, voxels) of a session's betas as they are stored; NaN for a voxel that does not vary."""
+    found = zscored(betas.astype(np.float64) / SCALE)
+    found[:, ~varying(betas)] = np.nan
+    return found
 
 
 class _Pictures:

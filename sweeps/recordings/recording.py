@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,6 +17,11 @@ ROLES = ("fit", "objects", "captions", "text")
 """Roles of stimuli: `fit` is split into train, select and report; the others are only scored: object views,
 captioned scenes shown as pictures, and the same captions read as text."""
 
+BLOCK = 2**20
+"""Responses that are worked on at a time, so that little room is taken beside them."""
+
+LEAVE_OUT = "remove them, or name them in the recording's exclude_units"
+
 
 @dataclass(frozen=True)
 class StimulusSet:
@@ -27,7 +31,8 @@ class StimulusSet:
     identifies those pictures by content and geometry.
 
     Clips: a row is one frame (one time bin of the responses), the columns `clip` (a label) and `frame` (from 0) say
-    which; the frames of a clip lie together, in order. A clip that is shown again is a repeat, not other rows.
+    which; the frames of a clip lie together, in order. A clip that is shown again is a repeat, not other rows. Where
+    one of the two columns is missing, the rows are single pictures.
     `behaviour` (rows, channels, repeats) and `pupil` (rows, 2, repeats) were recorded beside the responses, NaN where
     they are missing; None where there are none.
     """
@@ -42,7 +47,7 @@ class StimulusSet:
     @cached_property
     def clips(self) -> list[np.ndarray]:
         """Rows of every clip, in order of the rows; none where the stimuli are no clips."""
-        if "clip" not in self.table:
+        if "clip" not in self.table or "frame" not in self.table:
             return []
         labels = self.table["clip"].to_numpy()
         cuts = np.flatnonzero(labels[1:] != labels[:-1]) + 1
@@ -51,9 +56,7 @@ class StimulusSet:
     @cached_property
     def average(self) -> np.ndarray:
         """Mean over the repeats that are there, (stimuli, units), float64; NaN where there is none."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)
-            return np.nanmean(self.responses.astype(np.float64), axis=2)
+        return mean_over_repeats(self.responses)
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,9 @@ class Recording:
             pictures=self.fit.images is not None,
             clips=len(self.fit.clips),
             texts=self.words is not None or "caption" in self.fit.table,
+            behaviour=self.fit.behaviour is not None,
+            pupil=self.fit.pupil is not None,
+            coordinates=self.coordinates is not None,
         )
 
     def units(self, area: str) -> np.ndarray:
@@ -110,45 +116,71 @@ class Recording:
         return np.flatnonzero(self.areas == area)
 
 
-def check_responses(responses: np.ndarray, file: str) -> None:
-    """Raise InputError for units that cannot be fitted: infinite, all missing, constant."""
-    if np.isinf(responses).any():
-        units = np.flatnonzero(np.isinf(responses).any(axis=(0, 2)))
-        raise InputError(f"infinite responses in units {listed(units)}: only numbers and NaN are allowed", file=file)
-    empty = np.isnan(responses).all(axis=(0, 2))
-    if empty.any():
-        raise InputError(
-            f"units {listed(np.flatnonzero(empty))} are NaN throughout: "
-            "remove them, or name them in the recording's exclude_units",
-            file=file,
-        )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        spread = np.nanstd(np.nanmean(responses, axis=2), axis=0)
-    flat = spread <= 1e-9 * np.nanmax(np.abs(responses), axis=(0, 2))
-    if flat.any():
-        raise InputError(
-            f"units {listed(np.flatnonzero(flat))} respond the same to every stimulus (constant): "
-            "remove them, or name them in the recording's exclude_units",
-            file=file,
-        )
+def mean_over_repeats(values: np.ndarray) -> np.ndarray:
+    """Mean over the last axis of (rows, units, repeats), in float64, of what is there; NaN where there is none.
+
+    Equal to NumPy's `nanmean` of the whole array as float64, bit for bit, but taken from a block of rows at a time.
+
+    >>> mean_over_repeats(np.array([[[1.0, 2.0], [4.0, np.nan], [np.nan, np.nan]]]))
+    array([[1.5, 4. , nan]])
+    """
+    found = np.empty_like(values[:, :, 0], dtype=np.float64)
+    step = max(1, BLOCK // max(1, values[:1].size))
+    for start in range(0, len(values), step):
+        block = values[start : start + step].astype(np.float64)
+        with np.errstate(invalid="ignore"):  # none of none is NaN
+            found[start : start + step] = np.nansum(block, axis=2) / np.count_nonzero(~np.isnan(block), axis=2)
+    return found
+
+
+def check_responses(responses: np.ndarray, file: str, rows: np.ndarray | None = None) -> None:
+    """Raise InputError for units that cannot be fitted: infinite, all missing, constant.
+
+    `rows` (units,) are their numbers in the file, where not all of them are read.
+    """
+    infinite = _units_where(responses, lambda held: np.isinf(held).any(axis=(0, 2)), rows)
+    if len(infinite):
+        raise InputError(f"infinite responses in units {listed(infinite)}: only numbers and NaN are allowed", file=file)
+    empty = _units_where(responses, lambda held: np.isnan(held).all(axis=(0, 2)), rows)
+    if len(empty):
+        raise InputError(f"units {listed(empty)} are NaN throughout: {LEAVE_OUT}", file=file)
+    flat = _units_where(responses, _constant, rows)
+    if len(flat):
+        problem = f"units {listed(flat)} respond the same to every stimulus (constant)"
+        raise InputError(f"{problem}: {LEAVE_OUT}", file=file)
+
+
+def _units_where(
+    responses: np.ndarray, holds: Callable[[np.ndarray], np.ndarray], rows: np.ndarray | None
+) -> np.ndarray:
+    """Numbers of the units of which `holds` says so, asked for a block of units at a time."""
+    step = max(1, BLOCK // max(1, responses[:, :1].size))
+    parts = [holds(responses[:, start : start + step]) for start in range(0, responses.shape[1], step)]
+    found = np.flatnonzero(np.concatenate(parts))
+    return found if rows is None else rows[found]
+
+
+def _constant(responses: np.ndarray) -> np.ndarray:
+    """Which units respond the same to every stimulus, up to rounding; every unit has a response."""
+    spread = np.nanstd(mean_over_repeats(responses), axis=0)
+    return np.asarray(spread <= 1e-9 * np.nanmax(np.abs(responses), axis=(0, 2)))
 
 
 FEWEST_GROUPS = 4
 """Groups in which a unit must have been recorded: train needs two, select and report one each."""
 
 
-def check_groups(fit: StimulusSet, file: str) -> None:
-    """Raise InputError for units that were recorded in too few groups to be fitted and scored."""
+def check_groups(fit: StimulusSet, file: str, rows: np.ndarray | None = None) -> None:
+    """Raise InputError for units that were recorded in too few groups to be fitted and scored.
+
+    `rows` (units,) are their numbers in the file, where not all of them are read.
+    """
     present = pd.DataFrame(np.isfinite(fit.responses).any(axis=2)).groupby(fit.table["group"].to_numpy()).any()
     needed = min(FEWEST_GROUPS, len(present))
     few = np.flatnonzero(present.to_numpy().sum(axis=0) < needed)
     if len(few):
-        raise InputError(
-            f"units {listed(few)} have responses in fewer than {needed} groups: "
-            "remove them, or name them in the recording's exclude_units",
-            file=file,
-        )
+        numbers = listed(few if rows is None else rows[few])
+        raise InputError(f"units {numbers} have responses in fewer than {needed} groups: {LEAVE_OUT}", file=file)
 
 
 def check_roles(sets: Mapping[str, StimulusSet], file: str) -> None:

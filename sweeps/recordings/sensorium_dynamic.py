@@ -58,14 +58,14 @@ def open_sensorium_dynamic(spec: SensoriumDynamicSpec, base: str, cache: Path | 
     if spec.normalise == "std":
         scale_responses(responses, train_rows(rows.spread(session.tiers[shown.first])))
     responses[rows.frame < spec.skip] = np.nan
-    check_responses(responses, session.tree.file("data/responses"))
+    check_responses(responses, session.tree.file("data/responses"), session.units.rows)
     behaviour, pupil = (_beside(session, kind, rows, shown, kept, depth) for kind in ("behavior", "pupil_center"))
     identity = content_id([session.tree.digest(), spec.options()])
     names = [session.file("videos", int(trial)) for trial in session.trials[shown.first]]
     table = rows.table(names, groups, session.tiers[shown.first])
     key = content_id([identity, "videos"])
     fit = StimulusSet(table, responses, key, _images(session, rows, names), behaviour, pupil)
-    check_groups(fit, session.tree.file("data/responses"))
+    check_groups(fit, session.tree.file("data/responses"), session.units.rows)
     units = session.units
     return Recording(
         spec.recording_name(),

@@ -45,12 +45,12 @@ def open_sensorium_static(spec: SensoriumStaticSpec, base: str, cache: Path | No
     shown, groups = _pictures(session)
     kept = limit_repeats(session, shown)
     responses = _responses(session, shown, kept)
-    check_responses(responses, session.tree.file("data/responses"))
+    check_responses(responses, session.tree.file("data/responses"), session.units.rows)
     behaviour = _beside(session, "behavior", shown, kept, None)
     pupil = _beside(session, "pupil_center", shown, kept, 2)
     fit = _stimuli(session, shown, groups, responses)
     fit = replace(fit, behaviour=behaviour, pupil=pupil)
-    check_groups(fit, session.tree.file("data/responses"))
+    check_groups(fit, session.tree.file("data/responses"), session.units.rows)
     identity = content_id([session.tree.digest(), spec.options()])
     held = session.units
     return Recording(

@@ -4,7 +4,8 @@
     features/<space>.hdf                 X_train (samples, features), X_test (samples, features)
 
 Rows are the train samples, run by run, then those of the test run, whose repeats are repeats. A run is a group, so
-splits leave out whole runs. Voxels that hold no numbers (outside cortex) or never change are left out.
+splits leave out whole runs. Voxels that hold no numbers (outside cortex) or never change, in the train samples or in
+one repeat, are left out.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+import h5py
 import numpy as np
 import pandas as pd
 from pydantic import Field
 
 from sweeps.errors import InputError
 from sweeps.identity import content_id
-from sweeps.recordings.bold import check_size, hdf5_arrays, with_data, zscored
+from sweeps.recordings.bold import check_size, chosen, hdf5_in, numbers, remember, some_of, with_data, zscored
 from sweeps.recordings.facts import RecordingFacts
 from sweeps.recordings.images import join
 from sweeps.recordings.recording import Recording, StimulusSet
@@ -56,49 +58,58 @@ def describe_shortclips(spec: ShortclipsSpec, base: str) -> RecordingFacts:
 
 
 def open_shortclips(spec: ShortclipsSpec, base: str, cache: Path | None = None) -> Recording:
-    """Read the runs; InputError names the file and what was expected. `cache` is not needed here."""
+    """Read the runs; InputError names the file and what was expected. `cache` is not needed here.
+
+    Responses are read in parts, twice: to see which voxels hold data, then those that are chosen.
+    """
     return _opened(spec, base)[0]
 
 
 def _opened(spec: ShortclipsSpec, base: str) -> tuple[Recording, int]:
     tree = Tree(join(base, spec.path))
     name = f"responses/{spec.subject}_responses.hdf"
-    train, test, onsets = hdf5_arrays(tree, name, ["Y_train", "Y_test", "run_onsets"])
-    _check_shapes(train, test, onsets, tree.file(name))
-    there = np.intersect1d(with_data(train), with_data(test.reshape(-1, test.shape[2])))
-    units = choose_units(spec, len(there), None, None, tree.file(name))
-    voxels = there[units.rows]
-    check_size(len(train) + test.shape[1], len(voxels), len(test), tree.file(name))
-    table = _table(onsets, len(train), test.shape[1], spec.tr)
-    responses = _responses(train[:, voxels], test[:, :, voxels], onsets, spec.zscore)
-    features = {space: _features(tree, space, len(train), test.shape[1]) for space in spec.spaces or _spaces(tree)}
+    file = tree.file(name)
+    remember(tree, name)
+    with hdf5_in(tree, name) as held:
+        train, test, onsets = _datasets(held, file)
+        samples, clips = len(train), test.shape[1]
+        there = some_of(with_data(train) & with_data(test), file)
+        units = choose_units(spec, len(there), None, None, file)
+        check_size(samples + clips, len(units.rows), len(test), file)
+        voxels, left_out = there[units.rows], train.shape[1] - len(there)
+        responses = _responses(chosen(train, voxels), chosen(test, voxels), onsets, spec.zscore)
+    features = {space: _features(tree, space, samples, clips) for space in spec.spaces or _spaces(tree)}
     identity = content_id([tree.digest(), spec.model_dump(mode="json", exclude={"path", "name"})])
-    fit = StimulusSet(table, responses, content_id([identity, "movies"]))
+    fit = StimulusSet(_table(onsets, samples, clips, spec.tr), responses, content_id([identity, "movies"]))
     recording = Recording(spec.recording_name(), identity, units.areas, {"fit": fit}, features, frame_rate=1 / spec.tr)
-    return recording, train.shape[1] - len(there)
+    return recording, left_out
 
 
-def _check_shapes(train: np.ndarray, test: np.ndarray, onsets: np.ndarray, file: str) -> None:
-    if train.ndim != 2 or test.ndim != 3 or test.shape[2] != train.shape[1]:
+def _datasets(held: h5py.File, file: str) -> tuple[h5py.Dataset, h5py.Dataset, np.ndarray]:
+    """Y_train (samples, voxels) and Y_test (repeats, samples, voxels), not read yet, and the first samples of runs."""
+    train, test = numbers(held, "Y_train", file, 2), numbers(held, "Y_test", file, 3)
+    if test.shape[2] != train.shape[1]:
         problem = "Y_train must be (samples, voxels) and Y_test (repeats, samples, voxels) of the same voxels"
         raise InputError(problem, file=file, value=(train.shape, test.shape))
-    starts = onsets.astype(int).tolist()
-    if onsets.ndim != 1 or not starts or starts[0] != 0 or starts != sorted(set(starts)) or starts[-1] >= len(train):
+    onsets = np.asarray(numbers(held, "run_onsets", file, 1)).astype(int)
+    starts = onsets.tolist()
+    if not starts or starts[0] != 0 or starts != sorted(set(starts)) or starts[-1] >= len(train):
         problem = f"must be the rising first samples of the runs, from 0 and below {len(train)}"
         raise InputError(problem, file=file, key="run_onsets", value=starts)
+    return train, test, onsets
 
 
 def _table(onsets: np.ndarray, train: int, test: int, tr: float) -> pd.DataFrame:
     """Run and time of every row; the test run comes last."""
     run = np.searchsorted(onsets, np.arange(train), side="right") - 1
     labels = [*(f"run{index:02d}" for index in run), *[TEST] * test]
-    times = np.concatenate([np.arange(train) - np.asarray(onsets)[run], np.arange(test)]) * tr
+    times = np.concatenate([np.arange(train) - onsets[run], np.arange(test)]) * tr
     return pd.DataFrame({"group": labels, "run": labels, "time": times})
 
 
 def _responses(train: np.ndarray, test: np.ndarray, onsets: np.ndarray, zscore: bool) -> np.ndarray:
     """Responses (rows, voxels, repeats) float32; train samples were seen once, the other repeats are NaN."""
-    runs = np.split(train, np.asarray(onsets[1:], dtype=int))
+    runs = np.split(train, onsets[1:])
     found = np.full((len(train) + test.shape[1], train.shape[1], len(test)), np.nan, dtype=np.float32)
     found[: len(train), :, 0] = np.concatenate([zscored(run) if zscore else run for run in runs])
     for repeat, samples in enumerate(test):
@@ -114,15 +125,20 @@ def _spaces(tree: Tree) -> list[str]:
 
 
 def _features(tree: Tree, space: str, train: int, test: int) -> np.ndarray:
+    """Features (train + test samples, features) float64 of a space."""
     name = f"features/{space}.hdf"
-    first, last = hdf5_arrays(tree, name, ["X_train", "X_test"])
-    for key, array, rows in (("X_train", first, train), ("X_test", last, test)):
-        if array.ndim != 2 or len(array) != rows:
-            raise InputError(f"must be ({rows}, features)", file=tree.file(name), key=key, value=array.shape)
-    if first.shape[1] != last.shape[1]:
-        problem = f"have {first.shape[1]} and {last.shape[1]} features"
-        raise InputError(f"X_train and X_test {problem}", file=tree.file(name))
-    joined = np.concatenate([first, last]).astype(np.float64)
+    file = tree.file(name)
+    remember(tree, name)
+    with hdf5_in(tree, name) as held:
+        parts = [numbers(held, key, file, 2) for key in ("X_train", "X_test")]
+        for key, part, rows in zip(("X_train", "X_test"), parts, (train, test), strict=True):
+            if len(part) != rows:
+                raise InputError(f"must be ({rows}, features)", file=file, key=key, value=part.shape)
+        widths = [part.shape[1] for part in parts]
+        if widths[0] != widths[1]:
+            raise InputError(f"X_train and X_test have {widths[0]} and {widths[1]} features", file=file)
+        joined = np.empty((train + test, widths[0]))
+        joined[:train], joined[train:] = parts
     if not np.isfinite(joined).all():
-        raise InputError("holds NaN or infinite values", file=tree.file(name))
+        raise InputError("holds NaN or infinite values", file=file)
     return joined

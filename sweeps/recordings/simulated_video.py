@@ -102,6 +102,9 @@ def describe_simulated_video(spec: SimulatedVideoSpec, base: str) -> RecordingFa
         repeats=int(spec.shown().max()),
         roles=("fit",),
         clips=spec.clips,
+        behaviour=True,
+        pupil=True,
+        coordinates=True,
         notes={"planted": {"blocks": BLOCKS, "depth": depths, "latents": spec.latents, "response": spec.response}},
     )
 

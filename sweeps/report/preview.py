@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sweeps.plan import Plan
+from sweeps.probes import SHOWN
 from sweeps.runner import MOST_CELLS, PACKS_PER_WORKER
 from sweeps.scores import SCORES
 from sweeps.splits import FOLDED_BELOW_GROUPS, FOLDED_BELOW_STIMULI
@@ -47,7 +48,7 @@ def _work(plan: Plan, console: Console) -> None:
         limit = " at most" if search.trials else ""
         console.print(f"{cells} distinct cells{limit}; {packs} packs or more, {PACKS_PER_WORKER} for every worker")
     pictures = sum(facts.stimuli for facts in plan.facts if facts.pictures)
-    probes = sum(len(probe) for probe in plan.probes.values()) if pictures else 0
+    probes = sum(len(probe) for kind, probe in plan.probes.items() if kind in SHOWN) if pictures else 0
     console.print(
         f"every frozen backbone sees {pictures} pictures of the recordings and {probes} of the probes "
         "(once for each picture size)"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,9 +21,13 @@ from metrics import (
     slope_correlation,
 )
 from metrics.visual_search import CONSTANT
-from sweeps.probes.search_displays import EXPERIMENTS, Display, RenderedSearch, cell_edges
+from sweeps.probes.search_displays import EXPERIMENTS, Display, RenderedSearch, cell_edges, scaled_side
+from sweeps.probes.search_items import PIXELS_PER_DEGREE
 from sweeps.scores import unavailable
 from sweeps.scores.view import CellView
+
+if TYPE_CHECKING:
+    from models.attention import Raster
 
 HUMAN: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "curvature": ((510, 516, 529), (565, 640, 750)),
@@ -51,6 +56,12 @@ SHARPENINGS: dict[str, tuple[tuple[int, float], tuple[int, float]]] = {
 
 MARGIN, WINDOW = 64, 10
 """Background shown beyond the display, and side of the oracle's window, in pixels at 30 to a degree."""
+
+RESOLVED = 2
+"""Pixels of the attention map to a cell, at least: with fewer even an item alone is missed."""
+
+TOLERANCE = 0.01
+"""How far the density of an eccentric network may be from that of the displays, relative to it."""
 
 REPLICATES = 1000
 
@@ -104,33 +115,65 @@ def search(view: CellView) -> dict[str, float]:
     `search_rt_error` (ms) compare slopes and times with those of people; `search_never_found` counts displays.
     Columns with `human_` are the same of people. A display whose target was never found counts as many saccades as it
     has items. Neither readout, depth nor recording enters: cells that share a backbone have the same value, on both
-    splits. NaN for trained cores, and for experiments that the probe does not have.
+    splits. NaN for trained cores, for networks whose maps are a single pixel, where a cell of any display is under two
+    pixels of the attention map, and for experiments that the probe does not have. An attention pixel is 16 pixels of
+    the display, or what the network's maps are coarser than that, and does not shrink with the probe's `scale`, which
+    for all experiments must so be 0.65 or more. A RuntimeWarning tells where an eccentric network's `pixels_per_degree`
+    are not those of the displays, 30 times `scale`.
     """
     probe = view.probes.get("search")
     if probe is None or view.network is None or not isinstance(probe.source, RenderedSearch):
         return unavailable("search")
     source, network = probe.source, view.network
     outcomes = view.remember(("search", view.backbone_key, probe.fingerprint), lambda: searched(network(), source))
-    return unavailable("search") | compared(outcomes)
+    return unavailable("search") | (compared(outcomes) if outcomes else {})
 
 
 def searched(network: Any, source: RenderedSearch) -> dict[str, tuple[Outcome, Outcome]]:
-    """How a frozen network searches the displays of a probe: the easier and the harder condition by experiment."""
+    """How a frozen network searches the displays of a probe: the easier and the harder condition by experiment.
+
+    Empty where it cannot: no maps, or a cell of any display under two pixels of the attention map.
+    """
+    import torch
+
+    from models.attention import attention_raster, search_blocks
+
+    with torch.inference_mode():
+        blocks = search_blocks(network)
+        raster = attention_raster(network, blocks)
+    if raster is None or narrowest_cell(source) < RESOLVED * raster.pixel:
+        return {}
+    _compare_density(network, source.scale)
     plans = list(source.plans())
     found = {}
     for name in source.experiments:
+        own = [each for each in plans if each.experiment == name]
         pair = [
-            _outcome(network, [each for each in plans if (each.experiment, each.condition) == (name, condition.name)])
+            _outcome(network, blocks, raster, [each for each in own if each.condition == condition.name])
             for condition in EXPERIMENTS[name].conditions
         ]
         found[name] = (pair[0], pair[1])
     return found
 
 
-def _outcome(network: Any, plans: list[Display]) -> Outcome:
+def narrowest_cell(source: RenderedSearch) -> int:
+    """Pixels of the narrowest cell of all displays of a probe."""
+    grids = [cell_edges(scaled_side(name, source.scale), EXPERIMENTS[name].grid) for name in source.experiments]
+    return int(min(np.diff(edges).min() for edges in grids))
+
+
+def _compare_density(network: Any, scale: float) -> None:
+    """Warn where an eccentric network takes the displays to be nearer or farther than they are."""
+    shown, density = PIXELS_PER_DEGREE * scale, getattr(network, "pixels_per_degree", None)
+    if density is not None and abs(density - shown) > TOLERANCE * shown:
+        told = f"the displays have {shown:g} pixels per degree, the eccentric backbone that searches them {density:g}"
+        warnings.warn(f"{told}: its windows grow at other angles than meant", RuntimeWarning, stacklevel=2)
+
+
+def _outcome(network: Any, blocks: Sequence[int], raster: Raster, plans: list[Display]) -> Outcome:
     import torch
 
-    from models.attention import Sharpening, TargetAttention, device_of, search_blocks
+    from models.attention import Sharpening, TargetAttention, device_of
     from models.search import Task
     from models.search import search as look_for
 
@@ -141,12 +184,13 @@ def _outcome(network: Any, plans: list[Display]) -> Outcome:
     edges = cell_edges(plans[0].side, held.grid)
     task = Task(edges, held.ground / 255, round(MARGIN * scale), max(1, round(WINDOW * scale)))
     with torch.inference_mode():
-        blocks = search_blocks(network)
         attention = TargetAttention(
             lambda pictures: network.forward_blocks(pictures, blocks),
             _as_pictures(list(targets.values()), device),
             kind,
             Sharpening(*SHARPENINGS[plans[0].experiment]),
+            whole=raster.whole,
+            ground=task.ground,
         )
         displays = _as_pictures([each.image() for each in plans], device)
         paths = look_for(attention, displays, [each.target_cell for each in plans], task)

@@ -283,3 +283,15 @@ def test_conv_sizes():
 def test_conv_refuses_even_kernels():
     with pytest.raises(ValueError, match="must be odd"):
         build("conv", kernel=6)
+
+
+def test_input_statistics_of_recordings_of_different_sizes():
+    """Those of all pixels together, whether they come as bytes or as numbers from 0 to 1."""
+    parameters = {key: held.default for key, held in BACKBONES["stacked2d"].parameters.items()} | {"channels": 4}
+    core = BACKBONES["stacked2d"].load()(parameters, 0)
+    generator = torch.Generator().manual_seed(0)
+    shown = [torch.randint(256, (5, 3, side, side), generator=generator, dtype=torch.uint8) for side in (20, 32)]
+    core.initialize_input(shown[0], shown[1].float() / 255)
+    grey = torch.cat([(each.double() / 255).mean(dim=1).flatten() for each in shown])
+    assert core.mean.item() == pytest.approx(grey.mean().item(), rel=1e-5)
+    assert core.std.item() == pytest.approx(grey.std(correction=0).item(), rel=1e-5)

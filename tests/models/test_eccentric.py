@@ -20,6 +20,7 @@ from models.backbones.eccentric import (
     window_sizes,
 )
 from models.backbones.eccentricity import eccentric_windows, pixels_in_degree
+from models.backbones.vgg16 import preprocessed
 
 torch.set_num_threads(1)
 
@@ -327,6 +328,22 @@ def test_vgg16_weights_that_do_not_fit_are_named(weights, tmp_path):
     for name in ("c.safetensors", "missing.safetensors"):
         with pytest.raises(ValueError, match=rf"{name}: expected a readable safetensors file"):
             build("vgg16", weights=str(tmp_path / name))
+
+
+def test_vgg16_keeps_maps_and_gradients_though_it_rectifies_in_place():
+    network, inputs = build("vgg16"), images(32).requires_grad_()
+    together = network.forward_blocks(inputs, range(5))
+    for block, found in enumerate(together):
+        assert torch.equal(found, network.forward_blocks(inputs, [block])[0])
+    together[4].sum().backward()
+    moved = inputs.detach().clone().requires_grad_()
+    value = preprocessed(moved, "torch")
+    for index, block in enumerate(network.blocks):
+        value = F.max_pool2d(value, 2) if index else value
+        for convolution in block:
+            value = F.relu(convolution(value))
+    value.sum().backward()
+    torch.testing.assert_close(inputs.grad, moved.grad)
 
 
 def test_random_vgg16_neither_fades_nor_explodes():

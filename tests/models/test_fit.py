@@ -189,7 +189,7 @@ def test_diverging_fit_says_where():
     ("change", "message"),
     [
         (lambda y, rows: y.sub_(100), "negative responses"),
-        (lambda y, rows: y[:, 2].fill_(torch.nan), "1 units have no response in the train rows"),
+        (lambda y, rows: y.fill_(torch.nan), "no response in the train rows"),
         (lambda y, rows: y.index_fill_(0, rows.select, torch.nan), "no response in the select rows"),
     ],
 )
@@ -198,6 +198,17 @@ def test_bad_data_is_refused(change, message):
     change(data["mouse.1"].responses["mouse.1/LM"], data["mouse.1"])
     with pytest.raises(ValueError, match=f"recording 'mouse.1', readout 'mouse.1/LM': {message}"):
         fit_twin(twin(1), data, FitSettings())
+
+
+@pytest.mark.parametrize("loss", ["poisson", "gaussian", "correlation", "zero-inflated-gamma"])
+def test_a_unit_without_a_response_leaves_the_others_as_they_were(loss):
+    """Nothing of it reaches the core, whose gradient is the sum over the others."""
+    data, _ = planted(180)
+    held = data["mouse.1"].responses["mouse.1/LM"]
+    held[:, 2] = torch.nan
+    fitted = twin(1, loss)
+    fit_twin(fitted, data, FitSettings(epochs=2))
+    assert all(each.isfinite().all() for each in fitted.state_dict().values())
 
 
 def test_an_epoch_has_every_train_row_once():

@@ -125,6 +125,24 @@ def test_missing_behaviour_is_the_mean():
     torch.testing.assert_close(predict(twin, data.inputs, ["a"], None, *holes)["a"], absent)
 
 
+def test_behaviour_is_z_scored_within_each_recording():
+    """A recording whose speed has another offset and unit is told nothing by them."""
+    data = {"r": recording(), "s": recording(1)}
+    moved = data["s"].behaviour * 40.0 + 100.0
+    data["s"] = dataclasses.replace(data["s"], responses={"b": data["s"].responses["a"]}, behaviour=moved)
+    twin = assemble(core(), "gaussian", GAUSSIAN, data, {"a": 1, "b": 1}, 0, None, behaviour=True)
+    fit_twin(twin, data, FitSettings(0.01, 1, batch=8))
+    for name, held in data.items():
+        scored = twin.branch.standardized(name)(held.behaviour[ROWS[0]]).flatten(0, 1)
+        torch.testing.assert_close(scored.mean(dim=0), torch.zeros(scored.shape[1]), atol=1e-4, rtol=0)
+        torch.testing.assert_close(scored.std(dim=0, correction=0), torch.ones(scored.shape[1]), atol=1e-4, rtol=0)
+    with pytest.raises(KeyError, match="unknown recording 'q'; known: r, s"):
+        twin.branch.standardized("q")
+    silent = {name: dataclasses.replace(held, behaviour=None) for name, held in data.items()}
+    with pytest.raises(ValueError, match="behaviour is asked for, but no recording has any"):
+        assemble(core(), "gaussian", GAUSSIAN, silent, {"a": 1, "b": 1}, 0, None, behaviour=True)
+
+
 def test_gradient_reaches_the_branch_and_the_shifters():
     data = {"r": recording(), "s": recording(1)}
     data["s"] = dataclasses.replace(data["s"], responses={"b": data["s"].responses["a"]})

@@ -4,6 +4,10 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 import torch
@@ -120,9 +124,27 @@ def feature_states(kind, inputs):
     return network(normalised(inputs), output_hidden_states=True, interpolate_pos_encoding=True).hidden_states
 
 
-def test_convolutional_networks_have_no_class_token():
-    with pytest.raises(ValueError, match="needs a class token, which this network has not"):
-        build("autobackbone", tiny_model("resnet"), pooling="class")[0].forward_blocks(images(56), [1])
+@pytest.mark.parametrize("kind", ["resnet", "convnext", "swin"])
+def test_networks_without_class_tokens_are_refused_where_their_blocks_are_counted(kind):
+    own = {"model": tiny_model(kind), "pooling": "class"}
+    with pytest.raises(ValueError, match=f"pooling `class` needs a class token, which a {kind} has not"):
+        BACKBONES["autobackbone"].block_count(own)
+    with pytest.raises(ValueError, match="needs a class token"):
+        build("autobackbone", **own)
+    assert BACKBONES["autobackbone"].block_count(own | {"model": tiny_model("vit")}) == 4
+
+
+@pytest.mark.parametrize("kind", ["convnext", "convnextv2"])
+def test_images_that_strides_leave_nothing_of(kind):
+    """Strides 4, 4, 8 and 16 at the blocks of three stages."""
+    network, blocks = build("autobackbone", tiny_model(kind))
+    for block, least in zip(range(blocks), (4, 4, 8, 16), strict=True):
+        assert network.forward_blocks(images(least, 40), [0, block])[1].shape[2] == 1
+        problem = rf"\({least - 1}, 40\) pixels are too small for block {block} of a ConvNeXt: .* {least} pixels"
+        with pytest.raises(ValueError, match=problem):
+            network.forward_blocks(images(least - 1, 40), [0, block])
+    with pytest.raises(ValueError, match="block 9 does not exist"):
+        network.forward_blocks(images(40), [9])
 
 
 @pytest.mark.parametrize("name", ["autobackbone", "clip-vision", "bridgetower-vision"])
@@ -156,6 +178,32 @@ def test_clip_vision_equals_transformers(size, normalise):
         torch.testing.assert_close(value[..., 0, 0], state[:, 0], rtol=1e-4, atol=1e-5)
     expected = embedding / embedding.norm(dim=1, keepdim=True) if normalise else embedding
     torch.testing.assert_close(found[-1][..., 0, 0], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("weights", ["pretrained", "random"])
+@pytest.mark.parametrize("told", [None, 512])
+def test_the_length_of_clips_embedding_is_told_at_the_top_of_its_configuration(tmp_path, told, weights):
+    """Published files leave the towers' own keys out, or at the default of 512, whatever the length is."""
+    shutil.copytree(tiny_model("clip"), tmp_path, dirs_exist_ok=True)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["projection_dim"] == 24
+    for tower in ("vision_config", "text_config"):
+        config[tower] = {key: value for key, value in config[tower].items() if key != "projection_dim"}
+        config[tower] |= {} if told is None else {"projection_dim": told}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    seeing, blocks = build("clip-vision", str(tmp_path), weights=weights)
+    assert seeing.forward_blocks(images(32), [blocks - 1])[0].shape == (2, 24, 1, 1)
+    reading, blocks = build("clip-text", str(tmp_path), weights=weights)
+    assert reading.forward_texts(["a red car", "two dogs"], [blocks - 1])[0].shape == (2, 24)
+
+
+def test_a_single_tower_of_clip_has_its_own_length(tmp_path):
+    from transformers import CLIPVisionModelWithProjection
+
+    CLIPVisionModelWithProjection.from_pretrained(tiny_model("clip"), projection_dim=24).save_pretrained(tmp_path)
+    inputs = images(32)
+    whole, alone = (build("clip-vision", model)[0] for model in (tiny_model("clip"), str(tmp_path)))
+    torch.testing.assert_close(alone.forward_blocks(inputs, [4])[0], whole.forward_blocks(inputs, [4])[0])
 
 
 def bridgetower_states(inputs, texts):
@@ -373,3 +421,59 @@ def test_a_model_of_the_hub_from_the_cache_offline(tmp_path, loaded):
     assert told[1] == f"lab/tiny@{COMMIT}"
     assert told[2].startswith("model lab/other@main: config.json cannot be had")
     assert told[3:] == (["torch.Size([1, 32, 2, 2])"] if loaded else [])
+
+
+class Bare(BaseHTTPRequestHandler):
+    """A hub whose only file is config.json of lab/bare; it says of every other that there is no such entry."""
+
+    content = b'{"model_type": "vit"}'
+
+    def do_HEAD(self):
+        there = self.path == "/lab/bare/resolve/main/config.json"
+        self.send_response(200 if there else 404)
+        self.send_header("X-Repo-Commit", COMMIT)
+        for name, value in ({"ETag": '"bare"'} if there else {"X-Error-Code": "EntryNotFound"}).items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(self.content) if there else 0))
+        self.end_headers()
+        if there and self.command == "GET":
+            self.wfile.write(self.content)
+
+    do_GET = do_HEAD
+
+    def log_message(self, *arguments):
+        """Say nothing."""
+
+
+@contextmanager
+def bare_hub():
+    with ThreadingHTTPServer(("127.0.0.1", 0), Bare) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+ASKED = """
+from models.backbones.hub import PixelStatistics, pixel_statistics
+try: print(pixel_statistics("lab/bare") == PixelStatistics())
+except ValueError as error: print(error)
+"""
+
+
+def test_a_model_of_the_hub_without_statistics_has_those_of_imagenet(tmp_path):
+    """The hub says that there is no such file; offline nothing can be known of a file outside the cache."""
+    shared = {"HF_HUB_CACHE": str(tmp_path), "HF_HOME": str(tmp_path), "PATH": ""}
+
+    def told(code, **settings):
+        command = [sys.executable, "-c", code]
+        return subprocess.run(command, check=True, capture_output=True, text=True, env=shared | settings).stdout
+
+    with bare_hub() as address:
+        assert told(ASKED, HF_ENDPOINT=address) == "True\n"
+        count = "from models.backbones.hub import stage_count; print(stage_count({'model': 'lab/bare'}))"
+        assert told(count, HF_ENDPOINT=address) == "13\n"
+    assert list(Path(tmp_path).glob("models--lab--bare/snapshots/*/config.json"))
+    offline = told(ASKED, HF_HUB_OFFLINE="1")
+    assert "preprocessor_config.json cannot be had (LocalEntryNotFoundError" in offline

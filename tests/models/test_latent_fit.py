@@ -199,9 +199,7 @@ def test_what_cannot_be_fitted():
         r"responses are \(10, 13, 6\), expected \(trials, frames, units\) = \(10, 14, 6\)": {
             "responses": good.responses[:, 1:]
         },
-        "1 units have no response in the train trials": {
-            "responses": good.responses.index_fill(2, torch.tensor([2]), torch.nan)
-        },
+        "no response in the train trials": {"responses": torch.full_like(good.responses, torch.nan)},
         "responses are negative, which neither likelihood allows": {"responses": good.responses - 0.5},
         "6 train and 0 select trials": {"select": good.select[:0]},
     }
@@ -214,6 +212,15 @@ def test_what_cannot_be_fitted():
     wild = LatentTraining(1e30, 3, 8, 1, 0, 0.0, 4, 10)
     with pytest.raises(FloatingPointError, match="at learning rate 1e"):
         fit_latent(core(), {"a": good}, TINY, wild, 0)
+
+
+def test_a_unit_without_a_response_leaves_the_others_as_finite_as_they_were():
+    held = clip_data()
+    held = LatentData(**{**held.__dict__, "responses": held.responses.index_fill(2, torch.tensor([2]), torch.nan)})
+    twin = fit_latent(core(), {"a": held}, TINY, QUICK, 0).twin
+    assert all(each.isfinite().all() for each in twin.state_dict().values())
+    seen = held.responses[held.train]
+    assert twin.predict_conditioned(held.stimulus(held.train), seen)[:, -1].isfinite().all()
 
 
 def test_drives_of_zero_are_the_model_without_stimulus():

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 from metrics.likelihood import poisson_log_likelihood, zero_inflated_gamma_log_likelihood
+from models.backbones import BACKBONES
 from models.latents import LatentTwin
 from models.likelihoods import zero_inflated_gamma_mean
 from models.populations import ClipReadout, PopulationSpec
@@ -22,6 +23,16 @@ TINY = DEFAULTS | {"latents": 2, "samples": 2}
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
+
+
+def test_a_twin_lies_where_its_core_lies():
+    parameters = {key: held.default for key, held in BACKBONES["factorised3d"].parameters.items()} | {"channels": "4-4"}
+    core = BACKBONES["factorised3d"].load()(parameters, 0).to("meta")
+    twin = LatentTwin(core, {"a": PopulationSpec((0, 1))}, TINY, 0)
+    assert twin.device == torch.device("meta")
+    placed = [*twin.to(twin.device).parameters(), *twin.buffers()]
+    assert {each.device for each in placed} == {torch.device("meta")}
+    assert LatentTwin(None, {"a": PopulationSpec((0,))}, TINY, 0, features=3).device == torch.device("cpu")
 
 
 def test_both_divergences_of_the_notes():

@@ -48,7 +48,7 @@ def test_pictures_are_clips_of_one_frame():
     branch, values = BehaviourBranch(4, out=7, seed=0).eval(), behaviour()[:, 0]
     assert branch(values).shape == (3, 7)
     assert torch.equal(branch(values), branch(values[:, None])[:, 0])
-    tap = F.linear(branch.mlp(branch.standardized(values)), branch.time.weight[:, :, -1], branch.time.bias)
+    tap = F.linear(branch.mlp(branch.standardized()(values)), branch.time.weight[:, :, -1], branch.time.bias)
     torch.testing.assert_close(branch(values), tap)
 
 
@@ -58,10 +58,10 @@ def test_missing_behaviour_is_the_mean():
     values[..., 2] = torch.nan
     values[..., 3] = 7.0
     assert branch.initialize(values) == 20 * 2 + 20 * 11
-    assert branch.standardized.mean[1].item() == pytest.approx(float(values[..., 1].nanmean()), rel=1e-5)
-    assert branch.standardized.mean[2:].tolist() == [0.0, 7.0]
-    assert branch.standardized.std[2:].tolist() == [1.0, 1.0]
-    filled = torch.where(values.isnan(), branch.standardized.mean, values)
+    assert branch.standardized().mean[1].item() == pytest.approx(float(values[..., 1].nanmean()), rel=1e-5)
+    assert branch.standardized().mean[2:].tolist() == [0.0, 7.0]
+    assert branch.standardized().std[2:].tolist() == [1.0, 1.0]
+    filled = torch.where(values.isnan(), branch.standardized().mean, values)
     assert torch.equal(branch(values), branch(filled))
     assert branch(values).isfinite().all()
 

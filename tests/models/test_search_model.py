@@ -10,12 +10,16 @@ from hypothesis import strategies as st
 from scipy.ndimage import correlate, gaussian_filter
 from torch import nn
 
+import models.search
 from models.attention import (
+    Raster,
     Sharpening,
     TargetAttention,
+    attention_raster,
     blurred,
     combined,
     count_blocks,
+    device_of,
     gaussian_kernel,
     halved,
     halvings,
@@ -148,6 +152,27 @@ def test_recentred_maps_are_the_shifted_map_up_to_borders():
     paths = [search(attend, displays, [3, 7, 0, 9, 12, 15], task, recenter) for recenter in (True, False)]
     assert torch.equal(paths[0].fixations, paths[1].fixations)
     assert paths[0].saccades.max() > 3
+
+
+@pytest.mark.parametrize(("recenter", "side"), [(True, 144), (False, 80)])
+@pytest.mark.parametrize(("pixels", "largest"), [(1, 1), (3 * 144**2, 3), (10**6, 6)])
+def test_a_network_sees_as_many_crops_at_once_as_the_budget_of_pixels_allows(
+    monkeypatch, recenter, side, pixels, largest
+):
+    counts = []
+
+    def attend(crops, rows):
+        assert crops.shape[1:] == (3, side, side)
+        counts.append(len(crops))
+        return crops.mean(dim=1)
+
+    displays, targets = torch.rand(6, 3, 64, 64, generator=torch.Generator().manual_seed(2)), [3, 7, 0, 9, 12, 15]
+    expected = search(shining, displays, targets, TASK, recenter)
+    monkeypatch.setattr(models.search, "PIXELS", pixels * side**2 // 144**2)
+    found = search(attend, displays, targets, TASK, recenter)
+    assert torch.equal(found.fixations, expected.fixations)
+    assert max(counts) == largest
+    assert sum(counts) == found.saccades.sum()
 
 
 @pytest.mark.parametrize(
@@ -284,3 +309,92 @@ def test_target_attention_by_hand():
         scaled = [(each - each.min()) / (each.max() - each.min()) for each in maps]
         mean = torch.from_numpy(sum(t * s for t, s in zip(tops, scaled, strict=True)) / sum(tops))[None]
         torch.testing.assert_close(found[index : index + 1], sharpened(mean, SHARP), rtol=1e-3, atol=1e-4)
+
+
+class Patches(nn.Module):
+    """One block of whole patches, as a transformer cuts a picture: the mean of each, what is left over dropped."""
+
+    def __init__(self, patch):
+        super().__init__()
+        self.patch = patch
+
+    def forward_blocks(self, images, blocks):
+        if any(blocks):
+            raise ValueError("block does not exist")
+        return [nn.functional.avg_pool2d(images, self.patch) for _ in blocks]
+
+
+@pytest.mark.parametrize(
+    ("network", "expected"),
+    [
+        (Patches(14), Raster(14, True)),
+        (Patches(8), Raster(16, True)),
+        (Patches(24), Raster(24, True)),
+        (Patches(64), Raster(64, True)),
+        (Chain((0, 0)), Raster(16, False)),
+        (Chain((2, 1)), Raster(16, False)),
+        (Chain((2, 1, 1)), Raster(16, False)),
+        (Chain((5,)), Raster(32, False)),
+    ],
+)
+def test_how_attention_lies_over_a_picture(network, expected):
+    assert attention_raster(network, search_blocks(network)) == expected
+    assert expected.whole == (expected.pixel if expected.drops else 1)
+
+
+def test_networks_of_one_pixel_have_no_raster():
+    class Pooled(Chain):
+        def forward_blocks(self, images, blocks):
+            return [found.mean(dim=(2, 3), keepdim=True) for found in super().forward_blocks(images, blocks)]
+
+    assert attention_raster(Pooled((0, 1)), [1]) is None
+
+
+@pytest.mark.parametrize("patch", [14, 16])
+@pytest.mark.parametrize("margin", range(0, 16, 3))
+def test_a_lone_item_is_found_whatever_a_patch_leaves_over(patch, margin):
+    """An item of one patch in every cell; crops are 2 (96 + margin) pixels wide, and the fixation is on the item."""
+    task = Task((0, 32, 64, 96), 0.5, margin, window=1)
+    network = Patches(patch)
+    blocks = search_blocks(network)
+    whole = attention_raster(network, blocks).whole
+    starts = [(row + 8, column + 8) for row in task.edges[:-1] for column in task.edges[:-1]]
+    displays = torch.full((9, 3, 96, 96), 0.5)
+    for display, (y, x) in zip(displays, starts, strict=True):
+        display[:, y : y + 16, x : x + 16] = 1.0
+    attention = TargetAttention(
+        lambda pictures: [found - 0.5 for found in network.forward_blocks(pictures, blocks)],
+        displays[0, :, 8:24, 8:24][None],
+        [0] * 9,
+        SHARP,
+        whole=whole,
+        ground=0.5,
+    )
+    found = search(attention, displays, list(range(9)), task)
+    assert found.saccades.tolist() == [1.0] * 9
+    for (y, x), (row, column) in zip(starts, found.fixations[:, 1].tolist(), strict=True):
+        assert y - patch < row < y + 16
+        assert x - patch < column < x + 16
+
+
+def test_pictures_of_whole_patches_are_shown_as_they_are():
+    network, shown = Patches(16), []
+
+    def features(pictures):
+        shown.append(pictures)
+        return network.forward_blocks(pictures, [0])
+
+    crops, targets = torch.rand(1, 3, 144, 144), torch.rand(1, 3, 48, 48)
+    found = TargetAttention(features, targets, [0], SHARP, whole=16)(crops, torch.tensor([0]))
+    assert shown[0] is targets
+    assert shown[1] is crops
+    assert found.shape == (1, 9, 9)
+
+
+def test_a_networks_device_is_that_of_its_parameters_else_of_its_buffers():
+    held = nn.Module()
+    assert device_of(held) == torch.device("cpu")
+    held.register_buffer("counts", torch.zeros(1, device="meta"))
+    assert device_of(held) == torch.device("meta")
+    held.register_parameter("weight", nn.Parameter(torch.zeros(1)))
+    assert device_of(held) == torch.device("cpu")

@@ -137,6 +137,12 @@ def test_what_cannot_be_is_refused_at_once(changes, message):
         backbone(**changes)
 
 
+def test_budgets_are_not_cut_to_whole_seconds():
+    assert backbone(budget=1.7).budget == 1.7  # learning takes 1.6
+    with pytest.raises(ValueError, match=r"takes 1\.6 simulated seconds, the budget is 1\.5"):
+        backbone(budget=1.5)
+
+
 def test_more_pictures_than_the_budget_are_refused(learned):
     with pytest.raises(ValueError, match="show fewer pictures"):
         backbone(budget=2.0).fit(dead_leaves(26, 16, 0))

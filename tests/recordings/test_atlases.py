@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 from nibabel import load as load_volume
 from PIL import Image
 
@@ -45,18 +48,29 @@ def refused(kind: str, folder: Path, *pieces: str, **options: Any) -> None:
 
 HOME = "processing/brain_observatory_pipeline"
 SHOWN = "stimulus/presentation/natural_scenes_stimulus"
+TRACES = f"{HOME}/DfOverF/imaging_plane_1"
+RUNNING = f"{HOME}/BehavioralTimeSeries/running_speed"
+
+
+def put(tree: Path, values: dict[str, Any]) -> None:
+    """Replace data sets of the experiment; None removes one."""
+    with h5py.File(tree / "experiment.nwb", "r+") as held:
+        for name, value in values.items():
+            held.pop(name)
+            if value is not None:
+                held[name] = value
 
 
 @pytest.mark.parametrize("tree", ["allen-nwb"], indirect=True)
 def test_presentations_of_a_scene_are_its_repeats(tree: Path) -> None:
     held = opened("allen-nwb", tree, image={"size": 48})
     with h5py.File(tree / "experiment.nwb") as file:
-        traces, running = (
-            file[f"{HOME}/DfOverF/imaging_plane_1/data"][:],
-            file[f"{HOME}/BehavioralTimeSeries/running_speed/data"][:],
-        )
+        traces, clock = file[f"{TRACES}/data"][:], file[f"{TRACES}/timestamps"][:]
+        own = dict(zip(file[f"{RUNNING}/timestamps"][:], file[f"{RUNNING}/data"][:, 0], strict=True))
         order, windows = file[f"{SHOWN}/data"][:], file[f"{SHOWN}/frame_duration"][:]
         stack = file["stimulus/templates/natural_scenes_image_stack/data"][:]
+    running = np.array([own.get(time, np.nan) for time in clock])
+    assert len(own) < len(clock)
     assert set(held.areas) == {"LM"}  # VISl
     assert held.fit.table["file"].tolist() == [f"scene{scene:03d}" for scene in range(40)]  # the blank is left out
     assert held.fit.behaviour is not None
@@ -68,6 +82,8 @@ def test_presentations_of_a_scene_are_its_repeats(tree: Path) -> None:
     assert held.fit.images is not None
     expected = Image.fromarray(stack[5]).resize((48, 48), Image.Resampling.BICUBIC)
     assert np.array_equal(held.fit.images(slice(5, 6))[0, :, :, 0], np.asarray(expected))
+    silent = np.isnan([running[start:end].mean() for start, end in windows[order >= 0]])
+    assert 2 <= silent.sum() == np.isnan(held.fit.behaviour).sum()  # within the first presentations, and the last
     with_blank = opened("allen-nwb", tree / "experiment.nwb", blank=True)
     assert with_blank.fit.table["file"].iloc[0] == "blank"
     assert len(with_blank.fit.table) == 41
@@ -93,6 +109,83 @@ def test_broken_experiments_are_refused(tree: Path) -> None:
     refused("allen-nwb", path, "is no HDF5 file")
     path.unlink()
     refused("allen-nwb", tree, "must be an .nwb file, or a folder with one; it has 0")
+
+
+@pytest.mark.parametrize("tree", ["allen-nwb"], indirect=True)
+def test_running_is_aligned_by_its_own_timestamps(tree: Path) -> None:
+    before = opened("allen-nwb", tree).fit.behaviour
+    with h5py.File(tree / "experiment.nwb") as file:
+        clock, own = file[f"{TRACES}/timestamps"][:], file[f"{RUNNING}/timestamps"][:]
+        speed = file[f"{RUNNING}/data"][:, 0]
+    assert len(clock) == 30 + len(own) + 15  # late, and early
+    put(tree, {f"{RUNNING}/data": speed, f"{RUNNING}/timestamps": own + 0.4 / 30})  # flat; less than half a sample
+    np.testing.assert_array_equal(opened("allen-nwb", tree).fit.behaviour, before)
+    whole = np.concatenate([np.full(30, np.nan), speed, np.full(15, np.nan)])
+    put(tree, {f"{RUNNING}/data": whole[:, None], f"{RUNNING}/timestamps": None})  # as many as the traces: as they are
+    np.testing.assert_array_equal(opened("allen-nwb", tree).fit.behaviour, before)
+    with h5py.File(tree / "experiment.nwb", "r+") as file:
+        del file[RUNNING]
+    behaviour = opened("allen-nwb", tree).fit.behaviour
+    assert behaviour is not None
+    assert np.isnan(behaviour).all()
+
+
+@pytest.mark.parametrize("tree", ["allen-nwb"], indirect=True)
+@pytest.mark.parametrize(
+    ("name", "change", "pieces"),
+    [
+        ("timestamps", lambda own: own + 1e4, ("must overlap with", f"{TRACES}/timestamps")),
+        ("timestamps", lambda own: own[1:], ("rising seconds, one a sample of",)),
+        ("timestamps", lambda own: own[::-1], ("rising seconds",)),
+        ("timestamps", lambda own: None, ("running_speed/data = ", "samples of the traces, or both must have")),
+        ("data", lambda own: np.zeros((len(own), 2)), ("must be (samples,) or (samples, 1)",)),
+    ],
+)
+def test_running_that_cannot_be_aligned_is_refused(tree: Path, name: str, change: Any, pieces: tuple[str, ...]) -> None:
+    with h5py.File(tree / "experiment.nwb") as file:
+        own = file[f"{RUNNING}/timestamps"][:]
+    put(tree, {f"{RUNNING}/{name}": change(own)})
+    refused("allen-nwb", tree, "experiment.nwb", RUNNING, *pieces)
+
+
+@pytest.mark.parametrize("tree", ["allen-nwb"], indirect=True)
+def test_natural_scenes_have_two_names(tree: Path) -> None:
+    before = opened("allen-nwb", tree)
+    with h5py.File(tree / "experiment.nwb", "r+") as held:
+        held.move(SHOWN, SHOWN.removesuffix("_stimulus"))
+    assert np.array_equal(opened("allen-nwb", tree).fit.responses, before.fit.responses)
+    with h5py.File(tree / "experiment.nwb", "r+") as held:
+        held.move(SHOWN.removesuffix("_stimulus"), "stimulus/presentation/static_gratings_stimulus")
+        held.create_group("stimulus/presentation/natural_movie_one_stimulus")
+    names = "(natural_scenes_stimulus or natural_scenes)"
+    refused("allen-nwb", tree, names, "natural_movie_one_stimulus, static_gratings_stimulus")
+    with h5py.File(tree / "experiment.nwb", "r+") as held:
+        del held["stimulus/presentation"]
+    refused("allen-nwb", tree, names, "what it shows: nothing")
+
+
+@pytest.mark.parametrize("tree", ["allen-nwb"], indirect=True)
+def test_cells_without_a_signal_are_refused_by_their_numbers(tree: Path) -> None:
+    with h5py.File(tree / "experiment.nwb", "r+") as held:
+        order, windows = held[f"{SHOWN}/data"][:], held[f"{SHOWN}/frame_duration"][:]
+        traces = held[f"{TRACES}/data"][:]
+        for start, end in windows[order >= 0]:
+            traces[3, start:end] = np.nan
+        traces[5] = 0.3
+        for start, end in windows[order > 2]:
+            traces[7, start:end] = np.nan
+        held[f"{TRACES}/data"][:] = traces
+    refused("allen-nwb", tree, "experiment.nwb", "units 3 are NaN throughout", "exclude_units")
+    refused("allen-nwb", tree, "units 5 respond the same to every stimulus", exclude_units=[3])
+    refused("allen-nwb", tree, "units 7 have responses in fewer than 4 groups", exclude_units=[3, 5])
+    assert len(opened("allen-nwb", tree, exclude_units=[3, 5, 7]).areas) == 9
+
+
+@pytest.mark.parametrize("tree", ["allen-nwb"], indirect=True)
+def test_an_experiment_of_blanks_is_refused(tree: Path) -> None:
+    with h5py.File(tree / "experiment.nwb", "r+") as held:
+        held[f"{SHOWN}/data"][:] = -1
+    refused("allen-nwb", tree, "must be scenes 0 to 39, or -1 for the blank")
 
 
 BETAS = "nsddata_betas/ppdata/subj01/func1pt8mm/betas_fithrf_GLMdenoise_RR"
@@ -149,6 +242,116 @@ def test_broken_nsd_is_refused(tree: Path) -> None:
     refused("nsd", tree, "prf-visualrois.nii.gz", "is no NIfTI volume")
 
 
+def rechunked(path: Path, chunks: tuple[int, ...] | None, change: Any = None) -> None:
+    """Write betas again in other chunks, changed in place before."""
+    with h5py.File(path, "r+") as held:
+        betas = held["betas"][:]
+        if change is not None:
+            change(betas)
+        del held["betas"]
+        held.create_dataset("betas", data=betas, chunks=chunks)
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Bytes of every read of a file of betas from now on."""
+    found: list[int] = []
+
+    class Counting(io.FileIO):
+        def readinto(self, buffer: Any) -> int:  # type: ignore[override]
+            size = super().readinto(buffer)
+            found.append(size or 0)
+            return size or 0
+
+    class Files(LocalFileSystem):
+        def open(self, path: str, mode: str = "rb", **options: Any) -> Any:
+            return Counting(path) if "betas_session" in path else super().open(path, mode, **options)
+
+    monkeypatch.setattr("sweeps.recordings.hdf5.open_filesystem", lambda url: (Files(skip_instance_cache=True), url))
+    return found
+
+
+BLOCK_OF_VOXELS = (slice(3, 9), slice(4, 8), slice(2, 5))
+
+
+@pytest.fixture
+def larger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two sessions of 375 trials of 3,840 voxels, 72 of which lie in the mask."""
+    monkeypatch.setattr("sweeps.recordings.examples.nsd.SHAPE", (20, 16, 12))
+    load_writer("nsd")(tmp_path / "data", 0, sessions=2, images=250)
+    volume = load_volume(tmp_path / "data" / MASK)
+    mask = np.zeros(volume.shape, np.int16)
+    mask[BLOCK_OF_VOXELS] = 1
+    volume.__class__(mask, np.eye(4)).to_filename(tmp_path / "data" / MASK)
+    return tmp_path / "data"
+
+
+def test_chunks_of_wanted_voxels_alone_are_read(larger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks hold all trials of a voxel: the first session is read twice, to see which voxels have data."""
+    found = counted(monkeypatch)
+    open_recording({"format": "nsd", "path": str(larger)}, "", larger)
+    wanted = 2 * 72 * 375 * 2
+    whole = sum((larger / BETAS / f"betas_session0{session}.hdf5").stat().st_size for session in (1, 2))
+    assert wanted <= sum(found) <= 2 * wanted + 100_000 < whole / 10
+    found.clear()
+    open_recording({"format": "nsd", "path": str(larger), "units": 4}, "", larger)
+    assert sum(found) < wanted + 100_000
+
+
+@pytest.mark.parametrize("chunks", [None, (1, 12, 16, 20), (25, 5, 3, 4), (375, 12, 16, 1), (100, 1, 16, 20)])
+def test_other_chunks_are_read_once(
+    chunks: tuple[int, ...] | None, larger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = opened("nsd", larger)
+    for session in (1, 2):
+        rechunked(larger / BETAS / f"betas_session0{session}.hdf5", chunks)
+    found = counted(monkeypatch)
+    held = open_recording({"format": "nsd", "path": str(larger)}, "", larger)
+    assert held is not None
+    assert held.fingerprint == known.fingerprint
+    assert np.array_equal(held.fit.responses, known.fit.responses, equal_nan=True)
+    assert sum(found) <= 3 * 375 * 3840 * 2 + 200_000  # the first session twice
+
+
+@pytest.mark.parametrize("tree", ["nsd"], indirect=True)
+def test_a_voxel_without_data_in_a_session_is_missing_there(tree: Path) -> None:
+    mask = np.asarray(load_volume(tree / MASK).dataobj)
+    places = sorted(np.argwhere(mask == 2).tolist(), key=lambda xyz: xyz[::-1])
+    table = pd.read_csv(tree / TRIALS, sep="\t")
+    whole = opened("nsd", tree, areas=["V1d"])
+    (x, y, z), (u, v, w) = places[1], places[2]
+
+    def emptied(session: int) -> Any:
+        def change(betas: np.ndarray) -> None:
+            betas[:, w, v, u] = session  # of no session has it data
+            if session == 2:
+                betas[:, z, y, x] = 0
+
+        return change
+
+    for session in (1, 2, 3):
+        rechunked(tree / BETAS / f"betas_session0{session}.hdf5", (50, 1, 1, 1), emptied(session))
+    held = opened("nsd", tree, areas=["V1d"])
+    assert len(held.areas) == len(places) - 1
+    for row, image in enumerate(sorted(table["73KID"].unique())):
+        sessions = table["SESSION"][table["73KID"] == image].to_numpy()
+        assert np.isnan(held.fit.responses[row, 1]).tolist() == (sessions == 2).tolist()
+    rest = [voxel for voxel in range(len(places)) if voxel not in (1, 2)]
+    kept = [voxel for voxel in range(len(places) - 1) if voxel != 1]
+    assert np.array_equal(held.fit.responses[:, kept], whole.fit.responses[:, rest])
+    [facts] = describe([{"format": "nsd", "path": str(tree)}], "")
+    assert facts.notes == {"voxels_left_out": 1}
+    two = opened("nsd", tree, areas=["V1d"], units=2).fit.responses  # thinned after it was left out
+    assert np.array_equal(two, held.fit.responses[:, [0, -1]], equal_nan=True)
+
+
+def test_betas_that_would_not_fit_are_refused_before_they_are_read(
+    larger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.recordings.bold.LARGEST", 1e5)
+    monkeypatch.setattr("sweeps.recordings.nsd._scored", None)
+    refused("nsd", larger, "72 voxels, 250 samples, 3 repeats", "ask for fewer, `units: N`")
+
+
 @pytest.mark.parametrize("tree", ["algonauts"], indirect=True)
 def test_both_hemispheres_and_one_based_rows(tree: Path) -> None:
     held = opened("algonauts", tree, image={"size": 32})
@@ -174,3 +377,47 @@ def test_broken_algonauts_is_refused(tree: Path) -> None:
     refused("algonauts", tree, "rh_training_fmri.npy", "must be (60, vertices), one row a picture")
     next((home / "training_split" / "training_images").glob("train-0007_*")).unlink()
     refused("algonauts", tree, "training_images: [7]: rows are missing among the pictures")
+
+
+@pytest.mark.parametrize("tree", ["algonauts"], indirect=True)
+def test_vertices_without_data_are_left_out_before_units_are_chosen(tree: Path) -> None:
+    known = opened("algonauts", tree)
+    path = tree / "subj01" / "training_split" / "training_fmri" / "rh_training_fmri.npy"
+    responses = np.load(path)
+    responses[:, 0], responses[:, 2], responses[5:, 4], responses[:, 1] = np.nan, 7.0, np.nan, 0.0
+    np.save(path, responses)
+    held = opened("algonauts", tree)
+    expected = np.delete(known.fit.responses, [10, 11], axis=1)  # vertices 0 and 2 are the first two in the mask
+    expected[5:, 10] = np.nan
+    assert np.array_equal(held.fit.responses, expected, equal_nan=True)
+    [facts] = describe([{"format": "algonauts", "path": str(tree)}], "")
+    assert facts.notes == {"voxels_left_out": 2}
+    one = opened("algonauts", tree, areas=["V1v"], units=2)
+    places = np.flatnonzero(held.areas == "V1v")[[0, -1]]
+    assert np.array_equal(one.fit.responses, held.fit.responses[:, places], equal_nan=True)
+    np.save(path, np.asfortranarray(responses))
+    assert np.array_equal(opened("algonauts", tree).fit.responses, expected, equal_nan=True)
+    path.write_bytes(path.read_bytes()[:-8])
+    refused("algonauts", tree, "rh_training_fmri.npy", "ends early: it must hold 60 x 20 numbers")
+
+
+def test_responses_are_read_in_parts_after_the_guard_of_their_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "data"
+    load_writer("algonauts")(folder, 0, images=240)
+    home, random = folder / "subj01", np.random.default_rng(0)
+    for side in ("lh", "rh"):
+        file = home / "training_split" / "training_fmri" / f"{side}_training_fmri.npy"
+        np.save(file, random.standard_normal((240, 22_500), dtype=np.float32))
+        np.save(home / "roi_masks" / f"{side}.prf-visualrois_challenge_space.npy", np.arange(22_500) < 1000)
+    assert file.stat().st_size > 20e6
+    raw = {"format": "algonauts", "path": str(folder)}
+    tracemalloc.start()
+    open_recording({**raw, "units": 5}, "", folder)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < file.stat().st_size / 2
+    monkeypatch.setattr("sweeps.recordings.bold.LARGEST", 1e5)
+    monkeypatch.setattr("sweeps.recordings.algonauts._responses", None)
+    refused("algonauts", folder, "2000 voxels, 240 samples, 1 repeats", "ask for fewer, `units: N`")

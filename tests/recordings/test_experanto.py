@@ -314,6 +314,19 @@ BROKEN: dict[str, tuple[Break, str]] = {
         r"must be \(frames, height, width\[, 3\]\), not \(9, 16\)",
     ),
     "areas": (lambda f: np.save(f / "responses/meta/area.npy", np.array(["V1"])), "has 1 entries, the responses"),
+    "no properties": (
+        break_meta("responses", neuron_properties=["area"]),
+        r"responses/meta.yml: neuron_properties = \['area'\]: must map properties to files",
+    ),
+    "areas above": (
+        break_meta("responses", neuron_properties={"area": "../../outside.npy"}),
+        "responses/meta.yml: neuron_properties.area = '../../outside.npy': must be a file below responses/",
+    ),
+    "coordinates elsewhere": (
+        break_meta("responses", neuron_properties={"cell_motor_coordinates": "/outside.npy"}),
+        "neuron_properties.cell_motor_coordinates = '/outside.npy': must be a file below responses/",
+    ),
+    "a numbered file": (break_meta("responses", neuron_properties={"area": 3}), "neuron_properties.area = 3: must be"),
     "yaml": (lambda f: (f / "responses/meta.yml").write_text("a: [1"), "meta.yml: cannot be read"),
     "not a mapping": (lambda f: (f / "responses/meta.yml").write_text("[1]"), "must hold a mapping, not list"),
     "column order": (
@@ -328,6 +341,22 @@ def test_what_is_broken_is_named(case: str, mouse: Path) -> None:
     damage, expected = BROKEN[case]
     damage(mouse)
     refused(mouse, expected)
+
+
+def test_files_outside_the_recording_are_not_read(mouse: Path) -> None:
+    np.save(mouse.parent / "outside.npy", np.full(6, "V4"))
+    change(mouse / "responses/meta.yml", neuron_properties={"area": "../../outside.npy"})
+    refused(mouse, "must be a file below responses/")
+    change(mouse / "responses/meta.yml", neuron_properties=None)
+    assert set(opened(mouse, area="V1").areas) == {"V1"}
+
+
+def test_units_are_named_by_their_numbers_in_the_file(mouse: Path) -> None:
+    meta = yaml.safe_load((mouse / "responses/meta.yml").read_text())
+    values = np.fromfile(mouse / "responses/data.mem", meta["dtype"]).reshape(-1, meta["n_signals"])
+    values[:, 4] = np.nan
+    values.tofile(mouse / "responses/data.mem")
+    refused(mouse, "units 4 are NaN throughout", exclude_units=[1])
 
 
 def test_options_that_do_not_fit(mouse: Path) -> None:

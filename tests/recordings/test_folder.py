@@ -11,6 +11,7 @@ from typing import Any
 
 import fsspec
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from s3 import S3Server, seaweedfs
@@ -116,6 +117,15 @@ def test_a_bad_unit_can_be_excluded(recording: Path) -> None:
     assert opened(recording, exclude_units=[2, 5]).facts().areas == {"V1": 3, "V4": 4}
 
 
+def test_a_bad_unit_has_its_number_in_the_file(recording: Path) -> None:
+    responses = np.load(recording / "responses.npy")
+    responses[:, 2], responses[:, 5], responses[3:, 7] = np.nan, 0.3, np.nan
+    np.save(recording / "responses.npy", responses)
+    for excluded, problem in {(0, 1): "units 2 are", (0, 2): "units 5 respond", (0, 2, 5): "units 7 have"}.items():
+        with pytest.raises(InputError, match=problem):
+            opened(recording, exclude_units=excluded)
+
+
 def test_the_average_is_over_the_repeats_that_are_there(recording: Path) -> None:
     responses = np.load(recording / "responses.npy")
     responses[3, 1] = [1.0, np.nan, 4.0]
@@ -219,6 +229,74 @@ def test_without_groups_every_file_is_its_own(recording: Path) -> None:
     names = "\n".join(f"{index:04d}.png" for index in range(60))
     (recording / "stimuli.csv").write_text(f"file\n{names}\n")
     assert opened(recording).facts().groups == 60
+
+
+def test_a_picture_of_two_names_is_one_group(recording: Path) -> None:
+    with zipfile.ZipFile(recording / "images.zip") as archive:
+        archive.extractall(recording / "images" / "sub")
+    (recording / "images.zip").unlink()
+    names = [f"{'sub/' if index % 2 else ''}{index // 2:04d}.png" for index in range(60)]
+    (recording / "stimuli.csv").write_text("file\n" + "\n".join(names) + "\n")
+    groups = opened(recording).groups
+    assert groups.tolist() == [f"{index // 2:04d}.png" for index in range(60)]  # the name that comes first
+
+
+def write_columns(recording: Path, clips: list[str], frames: list[Any] | None, role: str = "") -> None:
+    """stimuli.csv with a column `clip`, and one of frames where there are any; the first ten rows have a role."""
+    table = {"file": [f"{index:04d}.png" for index in range(60)], "group": clips, "clip": clips}
+    table |= {"role": [role if index < 10 else "" for index in range(60)]} if role else {}
+    table |= {"frame": frames} if frames else {}
+    table |= {name: ["1"] * 60 for name in ("object", "transform")} if role else {}
+    pd.DataFrame({**table, "group": [clip or "none" for clip in clips]}).to_csv(recording / "stimuli.csv", index=False)
+
+
+CLIPS = [f"film{index // 10}" for index in range(60)]
+
+
+def test_clips_have_a_label_and_frames(recording: Path) -> None:
+    write_columns(recording, CLIPS, [index % 10 for index in range(60)])
+    fit = opened(recording).fit
+    assert [rows.tolist() for rows in fit.clips] == np.arange(60).reshape(6, 10).tolist()
+    assert fit.table["frame"].tolist() == [index % 10 for index in range(60)]
+    assert opened(recording).facts().clips == 6
+
+
+def test_a_clip_is_a_group_where_none_is_given(recording: Path) -> None:
+    write_columns(recording, [f"c{index // 10}" for index in range(60)], list(range(10)) * 6)
+    table = pd.read_csv(recording / "stimuli.csv").drop(columns="group")
+    table.to_csv(recording / "stimuli.csv", index=False)
+    assert opened(recording).groups.tolist() == [f"c{index // 10}" for index in range(60)]
+
+
+def test_a_column_clip_alone_leaves_pictures(recording: Path) -> None:
+    write_columns(recording, [f"from film {index % 7}" for index in range(60)], None)
+    assert opened(recording).fit.clips == []
+    assert opened(recording).facts().clips == 0
+
+
+def test_pictures_beside_clips(recording: Path) -> None:
+    write_columns(recording, ["" if i < 10 else CLIPS[i] for i in range(60)], [i % 10 for i in range(60)], "objects")
+    held = opened(recording)
+    assert len(held.fit.clips) == 5
+    assert held.sets["objects"].clips == []
+    assert np.array_equal(held.fit.responses, np.load(recording / "responses.npy")[10:])
+
+
+@pytest.mark.parametrize(
+    ("clips", "frames", "line"),
+    [
+        (CLIPS, [index % 10 + 1 for index in range(60)], 2),  # from 1
+        (CLIPS, [index % 10 for index in range(59)] + ["last"], 61),
+        (CLIPS, [index % 10 if index != 33 else "" for index in range(60)], 35),
+        ([*CLIPS[:55], *CLIPS[:5]], [index % 10 if index < 55 else index - 55 for index in range(60)], 57),  # again
+        ([f"film{index % 6}" for index in range(60)], [index // 6 for index in range(60)], 8),  # in turn
+        ([*CLIPS[:30], *[""] * 30], [index % 10 for index in range(60)], 32),
+    ],
+)
+def test_clips_in_pieces_are_refused(recording: Path, clips: list[str], frames: list[Any], line: int) -> None:
+    write_columns(recording, clips, frames)
+    with pytest.raises(InputError, match=rf"stimuli.csv: frame = .*line {line} is not the next frame of a clip"):
+        opened(recording)
 
 
 def test_a_spreadsheet_that_writes_a_byte_order_mark(recording: Path) -> None:

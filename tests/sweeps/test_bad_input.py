@@ -572,6 +572,18 @@ FILE_CASES: dict[str, tuple[Change, tuple[str, ...]]] = {
         put("space.backbone", "conv"),
         ("space.readout = ['ridge']: none of these fits the backbone conv; allowed: gaussian",),
     ),
+    "behaviour that was not recorded": (
+        both(put("space.backbone", [{"stacked2d": {"behaviour": [False, True]}}]), put("space.readout", "gaussian")),
+        ("space.backbone.stacked2d.behaviour = True: needs behaviour: there is none in small",),
+    ),
+    "gaze that was not recorded": (
+        both(put("space.backbone", [{"stacked2d": {"gaze": True}}]), put("space.readout", "gaussian")),
+        ("space.backbone.stacked2d.gaze = True: needs pupil: there is none in small",),
+    ),
+    "coordinates that were not recorded": (
+        put("space.readout", [{"gaussian": {"position": ["free", "coordinates"]}}]),
+        ("space.readout.gaussian.position = 'coordinates': needs coordinates of the units: there are none in small",),
+    ),
     "features without their set": (
         both(put("space.backbone", "features"), put("space.depth", {"shared": "all"})),
         ("space.backbone.features.set = None: must be a text",),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from inline import plan_of, run_inline, trials_of
 
 from sweeps.depths import ANATOMY, AreaDepths, DepthMaps, blocks_of, depth_text, resolve
+from sweeps.errors import InputError
 from sweeps.read_space import read_space
 from sweeps.results import load
 
@@ -124,3 +125,23 @@ def test_blocks_read_together_have_cells_of_their_own(experiment: dict[str, Any]
     assert set(cells["status"]) == {"done"}, cells["error"].tolist()
     assert cells["score.prediction"].nunique() == 3
     assert set(trials_of(plan)["config.blocks.V1"]) == {"0", "2", "0+2"}
+
+
+OF_CLIPS = {"factorised3d": {"channels": "4-4-4"}}
+
+
+@pytest.mark.parametrize("depth", [{"V1": [[0, 1], 1]}, {"shared": ["every"]}, {"maps": {"all": "every"}}])
+def test_a_latent_readout_reads_one_block(depth: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="the readout latent reads one block, not several together"):
+        space(depth, backbone=OF_CLIPS, readout=["gaussian", "latent"])
+    assert space(depth, backbone=OF_CLIPS, readout="gaussian").size()
+
+
+@pytest.mark.parametrize("key", ["behaviour", "gaze"])
+def test_a_latent_readout_takes_no_account_of(key: str) -> None:
+    told = {"factorised3d": {"channels": "4-4-4", key: [False, True]}}
+    with pytest.raises(
+        InputError, match=rf"space\.backbone\.factorised3d\.{key} = .*the readout latent takes no account"
+    ):
+        space({"V1": 0}, backbone=told, readout="latent")
+    assert space({"V1": 0}, backbone=told, readout="gaussian").size() == 2

@@ -24,7 +24,7 @@ from sweeps.guidance import Guided, guide, plan_guidance
 from sweeps.guidance_rows import kept
 from sweeps.guidance_spec import DIFFUSION, FOURIER, Guidance
 from sweeps.guidance_studio import Judged, Studio
-from sweeps.guidance_twins import Target
+from sweeps.guidance_twins import Target, choose_twins
 from sweeps.report.gallery import title, twin_name
 from sweeps.report.guided import show_guided
 from sweeps.results import load
@@ -282,3 +282,26 @@ def test_a_diffusion_model_is_guided_from_its_folder(finished: str, tmp_path: Pa
     assert shown.shape == (24, 24, 3)
     with pytest.raises(InputError, match=r"guidance.pipeline = .*nowhere.*: cannot be used"):
         guide(finished, Guidance(**{**section, "pipeline": str(tmp_path / "nowhere")}))
+
+
+def test_a_twin_without_gradients_judges_and_never_guides(tmp_path: Path) -> None:
+    data = write_recording(tmp_path / "data" / "small", stimuli=220, areas={"V1": 3, "V4": 3})
+    experiment = experiment_on(data)
+    small = {"sheet": {"rule": "fixed", "side": 6, "pixels": 6, "layers": 2, "in_degree": 4, "out_degree": 4}}
+    ridge = {"ridge": {"pool": 4}}
+    space = {"backbone": ["efficientnet-lite0", small], "depth": {"shared": [0]}, "readout": ridge, "seed": 0}
+    storage = run({**experiment, "space": space}, tmp_path)
+    held, plan, _ = plan_guidance(storage)
+    trials, areas = load(storage), load(storage, "areas")
+    sheet = areas["config.backbone"] == "sheet"
+    assert sheet.sum() == 2
+    areas.loc[sheet, ["select.prediction", "score.prediction"]] = 0.99  # the sheet is the best twin
+    target = Target("small", "V1")
+    guiding, judging = choose_twins(held, target, trials, areas, plan.planner)
+    assert guiding.cell("V1").backbone["name"] == "efficientnet-lite0"
+    assert judging.cell("V1").backbone["name"] == "sheet"
+    with pytest.raises(InputError, match="gradients pass no finished twin of this area"):
+        choose_twins(held, target, trials, areas[sheet], plan.planner)
+    areas["config.readout"] = "latent"
+    with pytest.raises(InputError, match="no finished twin of this area is a function of pictures"):
+        choose_twins(held, target, trials, areas, plan.planner)

@@ -7,10 +7,13 @@ import pandas as pd
 import pytest
 import torch
 
-from sweeps.items import STILL_FRAMES, Items, items_of
+from models.backbones import BACKBONES
+from sweeps.items import Items, held_still, items_of, still_frames
 from sweeps.recordings.images import Geometry
 from sweeps.recordings.recording import Recording, StimulusSet
 from sweeps.workshop import Shown
+
+STILL = 24
 
 
 def recording(lengths: list[int], seed: int = 0) -> Recording:
@@ -34,7 +37,7 @@ def shown(held: Recording) -> Shown:
 @pytest.mark.parametrize("lengths", [[5, 5, 5], [3, 6, 1]])
 def test_clips_are_gathered_and_scattered_again(lengths: list[int]) -> None:
     held = recording(lengths)
-    items = items_of(held, "fit", shown(held), clips=True)
+    items = items_of(held, "fit", shown(held), STILL)
     assert held.fit.images is not None
     frames, longest = held.fit.images(slice(None)), max(lengths)
     assert items.inputs.shape == (len(lengths), 3, longest, 4, 6)
@@ -52,7 +55,7 @@ def test_clips_are_gathered_and_scattered_again(lengths: list[int]) -> None:
 def test_predictions_of_the_last_frames_go_to_the_last_rows() -> None:
     """A core that is not padded says nothing about the first frames."""
     held = recording([5, 5])
-    items = items_of(held, "fit", shown(held), clips=True)
+    items = items_of(held, "fit", shown(held), STILL)
     found = items.scattered(items.gathered(held.fit.average)[:, 2:])
     assert np.isnan(found[[0, 1, 5, 6]]).all()
     np.testing.assert_allclose(found[[2, 3, 4, 7, 8, 9]], held.fit.average[[2, 3, 4, 7, 8, 9]], rtol=1e-6)
@@ -60,7 +63,7 @@ def test_predictions_of_the_last_frames_go_to_the_last_rows() -> None:
 
 def test_behaviour_is_averaged_over_the_repeats_that_are_there() -> None:
     held = recording([2, 2])
-    items = items_of(held, "fit", shown(held), clips=True)
+    items = items_of(held, "fit", shown(held), STILL)
     assert held.fit.behaviour is not None
     assert items.behaviour is not None
     np.testing.assert_allclose(items.behaviour[0, 0], held.fit.behaviour[0, :, 0], rtol=1e-6)
@@ -70,10 +73,10 @@ def test_behaviour_is_averaged_over_the_repeats_that_are_there() -> None:
 
 def test_a_picture_stands_still_and_answers_with_its_last_frame() -> None:
     held = recording([2, 2])
-    items = items_of(held, "probe.objects", shown(held), clips=True)
-    assert items.inputs.shape == (4, 3, STILL_FRAMES, 4, 6)
+    items = items_of(held, "probe.objects", shown(held), STILL)
+    assert items.inputs.shape == (4, 3, STILL, 4, 6)
     assert torch.equal(items.inputs[:, :, 0], items.inputs[:, :, -1])
-    values = torch.arange(4.0 * STILL_FRAMES).reshape(4, STILL_FRAMES, 1)
+    values = torch.arange(4.0 * STILL).reshape(4, STILL, 1)
     assert np.array_equal(items.scattered(values)[:, 0], values[:, -1, 0].numpy())
 
 
@@ -87,6 +90,26 @@ def test_items_of_a_split_are_whole_clips() -> None:
 
 def test_pictures_are_items_one_by_one() -> None:
     held = recording([3])
-    items = items_of(held, "fit", shown(held), clips=False)
+    items = items_of(held, "fit", shown(held), still=0)
     assert items.inputs.shape == (3, 3, 4, 6)
     assert items.among(np.array([2, 0])).tolist() == [0, 2]
+
+
+def test_a_picture_is_held_until_the_deepest_block_has_forgotten_what_was_before() -> None:
+    core = {"name": "factorised3d", "temporal_first": 11, "temporal_then": 5}
+    assert still_frames({**core, "channels": "4-4-4"}) == STILL
+    assert still_frames({**core, "channels": "4-4-4-4-4-4-4-4"}) == 11 + 7 * 4
+    assert still_frames({"name": "pixels"}) == 0
+
+
+@pytest.mark.parametrize("padding", ["causal", "none"])
+def test_a_still_response_is_the_steady_one(padding: str) -> None:
+    parameters = {key: held.default for key, held in BACKBONES["factorised3d"].parameters.items()}
+    parameters |= {"channels": "2-2-2-2-2-2-2-2", "padding": padding, "spatial_first": 3, "spatial_then": 1}
+    core = BACKBONES["factorised3d"].load()(parameters, 0).eval()
+    pictures, frames = torch.rand(2, 3, 8, 8), still_frames({"name": "factorised3d", **parameters})
+    with torch.no_grad():
+        short, long = (core.forward_blocks(held_still(pictures, n), [7])[0][:, :, -1] for n in (frames, 2 * frames))
+        cut = core.forward_blocks(held_still(pictures, STILL), [7])[0][:, :, -1] if padding == "causal" else None
+    torch.testing.assert_close(short, long)
+    assert cut is None or not torch.allclose(cut, long, rtol=1e-2)

@@ -11,10 +11,14 @@ import pytest
 from inline import run_inline
 from tiny_models import tiny_model
 
+from models.backbones import BACKBONES
 from sweeps.cells import Planner
 from sweeps.data_command import write_data
-from sweeps.model_places import model_place
+from sweeps.errors import InputError
+from sweeps.experiment import parse_experiment
+from sweeps.model_places import model_place, with_places
 from sweeps.plan import Plan, make_plan
+from sweeps.read_space import read_space
 from sweeps.results import load
 
 FILE = """
@@ -83,3 +87,41 @@ def test_the_base_wins_over_the_current_folder(start: str, tmp_path: Path, monke
     assert model_place("net", "s3://lab/data") == str(tmp_path / "here/net")
     assert model_place(str(tmp_path / "here/net"), "") == str(tmp_path / "here/net")
     assert model_place("owner/name@main", str(tmp_path / "base")) == "owner/name@main"
+
+
+def test_weights_are_known_by_their_content(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    first.write_bytes(b"one")
+    second.write_bytes(b"one")
+    for name, more in (("vgg16", {}), ("eccentric", {"base": "vgg16"})):
+        component = BACKBONES[name]
+        identities = [component.identity({"name": name, **more, "weights": str(path)}) for path in (first, second)]
+        assert identities[0] == identities[1]
+        second.write_bytes(b"another")
+        assert component.identity({"name": name, **more, "weights": str(second)}) != identities[0]
+        second.write_bytes(b"one")
+        assert component.identity({"name": name, "weights": "random"})["weights"] == "random"
+    with pytest.raises(
+        InputError, match=r"space\.backbone\.vgg16\.weights: weights .*none\.safetensors' cannot be read"
+    ):
+        read_space({"backbone": {"vgg16": {"weights": str(tmp_path / "none.safetensors")}}, "readout": "ridge"}, ["V1"])
+
+
+def test_words_are_no_places(tmp_path: Path) -> None:
+    for name in ("random", "pretrained", "imagenet"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "mine.safetensors").write_bytes(b"x")
+    words: dict[str, Any] = {"weights": ["random", "mine.safetensors"]}
+    experiment = parse_experiment(
+        {
+            "name": "a",
+            "recordings": [{}],
+            "space": {"backbone": [{"vgg16": words}, {"eccentric": {"weights": "imagenet"}}, "pixels"]},
+            "contrasts": [{"name": "c", "area": "V1", "left": {"where": {"backbone.weights": "pretrained"}}}],
+        }
+    )
+    placed = with_places(experiment, str(tmp_path))
+    [vgg, eccentric, pixels] = placed.space["backbone"]
+    assert vgg == {"vgg16": {"weights": ["random", str(tmp_path / "mine.safetensors")]}}
+    assert (eccentric, pixels) == ({"eccentric": {"weights": "imagenet"}}, "pixels")
+    assert placed.contrasts[0].left.where == {"backbone.weights": "pretrained"}

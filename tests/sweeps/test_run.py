@@ -117,7 +117,7 @@ def kill_a_worker(experiment: dict[str, Any], folder: Path) -> int:
     killed: list[Process] = []
 
     def kill_one() -> None:
-        wait_for(lambda: parts_in(folder), 90, "the first rows are written")
+        wait_for(lambda: parts_in(folder), 300, "the first rows are written")
         killed.extend(each for each in descendants(os.getpid()) if each.title.startswith("ray::SweepPack"))
         os.kill(killed[0].pid, signal.SIGKILL)
 
@@ -165,7 +165,7 @@ def test_a_failing_configuration_is_a_row_and_a_failing_sweep_is_an_error(
 def test_a_killed_driver_loses_nothing_and_leaves_nothing(slow: dict[str, Any], tmp_path: Path) -> None:
     arguments = written_to(tmp_path, slow)
     with started(command(*arguments), tmp_path / "log") as driver:
-        wait_for(lambda: parts_in(tmp_path) or driver.poll() is not None, 90, "the first rows are written")
+        wait_for(lambda: parts_in(tmp_path) or driver.poll() is not None, 300, "the first rows are written")
         theirs = descendants(driver.pid)
         assert any("raylet" in each.title for each in theirs), (tmp_path / "log").read_text()
         os.kill(driver.pid, signal.SIGKILL)

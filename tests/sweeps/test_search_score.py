@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
+from torch.nn.functional import avg_pool2d
 
+import sweeps
 from metrics import asymmetry_index, search_slope
+from models.attention import FINEST_ATTENTION
 from models.backbones import BACKBONES
 from sweeps.probes import Probe, open_probe
 from sweeps.probes.search_displays import EXPERIMENTS, RenderedSearch
 from sweeps.recordings.recording import Recording, StimulusSet
 from sweeps.scores import SCORES, unavailable
-from sweeps.scores.search import HUMAN, Outcome, compared, human_slopes, search, searched, slopes_of
+from sweeps.scores.search import HUMAN, Outcome, compared, human_slopes, narrowest_cell, search, searched, slopes_of
 from sweeps.scores.view import CellView
 
 torch.set_num_threads(1)
@@ -182,17 +188,76 @@ def test_a_single_item_is_found_at_once_and_networks_are_searched_once() -> None
     assert first["search_asymmetry"] == pytest.approx(np.mean([first[f"search_asymmetry_{n}"] for n in (2, 5)]))
 
 
-def test_what_cannot_search_has_no_number() -> None:
-    probe = open_probe("search", {"rendered": {"displays": 1, "experiments": ["lighting"], "scale": 0.5}})
-    for view in (view_of(None, Marked), view_of(probe, None)):
-        np.testing.assert_equal(search(view), unavailable("search"))
+class Pooled(Marked):
+    """A network without maps."""
+
+    def forward_blocks(self, images: torch.Tensor, blocks: Sequence[int]) -> list[torch.Tensor]:
+        return [found.mean(dim=(2, 3), keepdim=True) for found in super().forward_blocks(images, blocks)]
+
+
+class Coarse(Marked):
+    """Maps of 1/32, whose pixels are wider than half a cell of any display but those of crossing and corner."""
+
+    def forward_blocks(self, images: torch.Tensor, blocks: Sequence[int]) -> list[torch.Tensor]:
+        return [avg_pool2d(found, 32, ceil_mode=True) for found in super().forward_blocks(images, blocks)]
+
+
+def lighting(scale: float, experiment: str = "lighting") -> Probe:
+    return open_probe("search", {"rendered": {"displays": 1, "experiments": [experiment], "scale": scale}})
+
+
+@pytest.mark.parametrize(
+    ("probe", "network"),
+    [
+        (None, Marked),
+        (lighting(1.0), None),
+        (lighting(1.0), Pooled),
+        (lighting(0.64), Marked),  # cells of 31 pixels, attention of 16
+        (lighting(1.0), Coarse),
+        (lighting(0.3, "corner"), Coarse),
+    ],
+)
+def test_what_cannot_search_has_no_number(probe: Probe | None, network: Any) -> None:
+    np.testing.assert_equal(search(view_of(probe, network)), unavailable("search"))
+
+
+@pytest.mark.parametrize(("scale", "experiment", "network"), [(0.65, "lighting", Marked), (0.32, "corner", Coarse)])
+def test_cells_of_two_attention_pixels_are_enough(scale: float, experiment: str, network: Any) -> None:
+    assert np.isfinite(search(view_of(lighting(scale, experiment), network))["search_asymmetry"])
+
+
+def test_the_shipped_experiment_shows_displays_that_can_be_searched() -> None:
+    """Every cell is two attention pixels wide, and eccentric networks have the density of the displays."""
+    raw = yaml.safe_load((Path(sweeps.__file__).parent / "experiments" / "search-asymmetry.yaml").read_text())
+    source = open_probe("search", raw["probes"]["search"]).source
+    assert isinstance(source, RenderedSearch)
+    assert narrowest_cell(source) >= 2 * FINEST_ATTENTION
+    own = [choice["eccentric"] for choice in raw["space"]["backbone"] if "eccentric" in choice]
+    assert [each["pixels_per_degree"] for each in own] == [pytest.approx(30 * source.scale, rel=0.01)]
+
+
+@pytest.mark.parametrize(("density", "told"), [(30.0, False), (20.0, True)])
+def test_an_eccentric_network_of_another_density_is_told_of(density: float, told: bool) -> None:
+    network = Marked()
+    network.pixels_per_degree = density
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        search(view_of(lighting(1.0), lambda: network))
+    messages = [str(each.message) for each in caught if "pixels per degree" in str(each.message)]
+    assert len(messages) == told
+    assert all("have 30 pixels per degree, the eccentric backbone that searches them 20" in each for each in messages)
+
+
+def test_the_density_of_eccentric_networks_is_known() -> None:
+    held = {key: parameter.default for key, parameter in BACKBONES["eccentric"].parameters.items()}
+    assert BACKBONES["eccentric"].load()(held | {"pixels_per_degree": 12.5}, 0).pixels_per_degree == 12.5
 
 
 @pytest.mark.slow
 def test_efficientnet_finds_targets_sooner_trained_than_random() -> None:
-    """Both experiments of orientation at a third of the size: trained features know the target, random hardly."""
+    """Both experiments of orientation at less than half their size: trained features know the target, random hardly."""
     names = ["orientation", "orientation-mixed"]
-    probe = open_probe("search", {"rendered": {"displays": 4, "experiments": names, "scale": 0.3333}})
+    probe = open_probe("search", {"rendered": {"displays": 4, "experiments": names, "scale": 0.4}})
     means = []
     for weights in ("imagenet", "random"):
         network = BACKBONES["efficientnet-lite0"].load()({"weights": weights}, 0)

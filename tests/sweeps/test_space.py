@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.backbones import BACKBONES
+from models.readouts import READOUTS
 from sweeps.cells import Planner
 from sweeps.errors import InputError
 from sweeps.experiment import Split
@@ -149,6 +151,35 @@ def test_the_order_of_areas_and_backbones_changes_no_identity() -> None:
     assert {trial_id(each) for each in one.grid()} == {trial_id(each) for each in two.grid()}
 
 
+def test_what_means_nothing_beside_the_others_makes_no_configurations() -> None:
+    """A parameter that is idle has its default: two trials that mean the same are the same."""
+    srp = {"srp-ridge": {"kernel": ["projection", "centred"], "projection_seed": [1, 2], "eps": [0.2, 0.3]}}
+    held = space(readout=srp, depth={"V1": 0})
+    grid = list(held.grid())
+    assert len(grid) == held.size() == 4 + 1
+    [centred] = [each["readout"] for each in grid if each["readout"]["kernel"] == "centred"]
+    assert (centred["projection_seed"], centred["eps"]) == (0, 0.1)
+    gaussian = {"gaussian": {"balance": ["none", "areas"], "group": [0.0, 0.1], "group_over": ["channels", "units"]}}
+    frozen = [each["readout"] for each in space(readout=gaussian, depth={"V1": 0}).grid()]
+    assert [(each["group"], each["group_over"], each["balance"]) for each in frozen] == [
+        (0.0, "channels", "none"), (0.1, "channels", "none"), (0.1, "units", "none"),
+    ]  # fmt: skip
+    trained = space(backbone={"conv": {"layers": 1}}, readout=gaussian, depth={"V1": 0})
+    assert trained.size() == 2 * 3
+
+
+def test_every_idle_parameter_names_one_of_its_component() -> None:
+    for components in (BACKBONES, READOUTS):
+        for name, component in components.items():
+            for key, parameter in component.parameters.items():
+                for other, values in parameter.idle.items():
+                    assert other in component.parameters, f"{name}.{key}"
+                    assert all(component.parameters[other].accepts(value) for value in values), f"{name}.{key}"
+            assert set(
+                component.settled({key: held.default for key, held in component.parameters.items()}).items()
+            ) == {(key, held.default) for key, held in component.parameters.items()}
+
+
 def test_an_unknown_key_has_its_nearest_match() -> None:
     with pytest.raises(InputError, match=r"space\.readout\.ridge\.aplha: unknown key; .*did you mean 'alpha'\?"):
         space(readout={"ridge": {"aplha": 1}})
@@ -171,6 +202,13 @@ pools = st.one_of(
     ),
 )
 ridges = st.fixed_dictionaries({}, optional={"alpha": alphas, "pool": pools}).map(lambda held: {"ridge": held})
+projected = st.fixed_dictionaries(
+    {"kernel": st.sampled_from(["centred", ["projection", "zscored"]])},
+    optional={
+        "projection_seed": st.sampled_from([3, [1, 2], {"low": 4, "high": 9}]),
+        "eps": numbers.map(lambda x: x / 200),
+    },
+).map(lambda held: {"srp-ridge": held})
 gaussians = st.fixed_dictionaries({}, optional={"loss": st.just(["gaussian", "poisson"]), "pool": pools}).map(
     lambda held: {"gaussian": held}
 )
@@ -187,7 +225,7 @@ spaces = st.fixed_dictionaries(
     {
         "backbone": st.lists(st.one_of(lites, cores), min_size=1, max_size=3),
         "depth": depths,
-        "readout": st.tuples(gaussians, st.lists(st.one_of(ridges, gaussians), max_size=2)).map(
+        "readout": st.tuples(gaussians, st.lists(st.one_of(ridges, gaussians, projected), max_size=2)).map(
             lambda held: [held[0], *held[1]]
         ),
         "seed": st.lists(st.integers(0, 5), min_size=1, max_size=4),
@@ -220,7 +258,10 @@ def test_draws_lie_inside(held: Space, seed: int) -> None:
         assert any(
             choice.name == values["name"]
             and set(values) == {"name", *choice.domains}
-            and all(inside(domain, values[key]) for key, domain in choice.domains.items())
+            and all(
+                inside(domain, values[key]) or choice.component.parameters[key].is_idle(values)
+                for key, domain in choice.domains.items()
+            )
             for choice in choices
         )
     assert set(drawn["depth"]) == set(held.areas)

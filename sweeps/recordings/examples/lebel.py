@@ -9,29 +9,40 @@ import h5py
 import numpy as np
 
 WORDS = ("the", "dog", "house", "ran", "blue", "sea", "and", "music", "old", "night")
+TR = 2.0
+PAD = 5
 TRIM = (10, 5)
+SOUND_START = 10.0
+"""Seconds from the start of the first sample to that of the sound, which ends as long before the last sample does."""
 
 
 def write(
-    folder: Path, seed: int = 0, stories: int = 6, samples: int = 60, voxels: int = 30, subject: str = "UTS01"
+    folder: Path, seed: int = 0, stories: int = 6, samples: int = 75, voxels: int = 30, subject: str = "UTS01"
 ) -> None:
-    """Stories of `samples` samples of 2 s; the second one was saved trimmed; one voxel has no data in one story."""
+    """Stories of `samples` samples of 2 s in respdict.json, of which files lack 5 + 15, as published.
+
+    The second story was not trimmed, the last was heard three times; one voxel has no data in one story. TextGrids are
+    in the long form, the short one, the chronological one, and the long one as UTF-16, in turn.
+    """
     random = np.random.default_rng(seed)
     weights = random.standard_normal((len(WORDS), voxels))
     lengths = {}
     for index in range(stories):
         story = f"story{index:02d}"
         lengths[story] = samples + 2 * index
-        said = _say(lengths[story] * 2.0, random)
-        data = _bold(said, lengths[story], weights) + 0.3 * random.standard_normal((lengths[story], voxels))
+        there = lengths[story] - PAD
+        seconds = there * TR - 2 * SOUND_START
+        said = _say(seconds, random)
+        repeats = 3 if index == stories - 1 else 1
+        data = _bold(said, there, weights) + 0.3 * random.standard_normal((repeats, there, voxels))
         if index == 0:
-            data[:, voxels - 1] = np.nan
-        if index == 1:
-            data = data[TRIM[0] : len(data) - TRIM[1]]
-        _save(folder / "derivative" / "preprocessed_data" / subject / f"{story}.hf5", data)
+            data[..., voxels - 1] = np.nan
+        kept = data if index == 1 else data[:, TRIM[0] : there - TRIM[1]]
+        _save(folder / "derivative" / "preprocessed_data" / subject / f"{story}.hf5", kept)
         grid = folder / "derivative" / "TextGrids" / f"{story}.TextGrid"
         grid.parent.mkdir(parents=True, exist_ok=True)
-        grid.write_text(text_grid(said, lengths[story] * 2.0), encoding="utf-16" if index == 2 else "utf-8")
+        form = (long_text, short_text, chronological_text, long_text)[index % 4]
+        grid.write_text(form(_tiers(said, seconds), seconds), encoding="utf-16" if index % 4 == 3 else "utf-8")
     (folder / "derivative" / "respdict.json").write_text(json.dumps(lengths))
 
 
@@ -48,19 +59,26 @@ def _say(seconds: float, random: np.random.Generator) -> list[tuple[float, float
 def _bold(said: list[tuple[float, float, int]], samples: int, weights: np.ndarray) -> np.ndarray:
     counts = np.zeros((samples + 2, len(WORDS)))
     for start, end, word in said:
-        counts[int((start + end) / 2 // 2) + 2, word] += 1  # two samples later
+        counts[int((SOUND_START + (start + end) / 2) // TR) + 2, word] += 1  # two samples later
     counts = counts[:samples]
     return np.asarray((counts - counts.mean(axis=0)) @ weights)
 
 
 def _save(path: Path, data: np.ndarray) -> None:
+    """Data (repeats, samples, voxels): their mean, and what it is of where there are several."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as held:
-        held["data"] = data
+        held["data"] = data.mean(axis=0)
+        if len(data) > 1:
+            held["individual_repeats"] = data
 
 
-def text_grid(said: list[tuple[float, float, int]], seconds: float) -> str:
-    """The long text form: a tier of phones, which is not read, and one of words with pauses between them."""
+Tiers = list[tuple[str, list[tuple[float, float, str]]]]
+"""Name and intervals (start, end, text) of every tier."""
+
+
+def _tiers(said: list[tuple[float, float, int]], seconds: float) -> Tiers:
+    """A tier of phones, which is not read, and one of words with pauses between them."""
     marks, last = [(0.0, said[0][0], "sp")], said[0][0]
     for start, end, word in said:
         if start > last:
@@ -68,7 +86,11 @@ def text_grid(said: list[tuple[float, float, int]], seconds: float) -> str:
         marks.append((start, end, WORDS[word].upper()))
         last = end
     marks.append((last, seconds, ""))
-    tiers = [("phone", [(0.0, seconds, "AH0")]), ("word", marks)]
+    return [("phone", [(0.0, seconds, "AH0")]), ("word", marks)]
+
+
+def long_text(tiers: Tiers, seconds: float) -> str:
+    """Praat's long text form."""
     lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", "xmin = 0", f"xmax = {seconds}"]
     lines += ["tiers? <exists>", f"size = {len(tiers)}", "item []:"]
     for number, (name, intervals) in enumerate(tiers, 1):
@@ -77,4 +99,25 @@ def text_grid(said: list[tuple[float, float, int]], seconds: float) -> str:
         for place, (start, end, text) in enumerate(intervals, 1):
             lines += [f"        intervals [{place}]:", f"            xmin = {start}", f"            xmax = {end}"]
             lines += [f'            text = "{text}"']
+    return "\n".join(lines) + "\n"
+
+
+def short_text(tiers: Tiers, seconds: float) -> str:
+    """Praat's short text form: the long one without names."""
+    lines = ['File type = "ooTextFile"', '"TextGrid"', "", "0", f"{seconds}", "<exists>", f"{len(tiers)}"]
+    for name, intervals in tiers:
+        lines += ['"IntervalTier"', f'"{name}"', "0", f"{seconds}", f"{len(intervals)}"]
+        for start, end, text in intervals:
+            lines += [f"{start}", f"{end}", f'"{text}"']
+    return "\n".join(lines) + "\n"
+
+
+def chronological_text(tiers: Tiers, seconds: float) -> str:
+    """Praat's chronological text form: the intervals of all tiers in order of time."""
+    lines = ['"Praat chronological TextGrid text file"', f"0 {seconds}   ! Time domain."]
+    lines += [f"{len(tiers)}   ! Number of tiers."]
+    lines += [f'"IntervalTier" "{name}" 0 {seconds}' for name, _ in tiers]
+    entries = [(start, number, end, text) for number, (_, held) in enumerate(tiers, 1) for start, end, text in held]
+    for start, number, end, text in sorted(entries):
+        lines += ["", f"! {tiers[number - 1][0]}:", f"{number} {start} {end}", f'"{text}"']
     return "\n".join(lines) + "\n"

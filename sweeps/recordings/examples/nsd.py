@@ -16,7 +16,10 @@ SHAPE = (5, 4, 3)
 def write(
     folder: Path, seed: int = 0, sessions: int = 3, images: int = 50, repeats: int = 3, subject: str = "subj01"
 ) -> None:
-    """Every picture is shown `repeats` times, over the sessions, in random order; labels -1, 0, 1 (V1v), 2 (V1d), 7."""
+    """Every picture is shown `repeats` times, over the sessions, in random order; labels -1, 0, 1 (V1v), 2 (V1d), 7.
+
+    As in the published files, a chunk of betas holds all trials of one voxel.
+    """
     from nibabel.nifti1 import Nifti1Image
 
     random = np.random.default_rng(seed)
@@ -30,7 +33,8 @@ def write(
         values = number + clean[shown[session == number]]  # every session at a level of its own
         values = values + 0.3 * random.standard_normal(values.shape)
         with h5py.File(home / f"betas_session{number:02d}.hdf5", "w") as held:
-            held["betas"] = np.round(300 * values).astype(np.int16).transpose(0, 3, 2, 1)
+            betas = np.round(300 * values).astype(np.int16).transpose(0, 3, 2, 1)
+            held.create_dataset("betas", data=betas, chunks=(len(betas), 1, 1, 1))
     labels = random.choice([-1, 0, 1, 2, 7], SHAPE, p=[0.1, 0.3, 0.2, 0.2, 0.2]).astype(np.int16)
     for place, values in (
         (folder / "nsddata" / "ppdata" / subject / "func1pt8mm" / "roi" / "prf-visualrois.nii.gz", labels),

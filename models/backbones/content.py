@@ -1,0 +1,30 @@
+"""Identity of what lies in files: by content, so that it does not matter where they lie."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from collections.abc import Mapping
+from typing import Any
+
+
+def digest_of(path: str) -> str:
+    """SHA-256 of a file, read again only when its size or time of change differ; OSError where there is none."""
+    found = os.stat(path)
+    return _digest(path, found.st_size, found.st_mtime_ns)
+
+
+def of_weights(parameters: Mapping[str, Any]) -> str:
+    """What a file of `weights` holds; ValueError where there is none."""
+    path = str(parameters["weights"])
+    try:
+        return digest_of(path)
+    except OSError as error:
+        raise ValueError(f"weights {path!r} cannot be read: {error.strerror}") from None
+
+
+@functools.lru_cache(maxsize=1024)
+def _digest(path: str, size: int, changed: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
