@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from models.backbones import BACKBONES
-from models.banded import balanced, fit_banded
-from models.pls import fit_pls
-from models.projection import johnson_lindenstrauss_size
+from models.linear.banded import balanced, fit_banded
+from models.linear.pls import fit_pls
+from models.linear.projection import johnson_lindenstrauss_size
+from models.linear.ridge import choose_block, fit_ridge
 from models.readouts import READOUTS
-from models.ridge import choose_block, fit_ridge
 from sweeps.cells import Cell
 from sweeps.identity import canonical
 from sweeps.kernels import Kernels, feature_sets

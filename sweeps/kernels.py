@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.lags import Lags
-from models.projection import SparseProjection
-from models.ridge import ROUNDING
+from models.linear.lags import Lags
+from models.linear.projection import SparseProjection
+from models.linear.ridge import ROUNDING
 from sweeps.recordings.recording import Recording
 
 Load = Callable[[str], Tensor]

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from models.backbones import BACKBONES
-from models.latent_data import LatentData, LatentTraining
-from models.latent_fit import fit_latent
-from models.latents import LatentTwin
+from models.latents.data import LatentData, LatentTraining
+from models.latents.fit import fit_latent
+from models.latents.twin import LatentTwin
 from sweeps.cells import Cell
 from sweeps.fits import SPLITS, CellFit, empty_fit
 from sweeps.fitting import mean_response
@@ -75,8 +75,8 @@ def _data(
     units = _units(cells, recording)
     trials, shown = _trials(recording, items, units)
     depths = [cell.depth for cell in cells if cell.recording == recording.name for _ in recording.units(cell.area)]
-    chosen = (torch.isin(shown, items.among(rows)).nonzero()[:, 0] for rows in (train, select))
-    return LatentData(items.inputs, trials, *chosen, depths, places(recording, units), shown)
+    first, second = (torch.isin(shown, items.among(rows)).nonzero()[:, 0] for rows in (train, select))
+    return LatentData(items.inputs, trials, first, second, depths, places(recording, units), shown)
 
 
 def _trials(recording: Recording, items: Items, units: np.ndarray) -> tuple[Tensor, Tensor]:

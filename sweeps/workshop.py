@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from models.backbones import BACKBONES
-from models.ridge import Decomposition, decompose_features, decompose_kernel
+from models.linear.ridge import Decomposition, decompose_features, decompose_kernel
 from sweeps.context import Context
 from sweeps.errors import InputError, Refusal
 from sweeps.experiment import Split

@@ -65,7 +65,8 @@ class Factorised3d(nn.Module):
     7 and 8 of the first stream, depths 8 and 9 blocks 7' and 8' of the second, which starts from depth 5.
 
     Source: "Anatomically inspired digital twins" (NeurIPS 2025), which pads and whose core with two streams reads
-    LM from depth 6, RL from depth 8 and AL from depth 9 (`sweeps.depths.ANATOMY`); Schmidt et al. (arXiv 2410.16136) do not pad, with momentum 0.7.
+    LM from depth 6, RL from depth 8 and AL from depth 9 (`sweeps.depths.ANATOMY`); Schmidt et al. (arXiv 2410.16136)
+    do not pad, with momentum 0.7.
     """
 
     mean: Tensor

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from models.projection import SparseProjection
+from models.linear.projection import SparseProjection
 
 
 def pool_tokens(

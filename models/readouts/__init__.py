@@ -12,7 +12,7 @@ NO_LATENTS = {"latents": (0,)}
 
 READOUTS: dict[str, Component] = {
     "ridge": Component(
-        target="models.ridge:fit_ridge",
+        target="models.linear.ridge:fit_ridge",
         version=1,
         fitted_by="ridge",
         parameters={
@@ -25,7 +25,7 @@ READOUTS: dict[str, Component] = {
         summary="linear, from the whole map averaged to at most pool x pool",
     ),
     "srp-ridge": Component(
-        target="models.ridge:fit_ridge",
+        target="models.linear.ridge:fit_ridge",
         version=1,
         fitted_by="ridge",
         parameters={
@@ -41,7 +41,7 @@ READOUTS: dict[str, Component] = {
         summary="ridge on a sparse random projection of the map, its columns z-scored on the training stimuli",
     ),
     "pls": Component(
-        target="models.pls:fit_pls",
+        target="models.linear.pls:fit_pls",
         version=1,
         fitted_by="pls",
         parameters={
@@ -53,7 +53,7 @@ READOUTS: dict[str, Component] = {
         summary="partial least squares of all units of an area together, without scaling",
     ),
     "banded-ridge": Component(
-        target="models.banded:fit_banded",
+        target="models.linear.banded:fit_banded",
         version=1,
         fitted_by="banded",
         parameters={
@@ -140,7 +140,7 @@ READOUTS: dict[str, Component] = {
         summary="a residual multilayer perceptron on the whole map averaged to at most pool x pool, for all units",
     ),
     "latent": Component(
-        target="models.latent_fit:fit_latent",
+        target="models.latents.fit:fit_latent",
         version=1,
         fitted_by="latent",
         together=False,

@@ -8,8 +8,8 @@ import torch
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GroupKFold, LeaveOneGroupOut
 
-from models.banded import balanced, fit_banded, mean_diagonal, share_candidates
-from models.ridge import ALPHAS, decompose_kernel, fit_ridge
+from models.linear.banded import balanced, fit_banded, mean_diagonal, share_candidates
+from models.linear.ridge import ALPHAS, decompose_kernel, fit_ridge
 
 GROUPS = np.repeat(np.arange(8), 5)
 
@@ -47,7 +47,7 @@ def positive(shares: np.ndarray) -> np.ndarray:
 def test_leaving_each_group_out_equals_himalaya_with_a_refit_for_every_group(monkeypatch: pytest.MonkeyPatch) -> None:
     bands, y = toy()
     shares = positive(share_candidates(2, 8, seed=1))
-    monkeypatch.setattr("models.banded.share_candidates", lambda bands, count, seed: shares)
+    monkeypatch.setattr("models.linear.banded.share_candidates", lambda bands, count, seed: shares)
     fitted = fit_banded(kernels_of(bands), torch.from_numpy(y), GROUPS, iterations=8, seed=1)
     folds = list(LeaveOneGroupOut().split(y, y, GROUPS))
     predicted, alphas, chosen = himalaya(kernels_of(bands), y, shares, folds)

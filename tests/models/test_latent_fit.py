@@ -7,8 +7,8 @@ from safetensors.torch import load, save
 from scipy import stats
 
 from models.backbones import BACKBONES
-from models.latent_data import LatentData, LatentTraining
-from models.latent_fit import _Stage, fit_latent
+from models.latents.data import LatentData, LatentTraining
+from models.latents.fit import _Stage, fit_latent
 from models.likelihoods import zig_links
 from models.readouts import READOUTS
 

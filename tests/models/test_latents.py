@@ -9,11 +9,11 @@ from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 from metrics.likelihood import poisson_log_likelihood, zero_inflated_gamma_log_likelihood
 from models.backbones import BACKBONES
-from models.latents import LatentTwin
+from models.latents.populations import ClipReadout, PopulationSpec
+from models.latents.recognition import Recognition, divergence, hidden_entries, sample_prior
+from models.latents.twin import LatentTwin
 from models.likelihoods import zero_inflated_gamma_mean
-from models.populations import ClipReadout, PopulationSpec
 from models.readouts import READOUTS
-from models.recognition import Recognition, divergence, hidden_entries, sample_prior
 
 torch.set_num_threads(1)
 

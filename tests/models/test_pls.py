@@ -8,7 +8,7 @@ import torch
 from sklearn.cross_decomposition import PLSRegression
 from sklearn.linear_model import LinearRegression
 
-from models.pls import fit_pls
+from models.linear.pls import fit_pls
 
 
 def toy(stimuli: int, features: int, units: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

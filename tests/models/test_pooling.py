@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.backbones.pooling import Pooler, pool_texts, pool_tokens
-from models.projection import SparseProjection
+from models.linear.projection import SparseProjection
 
 torch.set_num_threads(1)
 

@@ -10,8 +10,8 @@ from sklearn.metrics import pairwise_distances
 from sklearn.random_projection import SparseRandomProjection, johnson_lindenstrauss_min_dim
 
 from metrics import delayed
-from models.lags import Lags
-from models.projection import SparseProjection, johnson_lindenstrauss_size
+from models.linear.lags import Lags
+from models.linear.projection import SparseProjection, johnson_lindenstrauss_size
 
 pytestmark = pytest.mark.filterwarnings(f"ignore::{DataDimensionalityWarning.__module__}.DataDimensionalityWarning")
 

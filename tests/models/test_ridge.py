@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import Ridge, RidgeCV
 
-from models.ridge import (
+from models.linear.ridge import (
     ALPHAS,
     CONVENTIONS,
     Decomposition,

@@ -110,6 +110,14 @@ def test_individual_repeats_are_read_in_place_of_their_mean(stories: Path) -> No
     np.testing.assert_allclose(raw.fit.responses[rows].mean(axis=2), mean, atol=1e-5)
 
 
+def test_without_repeats_the_mean_of_every_story_is_read(stories: Path) -> None:
+    held = opened(stories, "lebel", repeats=False, zscore=False)
+    assert held.fit.responses.shape[2] == 1
+    assert np.isfinite(held.fit.responses).all()
+    mean = np.nanmean(opened(stories, "lebel", zscore=False).fit.responses, axis=2)
+    np.testing.assert_allclose(held.fit.responses[:, :, 0], mean, rtol=1e-4, atol=1e-4)
+
+
 def by_hand(folder: Path, data: np.ndarray, whole: int, said: tuple[tuple[float, float, str], ...]) -> Path:
     """A story that is written line by line."""
     home = folder / "derivative"

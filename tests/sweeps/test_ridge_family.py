@@ -16,9 +16,9 @@ from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.preprocessing import StandardScaler
 
 from metrics import delayed
-from models.projection import SparseProjection, johnson_lindenstrauss_size
+from models.linear.projection import SparseProjection, johnson_lindenstrauss_size
+from models.linear.ridge import ALPHAS
 from models.readouts import READOUTS
-from models.ridge import ALPHAS
 from sweeps.cells import Cell
 from sweeps.features import as_images
 from sweeps.fits import CellFit

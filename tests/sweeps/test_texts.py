@@ -9,7 +9,7 @@ import torch
 from tiny_models import SENTENCE, tiny_model
 
 from models.backbones import BACKBONES
-from models.ridge import decompose, fit_ridge
+from models.linear.ridge import decompose, fit_ridge
 from sweeps.errors import InputError
 from sweeps.texts import Reading, read_texts, story_features, text_maps, word_contexts, word_rate
 

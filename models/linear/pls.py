@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.ridge import ROUNDING
+from models.linear.ridge import ROUNDING
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from models.latents.recognition import EMBEDDED
 from models.likelihoods import CAP, fit_gamma_shape
 from models.readouts.gaussian import START_SPREAD
 from models.readouts.locate import response_statistics
 from models.readouts.positions import CoordinatePositions, standardized
 from models.readouts.sampling import sample
-from models.recognition import EMBEDDED
 
 TAPS, WIDTH = 11, 5
 """Frames and channels of the convolution that may mix a unit's features before they are weighed."""

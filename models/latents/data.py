@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from models.clips import as_float
-from models.latents import LatentTwin
-from models.populations import ClipReadout, Population
+from models.latents.populations import ClipReadout, Population
+from models.latents.twin import LatentTwin
 from models.readouts.locate import GRID, starting_positions
 from models.readouts.sampling import shrink
 

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from models.clips import as_float
 from models.fit import BestState
-from models.latent_data import LatentData, LatentTraining, check_latent_data, prepare
-from models.latents import CLIPS, LatentTwin
-from models.populations import PopulationSpec
-from models.recognition import divergence, hidden_entries
+from models.latents.data import LatentData, LatentTraining, check_latent_data, prepare
+from models.latents.populations import PopulationSpec
+from models.latents.recognition import divergence, hidden_entries
+from models.latents.twin import CLIPS, LatentTwin
 
 DECAY = 0.3
 """What the learning rate is multiplied by where there was no gain for `patience` epochs."""

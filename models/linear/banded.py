@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.ridge import ALPHAS, ROUNDING, decompose_kernel, fit_ridge
+from models.linear.ridge import ALPHAS, ROUNDING, decompose_kernel, fit_ridge
 
 CONCENTRATIONS = (1.0, 0.1)
 """Of the Dirichlet distribution that shares are drawn from, in turn: all over the simplex, and near its corners."""

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from models.clips import as_float
+from models.latents.populations import Population, PopulationSpec
+from models.latents.recognition import Recognition, sample_prior
 from models.likelihoods import (
     poisson_log_density,
     rate_link,
@@ -17,8 +19,6 @@ from models.likelihoods import (
     zero_inflated_gamma_mean,
     zig_links,
 )
-from models.populations import Population, PopulationSpec
-from models.recognition import Recognition, sample_prior
 from models.twin import Core
 
 CLIPS = 4
@@ -32,7 +32,7 @@ class LatentTwin(nn.Module):
     """A core, or none, and a `Population` for every recording, with a recognition network that they share.
 
         a_n(t) = w_n . map_t(position_n) + b_n + u_n . z_t    and b_n(t) alike, with v_n
-        z_t ~ N(0, I) (see `models.recognition.divergence`)
+        z_t ~ N(0, I) (see `models.latents.recognition.divergence`)
         zero-inflated gamma: q = 0.99999 sigmoid(a) + 1e-6, theta = scale (ELU(b) + 1 + 1e-6), and k
         Poisson: rate = scale (ELU(a) + 1 + 1e-6)
 

@@ -1,0 +1,1 @@
+"""Readouts that are linear, in closed form: ridge and banded ridge, partial least squares, projections, delays."""
