@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from sweeps.draws import Draws
+
 Depth = int | tuple[int, ...]
 """One block, or several that are read together (in rising order)."""
 
@@ -86,7 +88,7 @@ class AreaDepths:
         for row in rows:
             yield dict(zip(self.listed, row, strict=True))
 
-    def draw(self, blocks: int, random: np.random.Generator) -> Any:
+    def draw(self, blocks: int, random: Draws) -> Any:
         """One depth map drawn at random, to be given to `at`."""
         shared = random.random()
         depth = {}
@@ -163,7 +165,7 @@ class DepthMaps:
         for name in self.maps:
             yield self.resolved(name, blocks, seed)
 
-    def draw(self, blocks: int, random: np.random.Generator) -> Any:
+    def draw(self, blocks: int, random: Draws) -> Any:
         """The name of a map drawn at random."""
         return list(self.maps)[int(random.integers(len(self.maps)))]
 

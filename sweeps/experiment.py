@@ -29,7 +29,7 @@ class Split(Strict):
 class Search(Strict):
     """How configurations are proposed."""
 
-    method: Literal["grid", "random", "tpe"] = "grid"
+    method: Literal["grid", "random", "sobol", "tpe", "nsga2"] = "grid"
     trials: int | None = Field(None, ge=1)
     objectives: list[str] = Field(["select.prediction"], min_length=1)
     seed: int = Field(0, ge=0)

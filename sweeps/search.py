@@ -1,4 +1,4 @@
-"""Which configuration next: grid, random, or Optuna asked and told in batches."""
+"""Which configuration next: grid, random, Sobol, or Optuna asked and told in batches."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from sweeps.draws import SobolDraws
 from sweeps.errors import InputError
 from sweeps.experiment import Search
 from sweeps.space import Configuration, Space
@@ -16,8 +17,8 @@ from sweeps.space import Configuration, Space
 ALL_AT_ONCE = 5000
 """Configurations proposed at a time by methods that do not learn."""
 
-ASK = 16
-"""Configurations asked from Optuna at a time; results do not depend on the number of workers."""
+ASK, POPULATION = 16, 32
+"""Configurations asked from Optuna at a time, by tpe and by nsga2; results do not depend on the number of workers."""
 
 SHUFFLED_BELOW = 4
 """Random search shuffles the grid when it has fewer than this many times the wanted trials."""
@@ -70,8 +71,12 @@ class Listed:
         return []
 
 
-class Tpe:
-    """Optuna's tree-structured Parzen estimator, single or multi-objective, rebuilt from what is known."""
+class Adaptive:
+    """An Optuna sampler that is asked and told in batches, for one objective or several, rebuilt from what is known.
+
+    `tpe` is the tree-structured Parzen estimator, `nsga2` a genetic search for a front, whose generations are the
+    batches.
+    """
 
     adaptive = True
 
@@ -83,6 +88,7 @@ class Tpe:
         self.study: Any = None
         self.objectives: list[str] = []
         self.adopted = 0
+        self.batch = search.batch or (POPULATION if search.method == "nsga2" else ASK)
 
     def propose(self) -> list[Configuration]:
         """Ask a batch; a configuration that is asked twice comes twice."""
@@ -91,7 +97,7 @@ class Tpe:
             self.objectives = active
             self.study = self._study()
         self.asked = []
-        for _ in range(self.search.batch or ASK):
+        for _ in range(self.batch):
             trial = self.study.ask()
             self.asked.append((trial, self.space.suggest(trial)))
         return [configuration for _, configuration in self.asked]
@@ -149,15 +155,23 @@ class Tpe:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        sampler = optuna.samplers.TPESampler(seed=self.search.seed + len(self.told))
+        seed = self.search.seed + len(self.told)
+        if self.search.method == "nsga2":
+            sampler: Any = optuna.samplers.NSGAIISampler(seed=seed, population_size=self.batch)
+        else:
+            sampler = optuna.samplers.TPESampler(seed=seed)
         study = optuna.create_study(directions=["maximize"] * len(self.objectives), sampler=sampler)
-        for configuration, scores in self.told:
-            values = self._values(scores)
-            if values is not None:
-                self._add(study, configuration, values)
+        known = [(configuration, self._values(scores)) for configuration, scores in self.told]
+        told = [(configuration, values) for configuration, values in known if values is not None]
+        for index, (configuration, values) in enumerate(told):
+            generation = {sampler._get_generation_key(): index // self.batch} if self.search.method == "nsga2" else {}
+            self._add(study, configuration, values, generation)
         return study
 
-    def _add(self, study: Any, configuration: Configuration, values: list[float]) -> None:
+    def _add(
+        self, study: Any, configuration: Configuration, values: list[float], generation: Mapping[str, int]
+    ) -> None:
+        """Let the study know a finished trial; a genetic search counts them by generations."""
         import optuna
 
         try:
@@ -166,7 +180,11 @@ class Tpe:
         except (KeyError, ValueError):
             return  # a row of an earlier version of the space
         params = {name: fixed.params[name] for name in fixed.distributions}
-        study.add_trial(optuna.trial.create_trial(params=params, distributions=fixed.distributions, values=values))
+        study.add_trial(
+            optuna.trial.create_trial(
+                params=params, distributions=fixed.distributions, values=values, system_attrs=dict(generation)
+            )
+        )
 
 
 def make_proposer(space: Space, search: Search) -> Proposer:
@@ -178,7 +196,9 @@ def make_proposer(space: Space, search: Search) -> Proposer:
         return Listed(space.grid())
     if search.method == "random":
         return Listed(_random(space, search, np.random.default_rng([search.seed, 30])))
-    return Tpe(space, search)
+    if search.method == "sobol":
+        return Listed(_sobol(space, search))
+    return Adaptive(space, search)
 
 
 def _random(space: Space, search: Search, random: np.random.Generator) -> Iterator[Configuration]:
@@ -190,12 +210,22 @@ def _random(space: Space, search: Search, random: np.random.Generator) -> Iterat
     return (grid[index] for index in random.permutation(len(grid)))
 
 
-def _distinct(space: Space, random: np.random.Generator) -> Iterator[Configuration]:
-    """Random configurations without end, or until ten batches in a row bring nothing new."""
+def _sobol(space: Space, search: Search) -> Iterator[Configuration]:
+    """Distinct configurations that fill the space evenly; the grid of a space with no more of them than are wanted."""
+    size = space.size()
+    if size is not None and size <= (search.trials or 1):
+        return space.grid()
+    return _distinct(space, SobolDraws(space.most_draws(), search.seed))
+
+
+def _distinct(space: Space, draws: np.random.Generator | SobolDraws) -> Iterator[Configuration]:
+    """Drawn configurations without end, or until ten batches in a row bring nothing new."""
     seen: set[str] = set()
     stale = 0
     while stale < TRIES * ASK:
-        configuration = space.sample(random)
+        if isinstance(draws, SobolDraws):
+            draws.advance()
+        configuration = space.sample(draws)
         text = repr(configuration)
         stale = stale + 1 if text in seen else 0
         if stale == 0:

@@ -8,11 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from models.backbones import BACKBONES
 from models.component import Component
 from sweeps.depths import Depth, Depths, depth_text, plain
+from sweeps.draws import Draws
 
 Configuration = dict[str, Any]
 """A resolved, active configuration: backbone {name, ...}, depth {area: block or list}, readout {name, ...}, seed."""
@@ -128,7 +127,12 @@ class Space:
                 for depth in self.depths.grid(self.blocks(backbone), seed):
                     yield _configuration(backbone, depth, readout, seed)
 
-    def sample(self, random: np.random.Generator) -> Configuration:
+    def most_draws(self) -> int:
+        """How many numbers `sample` draws at most."""
+        parameters = [max(len(choice.domains) for choice in held) for held in (self.backbones, self.readouts)]
+        return 4 + len(self.areas) + sum(parameters)
+
+    def sample(self, random: Draws) -> Configuration:
         """One configuration drawn at random: choices uniformly, ranges as they say."""
         backbone = _draw_choice(self.backbones, random)
         blocks = self.blocks(backbone)
@@ -198,13 +202,13 @@ def _resolved(choice: Choice, values: Mapping[str, Any]) -> dict[str, Any]:
     return {"name": choice.name, **choice.component.settled(values)}
 
 
-def _draw(domain: Domain, random: np.random.Generator) -> Any:
+def _draw(domain: Domain, random: Draws) -> Any:
     if isinstance(domain, Range):
         return domain.draw(random.random())
     return domain.values[int(random.integers(len(domain.values)))]
 
 
-def _draw_choice(choices: Sequence[Choice], random: np.random.Generator) -> dict[str, Any]:
+def _draw_choice(choices: Sequence[Choice], random: Draws) -> dict[str, Any]:
     choice = choices[int(random.integers(len(choices)))]
     return _resolved(choice, {key: _draw(domain, random) for key, domain in choice.domains.items()})
 

@@ -548,7 +548,7 @@ FILE_CASES: dict[str, tuple[Change, tuple[str, ...]]] = {
     "unknown score": (put("scores", ["predicton"]), ("scores = 'predicton': unknown score", "mean 'prediction'?")),
     "unknown method": (
         put("search.method", "gird"),
-        ("search.method = 'gird': unknown method; allowed: grid, random, tpe", "did you mean 'grid'?"),
+        ("search.method = 'gird': unknown method; allowed: grid, random, sobol, tpe, nsga2", "did you mean 'grid'?"),
     ),
     "unknown objective": (
         put("search.objectives", ["select.predicton"]),

@@ -76,7 +76,7 @@ def test_the_first_problem_names_file_key_value_and_what_is_allowed() -> None:
         parse_experiment(LEAST | {"search": {"method": "tpee", "trials": 3}}, file="a.yaml")
     error = caught.value
     assert (error.file, error.key, error.value) == ("a.yaml", "search.method", "tpee")
-    assert error.allowed == ("grid", "random", "tpe")
+    assert error.allowed == ("grid", "random", "sobol", "tpe", "nsga2")
     assert "did you mean 'tpe'?" in str(error)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from inline import plan_of, run_inline, trials_of
 
@@ -15,7 +17,7 @@ from sweeps.errors import InputError
 from sweeps.experiment import Search
 from sweeps.identity import canonical
 from sweeps.read_space import read_space
-from sweeps.search import ALL_AT_ONCE, ASK, TRIES, Listed, Proposer, Tpe, make_proposer
+from sweeps.search import ALL_AT_ONCE, ASK, POPULATION, TRIES, Adaptive, Listed, Proposer, make_proposer
 from sweeps.space import Configuration, Space
 
 PREDICTION, DIMENSIONALITY = "select.prediction", "select.dimensionality"
@@ -43,7 +45,7 @@ def planted(configuration: Configuration) -> dict[str, float]:
     return {PREDICTION: -float(sum((configuration["depth"][area] - block) ** 2 for area, block in PLANTED.items()))}
 
 
-def search(found: Tpe, objective: Objective, batches: int) -> list[Configuration]:
+def search(found: Adaptive, objective: Objective, batches: int) -> list[Configuration]:
     """Ask and tell as the sweep does: an equal configuration is told each time that it is asked."""
     asked = []
     for _ in range(batches):
@@ -90,6 +92,34 @@ def test_random_draws_nothing_twice_and_ends_when_there_is_nothing_new() -> None
     assert set(drawn) == {canonical(each) for each in held.grid()}
 
 
+def test_sobol_is_the_same_sequence_again_and_another_with_another_seed() -> None:
+    held = space(readout={"ridge": {"alpha": {"low": 0.1, "high": 10, "log": True}}})
+    one, two, other = (first(proposer(held, "sobol", seed), 99) for seed in (0, 0, 1))
+    assert one == two
+    assert len(set(one)) == 99
+    assert not set(one) & set(other)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_sobol_fills_a_range_more_evenly_than_random_draws(seed: int) -> None:
+    """The largest hole among 64 draws from a range: 1 / 64 if they were even, over 4 / 64 at random."""
+    held = space(readout={"ridge": {"alpha": {"low": 0.1, "high": 10, "log": True}}}, depth={"shared": "all"})
+    holes = {}
+    for method in ("sobol", "random"):
+        drawn = [json.loads(each) for each in first(proposer(held, method, seed), 64)]
+        shares = np.sort([(math.log10(each["readout"]["alpha"]) + 1) / 2 for each in drawn])
+        holes[method] = np.diff([0, *shares, 1]).max() * 64
+        blocks = np.bincount([each["depth"]["V1"] for each in drawn], minlength=16)
+        if method == "sobol":
+            assert set(blocks) == {4}
+    assert holes["sobol"] < 2.5 < holes["random"]
+
+
+def test_sobol_tries_everything_where_there_is_no_more() -> None:
+    held = space(depth={"shared": "all"}, seed=[0, 1])
+    assert set(first(proposer(held, "sobol"), 10**6)) == {canonical(each) for each in held.grid()}
+
+
 # -- Optuna -----------------------------------------------------------------------------------------
 
 
@@ -102,6 +132,51 @@ def test_tpe_finds_the_planted_depths_before_a_grid_would(seed: int) -> None:
     assert held.size() == 256
     assert len(distinct) < 128
     assert max(distinct.values()) == 0.0
+
+
+MANY = {f"A{index}": 5 * index % 16 for index in range(8)}
+"""Areas and their planted depths: 16^8 maps."""
+
+
+def nearness(configuration: Configuration) -> dict[str, float]:
+    """Minus the blocks by which all areas miss their planted depths: -45 for random maps."""
+    return {PREDICTION: -float(sum(abs(configuration["depth"][area] - block) for area, block in MANY.items()))}
+
+
+def mean_of(batch: list[Configuration]) -> float:
+    return float(np.mean([nearness(each)[PREDICTION] for each in batch]))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_nsga2_breeds_and_goes_on_from_the_rows_of_an_earlier_run(seed: int) -> None:
+    """Twelve generations halve the distance at least twice; a search that is taken up again does not lose that."""
+    depth = dict.fromkeys(MANY, "all")
+    held = read_space({"backbone": "efficientnet-lite0", "readout": "ridge", "depth": depth}, list(MANY))
+    found = proposer(held, "nsga2", seed)
+    asked = search(found, nearness, batches=12)
+    assert len(asked) == 12 * POPULATION
+    first, last = mean_of(asked[:POPULATION]), mean_of(asked[-POPULATION:])
+    assert first < -40
+    assert last > first / 2
+    again = proposer(held, "nsga2", seed + 1)
+    for configuration, scores in found.told:
+        assert again.adopt(configuration, scores)
+    assert mean_of(again.propose()) > first / 2
+
+
+def test_nsga2_takes_several_objectives() -> None:
+    """A twin that is good at one and one that is good at the other both stay in the population."""
+    held = space(depth={"V1": "all", "V4": [0]})
+
+    def two(configuration: Configuration) -> dict[str, float]:
+        block = configuration["depth"]["V1"]
+        return {PREDICTION: -abs(block - 2), DIMENSIONALITY: -abs(block - 13)}
+
+    found = proposer(held, "nsga2", objectives=(PREDICTION, DIMENSIONALITY))
+    search(found, two, batches=4)
+    front = {tuple(trial.values) for trial in found.study.best_trials}
+    assert front <= {(-abs(block - 2), -abs(block - 13)) for block in range(2, 14)}
+    assert {(0, -11), (-11, 0)} <= front
 
 
 def test_tpe_repeats_itself() -> None:

@@ -1,0 +1,38 @@
+"""What configurations are drawn with: random numbers, or numbers that fill the space more evenly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+
+class Draws(Protocol):
+    """A NumPy generator, or whatever draws like one."""
+
+    def random(self) -> float:
+        """A number from 0 to 1, 1 excluded."""
+
+    def integers(self, count: int, /) -> Any:
+        """A whole number below `count`."""
+
+
+class SobolDraws:
+    """Draws of a scrambled Sobol sequence in place of a random generator: one point's coordinates, in turn."""
+
+    def __init__(self, dimensions: int, seed: int) -> None:
+        from scipy.stats import qmc
+
+        self.engine = qmc.Sobol(dimensions, seed=seed)
+        self.point: Iterator[float] = iter(())
+
+    def advance(self) -> None:
+        """Go to the next point."""
+        self.point = iter(self.engine.random(1)[0].tolist())
+
+    def random(self) -> float:
+        """A number from 0 to 1, 1 excluded."""
+        return next(self.point)
+
+    def integers(self, count: int) -> int:
+        """A whole number below `count`."""
+        return min(int(self.random() * count), count - 1)
