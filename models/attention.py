@@ -14,8 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 FINEST_ATTENTION = 16
-"""Pixels of the display to a pixel of the attention map, at least, to the nearest halving; whatever the display's scale.
-"""
+"""Pixels of the display to a pixel of the attention map, at least, to the nearest halving and whatever its scale."""
 
 STAGES = 3
 PROBED = 64

@@ -1,4 +1,4 @@
-"""Vision networks of transformers, read at their stem and after every stage or layer, for images of any size above the least.
+"""Vision networks of transformers, read at their stem and after every stage or layer, for images from a least side on.
 
 What a block gives is what `AutoBackbone` gives with every stage asked (`feature_maps`), for ViT and DeiT, which it does
 not know, the hidden states. Mind the norms in it: ConvNeXt and Swin normalise every position over channels with a gain

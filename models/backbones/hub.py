@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from models.backbones.content import digest_of
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -99,7 +101,10 @@ def _hub_file(name: str, revision: str, file: str) -> Path | None:
         return Path(hf_hub_download(name, file, revision=revision))
     except RemoteEntryNotFoundError:  # the hub says so; also an OSError
         return None
-    except (OSError, HFValidationError) as error:  # no such model, no access, no connection, offline and not in the cache
+    except (
+        OSError,
+        HFValidationError,
+    ) as error:  # no such model, no access, offline and not in the cache
         raise ValueError(f"model {name}@{revision}: {file} cannot be had ({type(error).__name__}: {error})") from None
 
 
@@ -256,14 +261,5 @@ def fingerprint(parameters: Mapping[str, Any]) -> str:
         return f"{name}@{path.parent.name}"
     endings = READ if parameters.get("weights") == "random" else (*READ, ".safetensors")
     files = sorted(path for path in Path(name).iterdir() if path.is_file() and path.suffix in endings)
-    parts = [(path.name, path.stat()) for path in files]
-    digests = [_digest(f"{name}/{file}", stat.st_size, stat.st_mtime_ns) for file, stat in parts]
-    lines = [f"{digest} {file}\n" for (file, _), digest in zip(parts, digests, strict=True)]
+    lines = [f"{digest_of(str(path))} {path.name}\n" for path in files]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-@functools.lru_cache(maxsize=1024)
-def _digest(path: str, size: int, changed: int) -> str:
-    """SHA-256 of a file, read again only when its size or time of change differ."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

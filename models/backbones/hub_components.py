@@ -45,7 +45,7 @@ HUB: dict[str, Component] = {
     ),
     "clip-vision": Component(
         target="models.backbones.clip:ClipVision",
-        version=1,
+        version=2,
         content=CONTENT,
         parameters={**NETWORK, **POOLING, **NORMALISE},
         blocks="models.backbones.hub:clip_vision_count",
@@ -54,7 +54,7 @@ HUB: dict[str, Component] = {
     ),
     "clip-text": Component(
         target="models.backbones.clip:ClipText",
-        version=1,
+        version=2,
         content=CONTENT,
         parameters={**NETWORK, **_texts("last", ("last", "mean"), after=0), **NORMALISE},
         blocks="models.backbones.hub:clip_text_count",

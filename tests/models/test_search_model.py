@@ -353,18 +353,18 @@ def test_networks_of_one_pixel_have_no_raster():
 @pytest.mark.parametrize("patch", [14, 16])
 @pytest.mark.parametrize("margin", range(0, 16, 3))
 def test_a_lone_item_is_found_whatever_a_patch_leaves_over(patch, margin):
-    """An item of one patch in every cell; crops are 2 (96 + margin) pixels wide, and the fixation is on the item."""
+    """A small item in each cell; crops are 2 (96 + margin) pixels wide. The patch that is fixated holds the item."""
     task = Task((0, 32, 64, 96), 0.5, margin, window=1)
     network = Patches(patch)
     blocks = search_blocks(network)
     whole = attention_raster(network, blocks).whole
-    starts = [(row + 8, column + 8) for row in task.edges[:-1] for column in task.edges[:-1]]
+    starts = [(row + 26, column + 26) for row in task.edges[:-1] for column in task.edges[:-1]]
     displays = torch.full((9, 3, 96, 96), 0.5)
     for display, (y, x) in zip(displays, starts, strict=True):
-        display[:, y : y + 16, x : x + 16] = 1.0
+        display[:, y : y + 4, x : x + 4] = 1.0
     attention = TargetAttention(
         lambda pictures: [found - 0.5 for found in network.forward_blocks(pictures, blocks)],
-        displays[0, :, 8:24, 8:24][None],
+        displays[:1, :, 20:36, 20:36],
         [0] * 9,
         SHARP,
         whole=whole,
@@ -373,8 +373,8 @@ def test_a_lone_item_is_found_whatever_a_patch_leaves_over(patch, margin):
     found = search(attention, displays, list(range(9)), task)
     assert found.saccades.tolist() == [1.0] * 9
     for (y, x), (row, column) in zip(starts, found.fixations[:, 1].tolist(), strict=True):
-        assert y - patch < row < y + 16
-        assert x - patch < column < x + 16
+        assert y - patch < row < y + 4
+        assert x - patch < column < x + 4
 
 
 def test_pictures_of_whole_patches_are_shown_as_they_are():

@@ -217,11 +217,11 @@ def test_an_error_in_one_area_of_a_trained_twin_is_tried_again_on_the_whole_twin
     twin = {**experiment, "space": space, "scores": ["prediction", "feve"], "compute": {"fits_gb": kept}}
     failing(monkeypatch, "feve", lambda view: view.common_units == len(view.units))  # V1, the smaller area
     first = run(twin, tmp_path)
-    before = load(first.storage, "cells").set_index("area")
+    before = load(first.storage, "cells").set_index("area").loc[["V1", "V4"]]
     assert before["error"].notna().tolist() == [True, False]
     monkeypatch.undo()
     run_inline(plan_of(twin, tmp_path), retry_failed=True)
-    after = load(first.storage, "cells").set_index("area")
+    after = load(first.storage, "cells").set_index("area").loc[["V1", "V4"]]
     assert after["error"].isna().all()
     assert after["score.feve"].notna().all()
     np.testing.assert_allclose(after["score.prediction"], before["score.prediction"], rtol=1e-6)
