@@ -240,8 +240,8 @@ SCORES: dict[str, Score] = {
         probe="search",
         asked=True,
         summary="asymmetry of visual search in six experiments, that of people beside it",
-        absent="a trained core, a twin of features that come without pictures and a network whose maps are one pixel do "
-        "not search; nor are displays searched whose cells are under two pixels of the attention map",
+        absent="a trained core, a twin of features that come without pictures and a network whose maps are one pixel "
+        "do not search; nor are displays searched whose cells are under two pixels of the attention map",
     ),
     "rsa": Score(
         "sweeps.scores.rsa:rsa",
