@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -86,15 +89,17 @@ class Pack:
     deaths: int = 0
     earlier: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def as_config(self) -> dict[str, Any]:
-        """Plain data for Tune."""
-        return {"attempt": self.attempt, "earlier": self.earlier, "cells": [asdict(cell) for cell in self.cells]}
+    def as_config(self) -> str:
+        """A short text for Tune, which keeps those of all packs: 256 cells of one readout take some 6 kB."""
+        held = {"attempt": self.attempt, "earlier": self.earlier, "cells": [asdict(cell) for cell in self.cells]}
+        return base64.b85encode(zlib.compress(json.dumps(held).encode())).decode()
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Pack:
+    def from_config(cls, config: str) -> Pack:
         """The inverse of `as_config`."""
-        cells = tuple(Cell(**{**cell, "blocks": tuple(cell["blocks"])}) for cell in config["cells"])
-        return cls(cells, config["attempt"], earlier=dict(config["earlier"]))
+        held = json.loads(zlib.decompress(base64.b85decode(config)))
+        cells = tuple(Cell(**{**cell, "blocks": tuple(cell["blocks"])}) for cell in held["cells"])
+        return cls(cells, held["attempt"], earlier=held["earlier"])
 
     def halves(self) -> tuple[Pack, Pack]:
         """Two packs of the next attempt; twins that are trained together stay together."""

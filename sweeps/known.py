@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sweeps.cells import Cell
 from sweeps.ledger import Ledger
 from sweeps.scores import SCORES, cell_columns
+from sweeps.slim import FACTS, Finished, SlimRow
 
-FACTS = ("alpha", "units", "stimuli", "groups", "outer_folds")
-"""Columns of a cell row that a fit gives beside its scores."""
-
-KEPT = (
-    *FACTS,
-    "status",
-    "error",
-    "seconds",
-    "peak_memory_mb",
-    "device",
-    "host",
-    "data_fingerprint",
-    "split",
-    "score_keys",
-    "recording",
-    "area",
-    *cell_columns(list(SCORES)),
-)
-"""Columns of a cell row that a trial needs."""
-
-
-def slim(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a cell row that a trial needs."""
-    return {name: row.get(name) for name in KEPT}
+TRIAL_FIELDS = ("trial_id", "status", "error", "score_keys", "attempt", "config")
+"""Columns of earlier trials that are read besides the objectives."""
 
 
 class Known:
@@ -40,29 +20,55 @@ class Known:
 
     A row is final when it failed, or when it is done and holds every wanted score; with `retry_failed` rows with
     an error (also that of a single score) are not. `names` tells which scores a set of rows holds under the
-    present VERSIONs and probes.
+    present VERSIONs and probes. `attempts` counts how often a cell or trial that is not final was tried before.
+    `configurations`: those of finished trials are kept, for a search that adopts them.
     """
 
     def __init__(
-        self, ledger: Ledger, score_keys: Mapping[str, str], wanted: Iterable[str], retry_failed: bool
+        self,
+        ledger: Ledger,
+        score_keys: Mapping[str, str],
+        wanted: Iterable[str],
+        objectives: Iterable[str],
+        retry_failed: bool,
+        configurations: bool = False,
     ) -> None:
         self.score_keys = dict(score_keys)
         self.wanted = {score_keys[name] for name in wanted}
+        self.objectives = tuple(objectives)
         self.retry_failed = retry_failed
         self.attempts: dict[str, int] = {}
-        self.cells: dict[str, dict[str, Any]] = {}
+        self.cells: dict[str, SlimRow] = {}
         self.lacking: dict[str, dict[str, Any]] = {}
+        self._columns: dict[str, dict[str, int]] = {}
         for row in ledger.rows("cells"):
-            self.attempts[row["cell_id"]] = row["attempt"] + 1
             if self._final(row):
-                self.cells[row["cell_id"]] = slim(row)
-            elif row["status"] == "done":
-                self.lacking[row["cell_id"]] = self._held(row)
-        self.trials: dict[str, dict[str, Any]] = {}
-        for row in ledger.rows("trials"):
-            self.attempts[row["trial_id"]] = row["attempt"] + 1
+                self.cells[row["cell_id"]] = self.slim(row)
+            else:
+                self.attempts[row["cell_id"]] = row["attempt"] + 1
+                if row["status"] == "done":
+                    self.lacking[row["cell_id"]] = self._held(row)
+        self.trials: dict[str, Finished] = {}
+        for row in ledger.rows("trials", [*TRIAL_FIELDS, *self.objectives]):
             if self._final(row):
-                self.trials[row["trial_id"]] = row
+                self.trials[row["trial_id"]] = self.finished(row, row["config"] if configurations else "")
+            else:
+                self.attempts[row["trial_id"]] = row["attempt"] + 1
+
+    def slim(self, row: Mapping[str, Any]) -> SlimRow:
+        """The part of a cell row that trials need."""
+        keys = row["score_keys"] or ""
+        if keys not in self._columns:
+            names = cell_columns(self.names([keys]))
+            self._columns[keys] = {name: index for index, name in enumerate(names)}
+        return SlimRow(row, self._columns[keys])
+
+    def finished(self, row: Mapping[str, Any], config: str = "") -> Finished:
+        """What a search needs to know of a trial's row."""
+        if row["status"] != "done":
+            return Finished(None, config)
+        found = {name: row.get(name) for name in self.objectives}
+        return Finished({name: math.nan if value is None else value for name, value in found.items()}, config)
 
     def _final(self, row: Mapping[str, Any]) -> bool:
         if self.retry_failed and row["error"]:
@@ -94,8 +100,10 @@ class Known:
         """Count finished cells as lacking, because cells that are fitted together with them lack a score."""
         for cell_id in cell_ids:
             row = self.cells.pop(cell_id, None)
-            if row is not None and row["status"] == "done":
-                self.lacking[cell_id] = self._held(row)
+            if row is not None:
+                self.attempts[cell_id] = row["attempt"] + 1
+                if row["status"] == "done":
+                    self.lacking[cell_id] = self._held(row)
 
     def as_done(self, held: Mapping[str, Any] | None, error: str) -> dict[str, Any]:
         """Columns of a `done` row that keeps what a cell had and lacks the wanted scores; none if it had nothing."""

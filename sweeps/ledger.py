@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +13,8 @@ from sweeps.storage import Store, fold
 
 TABLES = ("trials", "cells", "bootstraps", "truths")
 FOLD_SECONDS = 60.0
+BATCH = 2000
+"""Rows that are Python objects at a time."""
 
 
 class Ledger:
@@ -31,10 +33,13 @@ class Ledger:
             self.catch_up(table)
         self.folded_at = time.monotonic()
 
-    def rows(self, table: str, columns: Iterable[str] | None = None) -> list[dict[str, Any]]:
-        """Every row once, as far as they are known."""
+    def rows(self, table: str, columns: Iterable[str] | None = None) -> Iterator[dict[str, Any]]:
+        """Every row once, as far as they are known, with those of the `columns` that the table has."""
         held = self._fold(table)
-        return held.to_pylist() if columns is None else held.select(list(columns)).to_pylist()
+        if columns is not None:
+            held = held.select([name for name in columns if name in held.column_names])
+        for batch in held.to_batches(max_chunksize=BATCH):
+            yield from batch.to_pylist()
 
     def catch_up(self, table: str) -> list[dict[str, Any]]:
         """Read parts that were not read yet; their rows."""
@@ -52,7 +57,7 @@ class Ledger:
     def write(self, table: str, rows: list[dict[str, Any]]) -> None:
         """Write rows of the driver's own as a part."""
         if rows:
-            self.absorb(table, self.store.write_part(table, rows))
+            self._add(table, *self.store.write_rows(table, rows))
 
     def _add(self, table: str, part: str, held: pa.Table) -> None:
         self.parts[table].add(part)

@@ -19,10 +19,11 @@ from sweeps.cells import Cell, Pack, Planner, components_of, form_packs, jobs_of
 from sweeps.depths import depth_text
 from sweeps.experiment import Experiment
 from sweeps.identity import canonical
-from sweeps.known import Known, slim
+from sweeps.known import Known
 from sweeps.ledger import Ledger
 from sweeps.schema import SCHEMA_VERSION, cell_configuration, configuration_of
 from sweeps.search import TRIES, Proposer
+from sweeps.slim import Finished
 from sweeps.space import Configuration
 from sweeps.trial import join_costs, join_scores
 
@@ -78,7 +79,9 @@ class Sweep:
         self.planner = planner
         self.proposer = proposer
         self.ledger = ledger
-        self.known = Known(ledger, score_keys, experiment.scores, retry_failed)
+        self.known = Known(
+            ledger, score_keys, experiment.scores, experiment.search.objectives, retry_failed, proposer.adaptive
+        )
         self.cells, self.trials, self.attempts = self.known.cells, self.known.trials, self.known.attempts
         self.common = dict(common)
         self.pack_size: Callable[[int], int] = lambda cells: cells
@@ -98,18 +101,18 @@ class Sweep:
 
     def _adopt(self) -> None:
         """Let an adaptive search begin where the rows of earlier runs end."""
-        for trial_id, row in self.trials.items():
-            configuration = configuration_of(row)
+        for trial_id, known in self.trials.items():
+            configuration = configuration_of({"config": known.config})
             cells = self.planner.cells(configuration)
-            if self.planner.trial_id(cells) == trial_id and self.proposer.adopt(configuration, _select(row)):
-                self._count_known(trial_id, row)
+            if self.planner.trial_id(cells) == trial_id and self.proposer.adopt(configuration, known.objectives):
+                self._count_known(trial_id, known)
 
-    def _count_known(self, trial_id: str, row: Mapping[str, Any]) -> None:
+    def _count_known(self, trial_id: str, known: Finished) -> None:
         self.seen.add(trial_id)
         self.progress.trials += 1
         self.progress.known += 1
-        self.progress.known_failed += row["status"] == "failed"
-        self._note_best(row)
+        self.progress.known_failed += known.objectives is None
+        self._note_best(known)
 
     # -- asking -------------------------------------------------------------------------------------
 
@@ -157,7 +160,7 @@ class Sweep:
         trial_id = self.planner.trial_id(cells)
         known = self.trials.get(trial_id)
         if known is not None:
-            self.proposer.tell(configuration, _select(known))
+            self.proposer.tell(configuration, known.objectives)
             counted = trial_id not in self.seen
             if counted:
                 self._count_known(trial_id, known)
@@ -201,7 +204,7 @@ class Sweep:
             cell_id = row["cell_id"]
             if cell_id in self.cells and self.cells[cell_id]["status"] == "done":
                 continue
-            self.cells[cell_id] = slim(row)
+            self.cells[cell_id] = self.known.slim(row)
             self.progress.cells_done += row["status"] == "done"
             self.progress.cells_failed += row["status"] == "failed"
             for trial_id in self.waiting.pop(cell_id, []):
@@ -275,9 +278,9 @@ class Sweep:
         failed = row["status"] == "failed"
         self.progress.failed += failed
         self.progress.done += not failed
-        self.trials[trial.trial_id] = row
-        self.proposer.tell(trial.configuration, _select(row))
-        self._note_best(row)
+        finished = self.trials[trial.trial_id] = self.known.finished(row)
+        self.proposer.tell(trial.configuration, finished.objectives)
+        self._note_best(finished)
         self.rows.append(row)
 
     def _trial_row(self, trial: OpenTrial) -> dict[str, Any]:
@@ -302,10 +305,9 @@ class Sweep:
         }
         return row if failed else row | join_scores(held, names)
 
-    def _note_best(self, row: Mapping[str, Any]) -> None:
-        for objective in self.experiment.search.objectives:
-            value = row.get(objective)
-            if row["status"] == "done" and value is not None and not math.isnan(value):
+    def _note_best(self, finished: Finished) -> None:
+        for objective, value in (finished.objectives or {}).items():
+            if not math.isnan(value):
                 self.progress.best[objective] = max(value, self.progress.best.get(objective, -math.inf))
 
     def flush_if_due(self) -> None:
@@ -319,9 +321,3 @@ class Sweep:
         self.ledger.write("trials", self.rows)
         self.rows = []
         self.flushed_at = time.monotonic()
-
-
-def _select(row: Mapping[str, Any]) -> dict[str, float] | None:
-    if row["status"] != "done":
-        return None
-    return {k: math.nan if v is None else v for k, v in row.items() if k.startswith("select.")}

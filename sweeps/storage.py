@@ -101,9 +101,13 @@ class Store:
 
     def write_part(self, table: str, rows: list[dict[str, Any]]) -> str:
         """Write rows as one part and return its name once it is durable."""
-        name = f"{uuid.uuid4().hex}.parquet"
-        self.put(f"parts/{table}/{name}", to_bytes(as_table(table, rows)))
-        return name
+        return self.write_rows(table, rows)[0]
+
+    def write_rows(self, table: str, rows: list[dict[str, Any]]) -> tuple[str, pa.Table]:
+        """Write rows as one part; its name, once it is durable, and what it holds."""
+        name, held = f"{uuid.uuid4().hex}.parquet", as_table(table, rows)
+        self.put(f"parts/{table}/{name}", to_bytes(held))
+        return name, held
 
     def read_part(self, table: str, name: str) -> pa.Table:
         """A part by name; FileNotFoundError when it is gone (compacted meanwhile)."""

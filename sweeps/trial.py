@@ -12,6 +12,7 @@ import numpy as np
 
 from metrics import dimensionality_alignment, kendall_tau
 from sweeps.scores import SCORES, cell_columns, trial_columns
+from sweeps.slim import SlimRow
 
 MEASURES = ("participation_ratio", "two_nn")
 
@@ -25,7 +26,7 @@ def join_scores(rows: Sequence[Mapping[str, Any]], names: list[str]) -> dict[str
     have a tau of their own: whether the twin's values rise along the recorded order.
     """
     columns = cell_columns(names)
-    values = np.array([[_number(row.get(column)) for column in columns] for row in rows])
+    values = _matrix(rows, columns)
     areas: dict[str, list[int]] = defaultdict(list)
     for index, row in enumerate(rows):
         areas[row["area"]].append(index)
@@ -37,6 +38,13 @@ def join_scores(rows: Sequence[Mapping[str, Any]], names: list[str]) -> dict[str
         scores |= _curves(rows)
     scores |= _orders(rows, [column for name in names for column in SCORES[name].ordered])
     return {name: scores.get(name, math.nan) for name in [*columns, *trial_columns(names)]}
+
+
+def _matrix(rows: Sequence[Mapping[str, Any]], columns: list[str]) -> np.ndarray:
+    """Values (rows, columns), NaN where a row has none."""
+    if all(isinstance(row, SlimRow) and list(row.columns) == columns for row in rows):
+        return np.array([row.numbers for row in rows])  # type: ignore[attr-defined]
+    return np.array([[_number(row.get(column)) for column in columns] for row in rows])
 
 
 def join_costs(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -13,9 +13,22 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads that wait for each 
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 
+settings.register_profile("repeatable", derandomize=True)
+settings.load_profile("repeatable")  # the same examples every time; `--hypothesis-profile=default` looks for others
+
+LONGEST = ("test_run", "test_s3_run", "test_bad_input", "test_schedule", "test_simulated", "test_video", "test_commands")
+"""Files that take longest: they go first, so that no worker is left alone with one of them at the end."""
+
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; the order within a file stays."""
+    ranks = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path.stem, len(LONGEST)))
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ def test_scores_by_depth_are_means_over_recordings() -> None:
     assert held[("efficientnet-lite0 random", 1)] == pytest.approx(0.3)
 
 
-def test_a_depth_are_recovered_only_from_the_teacher_itself() -> None:
+def test_a_depth_is_recovered_only_from_the_teacher_itself() -> None:
     teacher = {"backbone": "efficientnet-lite0", "weights": "imagenet"}
     cells = pd.DataFrame([cell("a", "V1", 7, 0.5), cell("b", "V1", 1, 0.6, weights="random")])
     [answer] = recovered(cells).to_dict("records")
