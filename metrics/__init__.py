@@ -11,6 +11,7 @@ from typing import Any
 
 VERSIONS: dict[str, int] = {
     "prediction": 2,
+    "interval": 1,
     "invariance": 2,
     "invariance_alignment": 2,
     "dimensionality": 2,

@@ -119,14 +119,14 @@ class Readout:
         """Fit responses (stimuli, units) at `rows`, one decomposition per pattern of missing stimuli."""
         solve = SOLVERS[READOUTS[readout["name"]].fitted_by]
         present = np.isfinite(responses[rows])
-        patterns, member = np.unique(present, axis=1, return_inverse=True)
+        patterns, member = _patterns(present)
         parts = []
         for index in range(patterns.shape[1]):
             own = np.flatnonzero(member == index)
             used = rows[patterns[:, index]]
             recorded = torch.from_numpy(responses[np.ix_(used, own)]).to(bands[0].fit.device)
             sample = Sample(recorded, used, recording.groups[used])
-            enough = len(np.unique(sample.groups)) > 1
+            enough = len(used) > 0 and bool((sample.groups != sample.groups[0]).any())
             parts.append((own, used, solve(workshop, bands, readout, sample) if enough else _constant(bands, sample)))
         return cls(parts, responses.shape[1])
 
@@ -144,6 +144,14 @@ class Readout:
         return np.concatenate([fitted.alpha.cpu().numpy() for _, _, fitted in self.parts])
 
 
+def _patterns(present: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct columns of what is present (stimuli, units), and which of them every unit has."""
+    if present.all():
+        return present[:, :1], np.zeros(present.shape[1], dtype=int)
+    found: tuple[np.ndarray, np.ndarray] = np.unique(present, axis=1, return_inverse=True)
+    return found
+
+
 def _constant(bands: Bands, sample: Sample) -> Dual:
     """The mean response, whatever is shown: 0 without any."""
     offset = sample.responses.sum(dim=0) / max(1, len(sample.responses))
@@ -156,7 +164,7 @@ def _ridge(workshop: Workshop, bands: Bands, readout: Mapping[str, Any], sample:
         return _nested(workshop, bands, readout, sample)
     kernel, factors = balanced(sample.inside(bands))
     parts = workshop.decomposition(bands, kernel, sample.rows)
-    fitted = fit_ridge(parts, kernel, sample.responses, sample.groups, readout["alpha"])
+    fitted = fit_ridge(parts, kernel, sample.responses, sample.groups, readout["alpha"], left_out=False)
     return Dual(torch.stack([fitted.dual * factor for factor in factors]), fitted.offset, fitted.alpha)
 
 

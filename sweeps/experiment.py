@@ -151,7 +151,7 @@ def parse_experiment(raw: Any, file: str | None = None) -> Experiment:
         experiment = Experiment.model_validate(raw)
     except ValidationError as error:
         raise from_validation(error, Experiment, file) from None
-    experiment = _with_objectives(experiment)
+    experiment = _with_intervals(_with_objectives(experiment))
     _check_scores(experiment, file)
     return experiment
 
@@ -163,6 +163,13 @@ def _with_objectives(experiment: Experiment) -> Experiment:
         return experiment
     search = experiment.search.model_copy(update={"objectives": ups[:1]})
     return experiment.model_copy(update={"search": search})
+
+
+def _with_intervals(experiment: Experiment) -> Experiment:
+    """Where there are contrasts, their intervals need the bootstrap replicates of the score `interval`."""
+    if not experiment.contrasts or "interval" in experiment.scores:
+        return experiment
+    return experiment.model_copy(update={"scores": [*experiment.scores, "interval"]})
 
 
 def _check_scores(experiment: Experiment, file: str | None) -> None:

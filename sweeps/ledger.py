@@ -30,7 +30,7 @@ class Ledger:
             held, folded = store.read_fold(table)
             self.parts[table] = folded
             self.tables[table] = [] if held is None else [held]
-            self.catch_up(table)
+            self.follow(table)
         self.folded_at = time.monotonic()
 
     def rows(self, table: str, columns: Iterable[str] | None = None) -> Iterator[dict[str, Any]]:
@@ -45,6 +45,12 @@ class Ledger:
         """Read parts that were not read yet; their rows."""
         fresh = [name for name in self.store.part_names(table) if name not in self.parts[table]]
         return [row for name in fresh for row in self.absorb(table, name)]
+
+    def follow(self, table: str) -> None:
+        """Take up parts that were not read yet, whose rows nobody asks for."""
+        for name in self.store.part_names(table):
+            if name not in self.parts[table]:
+                self._add(table, name, self.store.read_part(table, name))
 
     def absorb(self, table: str, part: str) -> list[dict[str, Any]]:
         """Take up one durable part; its rows (none when it is known already)."""

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from metrics import bootstrap_correlation, group_weights
 from models.backbones import BACKBONES
 from sweeps.cells import Cell, components_of
 from sweeps.depths import depth_text
@@ -23,12 +22,10 @@ from sweeps.predictors import Predictor, frozen_network, has_predictor, is_linea
 from sweeps.provenance import describe_error, provenance
 from sweeps.schema import cell_configuration
 from sweeps.scores import SCORES, cell_columns, unavailable
+from sweeps.scores.interval import replicates
 from sweeps.scores.view import CellView
 from sweeps.splits import is_folded
 from sweeps.workshop import Recent, Workshop
-
-REPLICATES = 1000
-"""Bootstrap replicates of the report prediction, on resamples shared by all cells of a recording."""
 
 PREFIX = {"select": "select", "report": "score"}
 
@@ -61,7 +58,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Scored:
-    """Scores of a cell on both splits, the errors of scores that raised, and replicates where prediction is new."""
+    """Scores of a cell on both splits, the errors of scores that raised, and replicates where `interval` is new."""
 
     scores: dict[str, float]
     replicates: np.ndarray | None
@@ -73,7 +70,6 @@ class Bench:
 
     def __init__(self, workshop: Workshop) -> None:
         self.workshop = workshop
-        self._weights = Recent(4)
         self._predictors = Recent(1)
 
     def rows(
@@ -135,8 +131,8 @@ class Bench:
                     found = unavailable(name)
                 scores |= {f"{prefix}.{column}": float(value) for column, value in found.items()}
         text = "; ".join(f"{name}: {error}" for name, error in errors.items()) or None
-        replicates = self._replicates(self._view(together, cell, fit, "report")) if "prediction" in names else None
-        return Scored(scores, replicates, text)
+        drawn = replicates(self._view(together, cell, fit, "report")) if "interval" in names else None
+        return Scored(scores, drawn, text)
 
     def _view(self, together: Sequence[Cell], cell: Cell, fit: CellFit, split: str) -> CellView:
         recording = self.workshop.recording(cell.recording)
@@ -188,16 +184,6 @@ class Bench:
         recording, pool = self.workshop.recording(cell.recording), cell.readout.get("pool", 1)
         return self.workshop.maps(recording, "fit", cell.backbone, cell.seed, cell.depth, pool)[rows]
 
-    def _replicates(self, view: CellView) -> np.ndarray:
-        """Bootstrap replicates of `score.prediction`: units that are predicted as constant count as 0 here too."""
-        groups = view.recording.groups[view.rows]
-        key = (view.recording.fingerprint, groups.tobytes())
-        weights = self._weights.get(key, lambda: group_weights(groups, REPLICATES, seed=view.split_seed))
-        varied = np.nanstd(view.observed, axis=0) > 0
-        predicted = np.nanstd(view.predicted, axis=0) > 0
-        draws = np.asarray(bootstrap_correlation(*view.beyond_mean(), groups, weights), dtype=np.float32)
-        return draws * np.float32((varied & predicted).sum() / max(1, varied.sum()))
-
     def _row(
         self, cell: Cell, attempt: int, seconds: float, asked: Asked, error: str | None, status: str
     ) -> dict[str, Any]:
@@ -224,9 +210,13 @@ class Bench:
 
     def _sizes(self, cell: Cell) -> dict[str, Any]:
         recording = self.workshop.recording(cell.recording)
+        groups, folded = self.workshop.brain.get(
+            ("groups", recording.fingerprint),
+            lambda: (len(np.unique(recording.groups)), is_folded(recording.groups)),
+        )
         return {
             "units": len(recording.units(cell.area)),
             "stimuli": len(recording.groups),
-            "groups": len(np.unique(recording.groups)),
-            "outer_folds": len(self.workshop.folds(recording, cell.seed)) if is_folded(recording.groups) else 0,
+            "groups": groups,
+            "outer_folds": len(self.workshop.folds(recording, cell.seed)) if folded else 0,
         }

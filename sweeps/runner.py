@@ -147,7 +147,7 @@ def _settle(sweep: Sweep, ledger: Ledger) -> None:
     """Write what is left to write, and fold every part that is there, whoever wrote it."""
     sweep.flush()
     for table in TABLES:
-        ledger.catch_up(table)
+        ledger.follow(table)
     ledger.fold()
 
 

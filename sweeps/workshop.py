@@ -74,6 +74,7 @@ class Workshop:
         self.fits = FitCache(Path(self.context.cache), context.fits_gb * 1e9)
         self._recordings = Recent(64)
         self._probes = Recent(4)
+        self._folds = Recent(64)
         self._kernels = Recent(2)
         self.bands = Recent(2)
         self.standardised = Recent(4)
@@ -120,7 +121,11 @@ class Workshop:
 
     def folds(self, recording: Recording, seed: int) -> list[Fold]:
         """Train, select and report stimuli of a recording under a trial's seed."""
-        return split_groups(recording.groups, self.split.report, self.split.select, self.split.seed, seed)
+        split, key = self.split, (recording.fingerprint, seed)
+        found: list[Fold] = self._folds.get(
+            key, lambda: split_groups(recording.groups, split.report, split.select, split.seed, seed)
+        )
+        return found
 
     def embed(self, captions: tuple[str, ...]) -> np.ndarray:
         """Sentence embeddings (captions, 384), kept."""

@@ -19,7 +19,15 @@ from PIL import Image
 settings.register_profile("repeatable", derandomize=True)
 settings.load_profile("repeatable")  # the same examples every time; `--hypothesis-profile=default` looks for others
 
-LONGEST = ("test_run", "test_s3_run", "test_bad_input", "test_schedule", "test_simulated", "test_video", "test_commands")
+LONGEST = (
+    "test_run",
+    "test_s3_run",
+    "test_bad_input",
+    "test_schedule",
+    "test_simulated",
+    "test_video",
+    "test_commands",
+)
 """Files that take longest: they go first, so that no worker is left alone with one of them at the end."""
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -27,6 +27,9 @@ ALPHAS: tuple[float, ...] = tuple(float(10**power) for power in np.arange(-3.0, 
 ROUNDING = 1e-13
 """Variance below this share of the features' squared norm is rounding, and taken as none."""
 
+TOGETHER = 2**22
+"""Numbers that leaving out groups takes at a time: 32 MB."""
+
 
 @dataclass(frozen=True)
 class Decomposition:
@@ -113,15 +116,21 @@ def _leverage_complement(parts: Decomposition, shrink: Tensor) -> Tensor:
 
 
 def _solve_groups(parts: Decomposition, shrink: Tensor, residual: Tensor, groups: Sequence[Tensor]) -> Tensor:
+    """Groups of equal size are solved together, as many at a time as `TOGETHER` allows."""
     left_out = torch.empty_like(residual)
+    by_size: dict[int, list[Tensor]] = {}
     for group in groups:
-        rows = parts.basis[group]
-        maker = (rows * shrink[:, None, :]) @ rows.T
-        if not parts.full:
-            size = len(group)
-            outside = torch.eye(size, dtype=rows.dtype, device=rows.device) - 1.0 / parts.stimuli - rows @ rows.T
-            maker = maker + outside
-        left_out[:, group] = torch.linalg.solve(maker, residual[:, group])
+        by_size.setdefault(len(group), []).append(group)
+    for size, alike in by_size.items():
+        most = max(1, TOGETHER // max(1, len(shrink) * size * parts.basis.shape[1]))
+        for start in range(0, len(alike), most):
+            places = torch.stack(alike[start : start + most]).to(residual.device)
+            rows = parts.basis[places]  # (groups, size, directions)
+            maker = (rows * shrink[:, None, None, :]) @ rows.transpose(1, 2)
+            if not parts.full:
+                whole = torch.eye(size, dtype=rows.dtype, device=rows.device) - 1.0 / parts.stimuli
+                maker = maker + (whole - rows @ rows.transpose(1, 2))
+            left_out[:, places] = torch.linalg.solve(maker, residual[:, places])
     return left_out
 
 
@@ -159,22 +168,27 @@ def fit_ridge(
     groups: Sequence[object] | np.ndarray,
     alpha: float | str = "auto",
     alphas: Sequence[float] = ALPHAS,
+    left_out: bool = True,
 ) -> RidgeFit:
     """Ridge readout of every unit, alpha per unit by leave-one-group-out, or one given relative alpha.
 
     Minimises |y - X w - b|^2 + alpha * scale * |w|^2 per unit, scale = mean diagonal of the centred kernel.
     `kernel` (stimuli, stimuli) is X X' of the training stimuli, centred or not; `responses` (stimuli, units).
-    Memory: alphas x stimuli x units. A constant feature set (scale 0) predicts each unit's mean.
-    Raises ValueError with fewer than two groups when alpha is `auto`.
+    Memory: alphas x stimuli x units. A constant feature set (scale 0) predicts each unit's mean. Without `left_out`
+    the errors under a given alpha, which decide nothing, are NaN.
+    Raises ValueError with fewer than two groups, unless alpha is given and nothing is left out.
     """
-    index = group_indices(groups)
-    if len(index) < 2:
-        raise ValueError("leave-one-group-out needs at least two groups of training stimuli")
     responses = responses.double()
     candidates = sorted(alphas, reverse=True) if alpha == "auto" else [float(alpha)]
     relative = torch.tensor(candidates, dtype=torch.float64, device=responses.device)
     scale = parts.scale if parts.scale > 0 else 1.0
-    errors = leave_group_out_residuals(parts, responses, relative * scale, index).square().mean(dim=1)
+    if left_out or alpha == "auto":
+        index = group_indices(groups)
+        if len(index) < 2:
+            raise ValueError("leave-one-group-out needs at least two groups of training stimuli")
+        errors = leave_group_out_residuals(parts, responses, relative * scale, index).square().mean(dim=1)
+    else:
+        errors = responses.new_full((1, responses.shape[1]), torch.nan)
     best, place = errors.min(dim=0)
     chosen = relative[place]
     dual = dual_coefficients(parts, responses, chosen * scale)

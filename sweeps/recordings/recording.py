@@ -83,7 +83,7 @@ class Recording:
     def fit(self) -> StimulusSet:
         return self.sets["fit"]
 
-    @property
+    @cached_property
     def groups(self) -> np.ndarray:
         """Group label of every `fit` stimulus."""
         return self.fit.table["group"].to_numpy(dtype=str)

@@ -65,6 +65,14 @@ SCORES: dict[str, Score] = {
         seconds=0.01,
         summary="mean over units of the correlation to the repeat average",
     ),
+    "interval": Score(
+        "sweeps.scores.interval:interval",
+        ("prediction_low", "prediction_high"),
+        up=False,
+        seconds=0.01,
+        asked=True,
+        summary="95 % bootstrap interval of prediction over stimulus groups; taken where there are contrasts",
+    ),
     "feve": Score(
         "sweeps.scores.feve:feve",
         ("feve", "feve_units", "brain_explainable_variance", "brain_oracle"),

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import Ridge, RidgeCV
 
+from models.linear import ridge
 from models.linear.ridge import (
     ALPHAS,
     CONVENTIONS,
@@ -244,3 +245,36 @@ def test_a_choice_of_equal_blocks_goes_to_the_first() -> None:
     held, y = blocks()
     kernel = torch.from_numpy(held[0] @ held[0].T)
     assert torch.equal(choose_block([kernel] * 3, torch.from_numpy(y), np.arange(40)).block, torch.zeros(3).long())
+
+
+@pytest.mark.parametrize("together", [1, 10**4, 2**22])
+def test_groups_of_any_size_are_left_out_as_if_each_were_fitted_without(
+    together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Residuals of every group against fits of the others, however many groups are solved at a time."""
+    monkeypatch.setattr(ridge, "TOGETHER", together)
+    random = np.random.default_rng(0)
+    features, y = random.standard_normal((40, 6)), random.standard_normal((40, 3))
+    groups = np.repeat(np.arange(14), [1, 1, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 4])
+    alphas = torch.tensor([0.1, 3.0], dtype=torch.float64)
+    for parts in (
+        ridge.decompose_features(torch.tensor(features)),
+        ridge.decompose_kernel(torch.tensor(features @ features.T)),
+    ):
+        index = ridge.group_indices(groups)
+        found = ridge.leave_group_out_residuals(parts, torch.tensor(y), alphas, index).numpy()
+        for place, alpha in enumerate(alphas.tolist()):
+            for group in range(14):
+                out = groups == group
+                fitted = Ridge(alpha=alpha).fit(features[~out], y[~out])
+                np.testing.assert_allclose(found[place, out], y[out] - fitted.predict(features[out]), atol=1e-10)
+
+
+def test_a_given_alpha_needs_no_errors() -> None:
+    features, y = torch.randn(20, 4, generator=torch.Generator().manual_seed(0)).double(), torch.ones(20, 2).double()
+    y[:, 0] += features[:, 0]
+    parts, kernel = ridge.decompose_features(features), features @ features.T
+    with_errors, without = (ridge.fit_ridge(parts, kernel, y, range(20), 0.1, left_out=each) for each in (True, False))
+    assert torch.equal(with_errors.dual, without.dual)
+    assert without.left_out_error.isnan().all()
+    assert with_errors.left_out_error.isfinite().all()

@@ -58,7 +58,7 @@ def test_a_new_score_of_a_finished_sweep_fits_nothing_again(
     experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mixed = {**experiment, "space": MIXED, "scores": ["prediction"]}
-    wider = {**mixed, "scores": ["prediction", "feve", "dimensionality", "likelihood"]}
+    wider = {**mixed, "scores": ["prediction", "interval", "feve", "dimensionality", "likelihood"]}
     first = run(mixed, tmp_path)
     before = load(first.storage, "cells").set_index("cell_id")
     assert set(before["status"]) == {"done"}, before["error"].dropna().tolist()

@@ -60,7 +60,7 @@ def test_trials_are_joined_from_slim_rows_as_from_whole_ones() -> None:
     one, two = join_scores(whole, NAMES), join_scores(slim, NAMES)
     assert one.keys() == two.keys()
     assert [value for value in one.values() if not math.isnan(value)]
-    assert all(one[name] == two[name] or math.isnan(one[name]) and math.isnan(two[name]) for name in one)
+    assert all(one[name] == two[name] or (math.isnan(one[name]) and math.isnan(two[name])) for name in one)
     part = join_scores(slim, ["prediction"])  # fewer scores than the rows hold
     assert part["select.prediction"] == one["select.prediction"]
     assert join_costs(whole) == join_costs(slim)

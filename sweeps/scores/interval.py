@@ -1,0 +1,33 @@
+"""How sure the prediction of a cell is: a bootstrap interval over stimulus groups, and its replicates for contrasts."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from metrics import bootstrap_correlation, bootstrap_interval, group_weights
+from sweeps.scores.view import CellView
+
+REPLICATES = 1000
+"""Bootstrap replicates of the prediction, on resamples shared by all cells of a recording and split."""
+
+
+def interval(view: CellView) -> dict[str, float]:
+    """95 % bootstrap interval (percentiles) of `prediction` over stimulus groups."""
+    low, high = bootstrap_interval(replicates(view))
+    return {"prediction_low": low, "prediction_high": high}
+
+
+def replicates(view: CellView) -> np.ndarray:
+    """Replicates of `prediction` (REPLICATES,) float32: units that are predicted as constant count as 0 here too."""
+    found: np.ndarray = view.remember(("replicates", view.cell_id, view.split), lambda: _drawn(view))
+    return found
+
+
+def _drawn(view: CellView) -> np.ndarray:
+    groups = view.recording.groups[view.rows]
+    key = ("weights", view.recording.fingerprint, view.split_seed, groups.tobytes())
+    weights = view.remember(key, lambda: group_weights(groups, REPLICATES, seed=view.split_seed))
+    varied = np.nanstd(view.observed, axis=0) > 0
+    predicted = np.nanstd(view.predicted, axis=0) > 0
+    draws = np.asarray(bootstrap_correlation(*view.beyond_mean(), groups, weights), dtype=np.float32)
+    return draws * np.float32((varied & predicted).sum() / max(1, varied.sum()))
