@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -27,17 +26,21 @@ def join_scores(rows: Sequence[Mapping[str, Any]], names: list[str]) -> dict[str
     """
     columns = cell_columns(names)
     values = _matrix(rows, columns)
-    areas: dict[str, list[int]] = defaultdict(list)
-    for index, row in enumerate(rows):
-        areas[row["area"]].append(index)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        means = np.array([np.nanmean(values[index], axis=0) for index in areas.values()])
-        scores = dict(zip(columns, np.nanmean(means, axis=0).tolist(), strict=True))
+    areas: dict[str, int] = {}
+    member = np.array([areas.setdefault(row["area"], len(areas)) for row in rows])
+    within = _mean(values, (member == np.arange(len(areas))[:, None]).astype(float))
+    scores = dict(zip(columns, _mean(within, np.ones((1, len(areas))))[0].tolist(), strict=True))
     if "dimensionality" in names:
         scores |= _curves(rows)
     scores |= _orders(rows, [column for name in names for column in SCORES[name].ordered])
     return {name: scores.get(name, math.nan) for name in [*columns, *trial_columns(names)]}
+
+
+def _mean(values: np.ndarray, member: np.ndarray) -> np.ndarray:
+    """Means (sets, columns) of the rows that belong to each set (sets, rows), NaN left out; NaN of nothing."""
+    there = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        return np.asarray((member @ np.where(there, values, 0.0)) / (member @ there))
 
 
 def _matrix(rows: Sequence[Mapping[str, Any]], columns: list[str]) -> np.ndarray:
