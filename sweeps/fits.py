@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from sweeps.recordings.recording import Recording
+from sweeps.splits import Fold
 
 SPLITS = ("select", "report")
 
@@ -46,6 +47,23 @@ class CellFit:
     facts: dict[str, float] = field(default_factory=dict)
     extras: dict[str, dict[str, np.ndarray]] = field(default_factory=lambda: {split: {} for split in SPLITS})
     transferred: dict[str, Callable[[], Mapping[str, np.ndarray]]] = field(default_factory=dict)
+
+    def keep(
+        self, fold: Fold, split: str, baseline: np.ndarray, predicted: Mapping[str, np.ndarray], folds: int
+    ) -> None:
+        """Put a fold's predictions of a split in their places; a unit without any response to learn from has 0.
+
+        `predicted` (rows, units) by name: "fit", all stimuli of the recording, and what else was shown. `baseline`
+        (units,) is NaN for a unit without a response.
+        """
+        rows, taught = fold.held_out(split), ~np.isnan(baseline)
+        self.baseline[split][rows] = baseline
+        for name, array in predicted.items():
+            found = np.where(taught, array, 0.0)
+            if name == "fit":
+                self.held_out[split][rows] = found[rows]
+            else:
+                self.shown[split][name] = self.shown[split].get(name, 0.0) + found / folds
 
 
 def empty_fit(recording: Recording, units: int) -> CellFit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,6 +36,15 @@ class Items:
     def count(self) -> int:
         """Number of rows that are shown."""
         return int(self.rows.max(initial=-1)) + 1
+
+    @cached_property
+    def digests(self) -> list[bytes]:
+        """Content of every item: of a clip, all frames that belong to a row."""
+        shown = (
+            stimulus if self.rows.ndim == 1 else stimulus[:, rows >= 0]
+            for stimulus, rows in zip(self.inputs, self.rows, strict=True)
+        )
+        return [hashlib.blake2b(np.ascontiguousarray(each.numpy()).data, digest_size=16).digest() for each in shown]
 
     def gathered(self, values: np.ndarray) -> Tensor:
         """Values (rows, k) by item: (items, k), or (items, frames, k) with NaN where there is no row."""

@@ -105,14 +105,8 @@ def _keep(
         mine = slice(start, start + count)
         start += count
         for split in SPLITS:
-            rows, baseline = fold.held_out(split), mean_response(recording, cell.area, fold.train)
-            fit.baseline[split][rows] = baseline
-            for name, array in prior.items():
-                predicted = np.where(np.isnan(baseline), 0.0, array[:, mine])  # nothing to learn from: as elsewhere
-                if name == "fit":
-                    fit.held_out[split][rows] = predicted[rows]
-                else:
-                    fit.shown[split][name] = fit.shown[split].get(name, 0.0) + predicted / folds
+            baseline, rows = mean_response(recording, cell.area, fold.train), fold.held_out(split)
+            fit.keep(fold, split, baseline, {name: array[:, mine] for name, array in prior.items()}, folds)
             for name, array in (("conditioned", conditioned[:, mine]), ("joint", joint)):
                 blank = np.full(array.shape, np.nan)
                 fit.extras[split].setdefault(name, blank)[rows] = array[rows]

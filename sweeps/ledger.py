@@ -43,14 +43,12 @@ class Ledger:
 
     def catch_up(self, table: str) -> list[dict[str, Any]]:
         """Read parts that were not read yet; their rows."""
-        fresh = [name for name in self.store.part_names(table) if name not in self.parts[table]]
-        return [row for name in fresh for row in self.absorb(table, name)]
+        return [row for name in self._fresh(table) for row in self.absorb(table, name)]
 
     def follow(self, table: str) -> None:
         """Take up parts that were not read yet, whose rows nobody asks for."""
-        for name in self.store.part_names(table):
-            if name not in self.parts[table]:
-                self._add(table, name, self.store.read_part(table, name))
+        for name in self._fresh(table):
+            self._add(table, name, self.store.read_part(table, name))
 
     def absorb(self, table: str, part: str) -> list[dict[str, Any]]:
         """Take up one durable part; its rows (none when it is known already)."""
@@ -64,6 +62,9 @@ class Ledger:
         """Write rows of the driver's own as a part."""
         if rows:
             self._add(table, *self.store.write_rows(table, rows))
+
+    def _fresh(self, table: str) -> list[str]:
+        return [name for name in self.store.part_names(table) if name not in self.parts[table]]
 
     def _add(self, table: str, part: str, held: pa.Table) -> None:
         self.parts[table].add(part)

@@ -24,7 +24,6 @@ from sweeps.schema import cell_configuration
 from sweeps.scores import SCORES, cell_columns, unavailable
 from sweeps.scores.interval import replicates
 from sweeps.scores.view import CellView
-from sweeps.splits import is_folded
 from sweeps.workshop import Recent, Workshop
 
 PREFIX = {"select": "select", "report": "score"}
@@ -210,13 +209,11 @@ class Bench:
 
     def _sizes(self, cell: Cell) -> dict[str, Any]:
         recording = self.workshop.recording(cell.recording)
-        groups, folded = self.workshop.brain.get(
-            ("groups", recording.fingerprint),
-            lambda: (len(np.unique(recording.groups)), is_folded(recording.groups)),
-        )
+        groups = self.workshop.brain.get(("groups", recording.fingerprint), lambda: len(np.unique(recording.groups)))
+        folds = len(self.workshop.folds(recording, cell.seed))
         return {
             "units": len(recording.units(cell.area)),
             "stimuli": len(recording.groups),
             "groups": groups,
-            "outer_folds": len(self.workshop.folds(recording, cell.seed)) if folded else 0,
+            "outer_folds": folds if folds > 1 else 0,
         }

@@ -42,7 +42,7 @@ def fit_frozen_cell(workshop: Workshop, cell: Cell) -> CellFit:
             twin = Twin(None, {"": readout})
             predicted = {name: predict(twin, each, [""])[""].cpu().double().numpy() for name, each in maps.items()}
             baseline = mean_response(recording, cell.area, fold.fitted_on(split, cell.readout["refit"]))
-            _keep(found, fold, split, baseline, predicted, len(folds))
+            found.keep(fold, split, baseline, predicted, len(folds))
     return found
 
 
@@ -80,19 +80,6 @@ def _maps(workshop: Workshop, recording: Recording, name: str, cell: Cell) -> li
     return [torch.from_numpy(np.ascontiguousarray(each)).float().to(workshop.device) for each in maps]
 
 
-def _keep(
-    found: CellFit, fold: Fold, split: str, baseline: np.ndarray, predicted: Mapping[str, np.ndarray], folds: int
-) -> None:
-    """Put a fold's predictions of a split in their places; a unit without any response to learn from has 0."""
-    rows, taught = fold.held_out(split), ~np.isnan(baseline)
-    predicted = {name: np.where(taught, array, 0.0) for name, array in predicted.items()}
-    found.held_out[split][rows] = predicted["fit"][rows]
-    found.baseline[split][rows] = baseline
-    for name, array in predicted.items():
-        if name != "fit":
-            found.shown[split][name] = found.shown[split].get(name, 0.0) + array / folds
-
-
 @dataclass(frozen=True)
 class TrainedTwin:
     """The twin of one outer fold: for select predictions, and for report predictions (fitted anew with refit)."""
@@ -118,7 +105,7 @@ def fit_trained_twin(workshop: Workshop, cells: Sequence[Cell]) -> list[CellFit]
                     baseline = mean_response(
                         recordings[cell.recording], cell.area, fold.fitted_on(split, cell.readout["refit"])
                     )
-                    _keep(fits[key], fold, split, baseline, predicted, counts[cell.recording])
+                    fits[key].keep(fold, split, baseline, predicted, counts[cell.recording])
     return found
 
 

@@ -101,10 +101,7 @@ def _hub_file(name: str, revision: str, file: str) -> Path | None:
         return Path(hf_hub_download(name, file, revision=revision))
     except RemoteEntryNotFoundError:  # the hub says so; also an OSError
         return None
-    except (
-        OSError,
-        HFValidationError,
-    ) as error:  # no such model, no access, offline and not in the cache
+    except (OSError, HFValidationError) as error:  # no such model, no access, offline and not in the cache
         raise ValueError(f"model {name}@{revision}: {file} cannot be had ({type(error).__name__}: {error})") from None
 
 

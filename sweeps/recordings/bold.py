@@ -14,7 +14,7 @@ from fsspec.implementations.zip import ZipFileSystem
 
 from sweeps.errors import InputError
 from sweeps.recordings.hdf5 import BLOCK, boxes, dataset, held_in
-from sweeps.recordings.tree import Tree
+from sweeps.recordings.tree import Tree, npy_header
 
 LARGEST = 4e9
 """Bytes of responses above which a recording is refused unless fewer voxels are asked for."""
@@ -86,13 +86,13 @@ def _within(held: h5py.Dataset, rows: slice) -> Iterator[tuple[slice, ...]]:
 def npy_shape(tree: Tree, name: str) -> tuple[int, ...]:
     """The shape of a .npy array of numbers, from its header."""
     with _stream(tree, name) as stream:
-        return _npy_header(stream, tree.file(name))[0]
+        return npy_header(stream, tree.file(name))[0]
 
 
 def npy_parts(tree: Tree, name: str) -> Iterator[np.ndarray]:
     """A .npy array (rows, columns), some rows at a time; one that is stored column by column comes whole."""
     with _stream(tree, name) as stream:
-        (rows, columns), by_columns, kind = _npy_header(stream, tree.file(name))
+        (rows, columns), by_columns, kind = npy_header(stream, tree.file(name))
         step = max(1, BLOCK // max(1, columns * kind.itemsize)) if not by_columns else max(1, rows)
         for start in range(0, rows, step):
             count = min(step, rows - start) * columns
@@ -100,19 +100,6 @@ def npy_parts(tree: Tree, name: str) -> Iterator[np.ndarray]:
             if len(content) < count * kind.itemsize:
                 raise InputError(f"ends early: it must hold {rows} x {columns} numbers", file=tree.file(name))
             yield np.frombuffer(content, kind).reshape((-1, columns), order="F" if by_columns else "C")
-
-
-def _npy_header(stream: Any, file: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, whether it is stored column by column, and type; the stream is left at the first number."""
-    try:
-        version = np.lib.format.read_magic(stream)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, by_columns, kind = read(stream)
-    except (ValueError, EOFError) as error:
-        raise InputError(f"is not a plain .npy array: {error}", file=file) from None
-    if kind.kind not in "fiub":
-        raise InputError(f"must hold numbers, not {kind}", file=file)
-    return shape, by_columns, kind
 
 
 def _stream(tree: Tree, name: str) -> Any:

@@ -33,7 +33,7 @@ from sweeps.recordings.recording import Recording, StimulusSet, check_groups, ch
 from sweeps.recordings.screens import Shown
 from sweeps.recordings.sensorium import blank, scale_responses, train_rows
 from sweeps.recordings.sequences import Sequence, read_layout, read_sequence
-from sweeps.recordings.tree import Tree
+from sweeps.recordings.tree import Tree, is_below
 from sweeps.recordings.units import Units, check_length, choose_units
 
 
@@ -142,7 +142,7 @@ def _properties(tree: Tree, meta: dict[str, Any]) -> dict[str, str]:
         raise InputError("must map properties to files", file=file, key="neuron_properties", value=held)
     places = {key: held[key] for key in ("area", "cell_motor_coordinates") if key in held}
     for key, place in places.items():
-        if not isinstance(place, str) or not place or place.startswith("/") or ".." in place.split("/"):
+        if not is_below(place):
             problem = "must be a file below responses/"
             raise InputError(problem, file=file, key=f"neuron_properties.{key}", value=place)
     return {key: f"responses/{place}" for key, place in places.items()}

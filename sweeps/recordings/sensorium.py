@@ -22,7 +22,7 @@ from sweeps.errors import InputError
 from sweeps.identity import content_id
 from sweeps.recordings.images import join
 from sweeps.recordings.screens import ScreenSpec, Shown
-from sweeps.recordings.tree import Tree
+from sweeps.recordings.tree import Tree, is_below
 from sweeps.recordings.units import UnitChoice, Units, check_length, choose_units
 
 TIERS = (
@@ -178,7 +178,7 @@ def _links(tree: Tree) -> dict[str, str]:
     if not isinstance(links, dict):
         raise InputError("must map aliases to folders", file=tree.file("config.json"), key="links", value=links)
     for alias, folder in links.items():
-        if not isinstance(folder, str) or not folder or folder.startswith("/") or ".." in folder.split("/"):
+        if not is_below(folder):
             problem = "must be a folder below data/"
             raise InputError(problem, file=tree.file("config.json"), key=f"links.{alias}", value=folder)
     return {str(alias): folder.rstrip("/") for alias, folder in links.items()}

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from sweeps.errors import InputError
-from sweeps.recordings.tree import Tree
+from sweeps.recordings.tree import Tree, npy_header
 
 BLOCK = 2**24
 """Bytes of a large file that are read at a time."""
@@ -96,13 +96,7 @@ def _npy(tree: Tree, name: str) -> Layout:
     if not tree.has(name):
         raise InputError("missing file", file=tree.file(name))
     stream = io.BytesIO(_range(tree, name, 0, 4096))
-    try:
-        version = np.lib.format.read_magic(stream)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, columns_first, kind = read(stream)
-    except (ValueError, EOFError) as error:
-        raise InputError(f"is not a plain .npy array: {error}", file=tree.file(name)) from None
-    _check_kind(kind, tree.file(name))
+    shape, columns_first, kind = npy_header(stream, tree.file(name))
     if len(shape) != 2 or (columns_first and 1 not in shape):
         order = ", stored column by column" if columns_first else ""
         raise InputError(f"must be (samples, signals) in row order, not {shape}{order}", file=tree.file(name))

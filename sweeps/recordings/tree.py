@@ -22,6 +22,24 @@ BATCH = 16
 CONVERT = "np.save(file, np.load(file, allow_pickle=True).astype(str))"
 
 
+def is_below(place: Any) -> bool:
+    """Whether a place that data name lies below the folder that it is meant to be in."""
+    return isinstance(place, str) and bool(place) and not place.startswith("/") and ".." not in place.split("/")
+
+
+def npy_header(stream: Any, file: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether it is stored column by column, and type; the stream is left at the first number."""
+    try:
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, by_columns, kind = read(stream)
+    except (ValueError, EOFError) as error:
+        raise InputError(f"is not a plain .npy array: {error}", file=file) from None
+    if kind.kind not in "fiub":
+        raise InputError(f"must hold numbers, not {kind}", file=file)
+    return shape, by_columns, kind
+
+
 class Tree:
     """The files below a folder, or in the zip of the same name beside it, which is never unpacked.
 
