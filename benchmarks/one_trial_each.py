@@ -79,8 +79,8 @@ class OneTrial(tune.Trainable):
             setattr(shop, name, Recent(2))
         rows = []
         for raw in self.cells:
-            found, _ = self.bench.rows([Cell(**{**raw, "blocks": tuple(raw["blocks"])})], 0)
-            rows += found
+            cell = Cell(**{**raw, "blocks": tuple(raw["blocks"])})
+            rows += [row for found, _ in self.bench.rows([[cell]], 0) for row in found]
         names = list(shop.context.scores)
         return {**join_scores(rows, names), "finished": time.time(), "done": True}
 

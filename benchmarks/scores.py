@@ -16,7 +16,7 @@ from typing import Any
 
 from machine import describe_machine
 
-from sweeps.fitting import fit_or_load
+from sweeps.fitting import fits_of
 from sweeps.measure import Bench
 from sweeps.plan import make_plan
 from sweeps.scores import SCORES
@@ -46,7 +46,7 @@ def main() -> None:
             plan = make_plan(experiment, storage=folder, cache=options.cache)
             bench = Bench(Workshop(plan.context()))
             [cell] = plan.planner.cells(next(iter(plan.space.grid())))
-            [fit] = fit_or_load(bench.workshop, [cell])
+            ((_, [fit]),) = next(fits_of(bench.workshop, [[cell]]))
             for score in options.scores:
                 print(f"{name:10}{score:24}{_timed(bench, cell, fit, score)}", flush=True)
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from models.fit_data import Batch, ReadoutData, Step, check, chunks, crop, shuffled_batches, steps, take
 from models.fit_start import on_device, prepared, set_statistics
-from models.losses import Outcome
-from models.readouts import READOUTS
-from models.readouts.gaussian import GaussianReadout
-from models.readouts.protocol import Readout
-from models.readouts.sampling import Maps, as_list, pooled
-from models.schedule import BestState, FitHistory, FitSettings, Schedule, Snapshot, set_rate
+from models.losses import Loss, Outcome
+from models.readouts.sampling import Maps
+from models.schedule import BestState, Course, FitHistory, FitSettings, Snapshot, set_rate
 from models.twin import Twin
 
 __all__ = [
@@ -25,9 +22,6 @@ __all__ = [
     "FitSettings",
     "ReadoutData",
     "batch_loss",
-    "fit_frozen",
-    "fit_frozen_both",
-    "fit_gaussian",
     "fit_twin",
     "penalty",
     "predict",
@@ -54,23 +48,18 @@ def fit_twin(twin: Twin, data: Mapping[str, ReadoutData], settings: FitSettings)
     none, FloatingPointError when the loss is not finite.
     """
     check(twin, data)
-    recordings = prepared(twin, list(data.values()))
-    history, best, schedule = FitHistory(start=Snapshot(twin)), BestState(twin), Schedule(settings)
-    descent = Descent(twin, recordings, settings)
+    return fit_prepared(twin, prepared(twin, list(data.values())), settings)
+
+
+def fit_prepared(twin: Twin, recordings: Sequence[ReadoutData], settings: FitSettings) -> FitHistory:
+    """`fit_twin` of a twin that knows what can be known before a fit, see `prepared`."""
+    course, descent = Course(settings, BestState(twin), Snapshot(twin)), Descent(twin, recordings, settings)
     for epoch in range(settings.epochs):
-        rate = schedule.rate(epoch)
-        history.train.append(descent.epoch(rate))
-        history.select.append(select_loss(twin, recordings, settings))
-        _check_finite(history, epoch, rate)
-        if best.offer(history.select[-1], epoch):
-            schedule.gained(epoch)
-        history.stopped_early = schedule.ends(epoch, best)
-        if history.stopped_early:
+        train = descent.epoch(course.rate(epoch))
+        if not course.goes_on(epoch, train, select_loss(twin, recordings, settings)):
             break
-    best.restore()
-    history.best_epoch, history.rates = best.epoch, schedule.best
-    _finish(twin, recordings, settings)
-    return history
+    finish(twin, recordings, settings)
+    return course.history
 
 
 def refit_twin(twin: Twin, data: Mapping[str, ReadoutData], settings: FitSettings, history: FitHistory) -> None:
@@ -80,76 +69,27 @@ def refit_twin(twin: Twin, data: Mapping[str, ReadoutData], settings: FitSetting
     epoch has more steps, as there are more rows. Statistics are those of all these rows, starting positions
     those of the first fit. What it predicts of select rows is no longer held out. In place, evaluation mode.
     """
-    assert history.start is not None, "the history of a fit has its start"
-    device = next(twin.parameters()).device
-    recordings = [on_device(_joined(recording), device) for recording in data.values()]
-    history.start.restore(twin)
-    set_statistics(twin, recordings)
+    recordings = restarted(twin, list(data.values()), history)
     descent = Descent(twin, recordings, settings)
     for rate in history.rates:
-        loss = descent.epoch(rate)
-        if loss != loss:
-            raise FloatingPointError(f"loss {loss} in the second fit at learning rate {rate:g}")
-    _finish(twin, recordings, settings)
+        check_refit(descent.epoch(rate), rate)
+    finish(twin, recordings, settings)
 
 
-def fit_frozen(
-    name: str,
-    maps: Sequence[Tensor],
-    responses: Tensor,
-    train: Tensor,
-    select: Tensor,
-    parameters: Mapping[str, Any],
-    seed: int,
-    coordinates: Tensor | None = None,
-    refit: bool = False,
-) -> Readout:
-    """A gradient readout of `responses` (stimuli, units) from frozen maps (stimuli, channels, h, w), one or several.
-
-    `name` and `parameters` are those of `models.readouts.READOUTS`. Maps are averaged to at most `pool` a side and
-    z-scored over train stimuli, per channel and positions, or per entry for the mlp; the readout that is returned,
-    in evaluation mode, takes maps as they were given, averaged or not. With `refit` it is fitted a second time, on
-    train and select rows, see `refit_twin`.
-    """
-    return fit_frozen_both(name, maps, responses, train, select, parameters, seed, coordinates, refit)[1]
+def restarted(twin: Twin, recordings: Sequence[ReadoutData], history: FitHistory) -> list[ReadoutData]:
+    """The recordings with train and select rows as one; the twin is back where its fit began, with their statistics."""
+    assert history.start is not None, "the history of a fit has its start"
+    device = next(twin.parameters()).device
+    moved = [on_device(_joined(recording), device) for recording in recordings]
+    history.start.restore(twin)
+    set_statistics(twin, moved)
+    return moved
 
 
-def fit_frozen_both(
-    name: str,
-    maps: Sequence[Tensor],
-    responses: Tensor,
-    train: Tensor,
-    select: Tensor,
-    parameters: Mapping[str, Any],
-    seed: int,
-    coordinates: Tensor | None = None,
-    refit: bool = False,
-) -> tuple[Readout, Readout]:
-    """What `fit_frozen` gives without and with `refit`, from one search; the same readout twice without it."""
-    given, device = as_list(maps), as_list(maps)[0].device
-    shapes = [tuple(each.shape[1:]) for each in given]
-    make = READOUTS[name].load()
-    first, second = (make(shapes, responses.shape[1], parameters, seed, 0, coordinates).to(device) for _ in range(2))
-    small = pooled(given, parameters["pool"])
-    statistics = first.statistics([each[train.to(device)] for each in small])
-    normal = [(each - centre) / spread for each, (centre, spread) in zip(small, statistics, strict=True)]
-    data = {"maps": ReadoutData(normal, {"area": responses}, train, select)}
-    settings, twin = FitSettings.of(seed, parameters), Twin(None, {"area": first})
-    history = fit_twin(twin, data, settings)
-    second.load_state_dict(first.state_dict())
-    second.eval().absorb(statistics)
-    if not refit:
-        return second, second
-    refit_twin(twin, data, settings, history)
-    first.absorb(statistics)
-    return second, first
-
-
-def fit_gaussian(
-    maps: Tensor, responses: Tensor, train: Tensor, select: Tensor, parameters: Mapping[str, Any], seed: int
-) -> GaussianReadout:
-    """`fit_frozen` of a Gaussian readout from one map (stimuli, channels, h, w)."""
-    return cast(GaussianReadout, fit_frozen("gaussian", [maps], responses, train, select, parameters, seed))
+def check_refit(loss: float, rate: float) -> None:
+    """Raise FloatingPointError for the loss of an epoch of a second fit that is not finite."""
+    if not math.isfinite(loss):
+        raise FloatingPointError(f"loss {loss} in the second fit at learning rate {rate:g}")
 
 
 @torch.no_grad()
@@ -212,10 +152,10 @@ class Descent:
         """One epoch at this learning rate; returns the mean loss of the steps, without penalties."""
         self.twin.train()
         set_rate(self.optimizer, rate)
-        losses = [self._step(step) for step in steps(self.recordings, self.settings, self.order)]
+        losses = [self.step(step) for step in steps(self.recordings, self.settings, self.order)]
         return float(torch.stack(losses).mean())
 
-    def _step(self, step: Step) -> Tensor:
+    def step(self, step: Step) -> Tensor:
         """Gradients of the mean over the step's batches, then one step of the optimizer."""
         self.optimizer.zero_grad(set_to_none=True)
         losses = []
@@ -250,11 +190,26 @@ def _whole(
 def _combined(
     twin: Twin, said: Mapping[str, Outcome], seen: Mapping[str, Tensor], balance: str
 ) -> tuple[Tensor, Tensor]:
-    """Weighed mean of the losses of all keys, and the sum of the weights: observed entries, or areas with any."""
+    """`weighed` of the readouts of a twin."""
+    readouts = {key: twin.readout(key) for key in seen}
+    gammas = {key: readout.gamma for key, readout in readouts.items()}
+    return weighed({key: readout.loss for key, readout in readouts.items()}, said, seen, gammas, balance)
+
+
+def weighed(
+    measures: Mapping[str, Loss],
+    said: Mapping[str, Outcome],
+    seen: Mapping[str, Tensor],
+    gammas: Mapping[str, Tensor],
+    balance: str,
+) -> tuple[Tensor, Tensor]:
+    """Weighed mean of the losses of all keys, and the sum of the weights: observed entries, or areas with any.
+
+    By key: the loss, the outcome and the responses in deviations, each (rows, units), and the gamma's shape (units,).
+    """
     losses, counts = [], []
     for key, values in seen.items():
-        readout = twin.readout(key)
-        losses.append(readout.loss.measure(said[key], values, readout.gamma))
+        losses.append(measures[key].measure(said[key], values, gammas[key]))
         counts.append((~values.isnan()).sum())
     weights = torch.stack(counts).to(losses[0])
     weights = weights.clamp(max=1.0) if balance == "areas" else weights
@@ -262,7 +217,7 @@ def _combined(
 
 
 @torch.no_grad()
-def _finish(twin: Twin, recordings: Sequence[ReadoutData], settings: FitSettings) -> None:
+def finish(twin: Twin, recordings: Sequence[ReadoutData], settings: FitSettings) -> None:
     """Evaluation mode; readouts whose loss knows no scale get one, by least squares over the train rows."""
     twin.eval()
     for recording in recordings:
@@ -291,12 +246,3 @@ def _line(predicted: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
 
 def _joined(recording: ReadoutData) -> ReadoutData:
     return replace(recording, train=torch.cat([recording.train, recording.select]))
-
-
-def _check_finite(history: FitHistory, epoch: int, learning_rate: float) -> None:
-    """Raise FloatingPointError if the last losses are not finite."""
-    train, select = history.train[-1], history.select[-1]
-    if not torch.isfinite(torch.tensor([train, select])).all():
-        raise FloatingPointError(
-            f"loss {train} (train), {select} (select) in epoch {epoch} at learning rate {learning_rate:g}"
-        )

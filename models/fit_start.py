@@ -19,23 +19,26 @@ from models.twin import Twin
 SEARCHED = 2000
 """Starting positions are searched with at most this many train and select stimuli or frames each, evenly taken."""
 
+Places = dict[tuple[int, ...], tuple[Tensor, ReadoutData]]
+"""Starting positions (units, 2) by the identity of what they were found in, which is held beside them."""
+
 MOMENTS = 16
 """Frames of each clip, at most, that are searched."""
 
 
-def prepared(twin: Twin, recordings: Sequence[ReadoutData]) -> list[ReadoutData]:
+def prepared(twin: Twin, recordings: Sequence[ReadoutData], places: Places | None = None) -> list[ReadoutData]:
     """The recordings on the twin's device, clips where they are; the twin knows what can be known before a fit.
 
     Readouts get their scales, biases and starting positions, behaviour and pupil their statistics, and a core
     that has `initialize_input` the statistics of its input; all of train rows, of all recordings together where
-    a part is shared.
+    a part is shared. `places` remembers starting positions between twins that read the same frozen maps.
     """
     twin.eval()
     device = next(twin.parameters()).device
     moved = [on_device(recording, device) for recording in recordings]
     set_statistics(twin, moved)
     for recording in moved:
-        _place(twin, recording)
+        _place(twin, recording, {} if places is None or twin.core is not None else places)
     return moved
 
 
@@ -77,9 +80,14 @@ def _initialize_input(core: nn.Module, recordings: Sequence[ReadoutData]) -> Non
 
 
 @torch.no_grad()
-def _place(twin: Twin, recording: ReadoutData) -> None:
+def _place(twin: Twin, recording: ReadoutData, places: Places) -> None:
     """Starting positions of the readouts that have places, see `models.readouts.locate`."""
     keys = [key for key in recording.responses if twin.readout(key).places]
+    known = {key: _identity(recording, key) for key in keys}
+    for key in keys:
+        if known[key] in places:
+            twin.readout(key).place(places[known[key]][0])
+    keys = [key for key in keys if known[key] not in places]
     if not keys:
         return
     limit = SEARCHED if recording.frames is None else SEARCHED // MOMENTS
@@ -89,7 +97,15 @@ def _place(twin: Twin, recording: ReadoutData) -> None:
         length = len(maps[key]) // sum(len(part) for part in searched)
         counts = [len(part) * length for part in searched]
         first, second = torch.arange(len(maps[key]), device=maps[key].device).split(counts)
-        twin.readout(key).place(starting_positions(maps[key], responses[key], first, second))
+        found = starting_positions(maps[key], responses[key], first, second)
+        twin.readout(key).place(found)
+        places[known[key]] = found, recording
+
+
+def _identity(recording: ReadoutData, key: str) -> tuple[int, ...]:
+    """Equal for the same tensors, as long as they are held."""
+    given = [*as_list(recording.inputs), recording.responses[key], recording.train, recording.select]
+    return tuple(id(each) for each in given)
 
 
 def _searched_maps(

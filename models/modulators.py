@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.draws import Drawing
+
 BIAS = 0.01
 """Every bias at the start of training."""
 
@@ -51,7 +53,7 @@ class Standardized(nn.Module):
         return ((values - self.mean) / self.std).nan_to_num(nan=0.0)
 
 
-class Dropout(nn.Module):
+class Dropout(nn.Module, Drawing):
     """Sets entries to 0 with probability `rate` while training and divides the others by 1 - rate.
 
     As `nn.Dropout`, but with draws from its own `seed`: torch's global generator is left alone.
@@ -61,12 +63,13 @@ class Dropout(nn.Module):
         super().__init__()
         self.rate = rate
         self.generator = torch.Generator().manual_seed(seed)
+        self.expect_noise(torch.rand)
 
     def forward(self, values: Tensor) -> Tensor:
         """Values of any shape -> the same shape."""
         if not self.training or self.rate == 0.0:
             return values
-        kept = torch.rand(values.shape, generator=self.generator) >= self.rate
+        kept = self.drawn(*values.shape) >= self.rate
         return values * kept.to(values) / (1.0 - self.rate)
 
 

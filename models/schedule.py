@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -119,7 +120,7 @@ class Schedule:
         """The state after this epoch is the best."""
         self.since, self.best = epoch, list(self.path)
 
-    def ends(self, epoch: int, best: BestState) -> bool:
+    def ends(self, epoch: int, best: Kept) -> bool:
         """Whether patience is over for good; if a decay is left, the best state comes back instead."""
         if epoch - self.since < self.settings.patience:
             return False
@@ -127,6 +128,55 @@ class Schedule:
             return True
         best.restore()
         self.decays, self.since, self.path = self.decays + 1, epoch, list(self.best)
+        return False
+
+
+class Kept(Protocol):
+    """Whatever holds the best state of one fit."""
+
+    loss: float
+    epoch: int
+
+    def offer(self, loss: float, epoch: int) -> bool:
+        """See `BestState`."""
+        ...
+
+    def restore(self) -> None:
+        """See `BestState`."""
+        ...
+
+
+class Course:
+    """How one fit goes: its learning rates, its losses, which state is the best, and when it is over."""
+
+    def __init__(self, settings: FitSettings, best: Kept, start: Snapshot) -> None:
+        self.settings, self.best = settings, best
+        self.history, self.schedule = FitHistory(start=start), Schedule(settings)
+
+    def rate(self, epoch: int) -> float:
+        """The learning rate of this epoch."""
+        return self.schedule.rate(epoch)
+
+    def goes_on(self, epoch: int, train: float, select: float) -> bool:
+        """Take note of an epoch's losses; the best state is back where the fit is over.
+
+        Raises FloatingPointError for losses that are not finite.
+        """
+        history = self.history
+        history.train.append(train)
+        history.select.append(select)
+        if not (math.isfinite(train) and math.isfinite(select)):
+            rate = self.schedule.path[-1]
+            raise FloatingPointError(
+                f"loss {train} (train), {select} (select) in epoch {epoch} at learning rate {rate:g}"
+            )
+        if self.best.offer(select, epoch):
+            self.schedule.gained(epoch)
+        history.stopped_early = self.schedule.ends(epoch, self.best)
+        if not history.stopped_early and epoch + 1 < self.settings.epochs:
+            return True
+        self.best.restore()
+        history.best_epoch, history.rates = self.best.epoch, self.schedule.best
         return False
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,28 +13,29 @@ from metrics import Alignment
 from models.backbones import BACKBONES
 from models.readouts import READOUTS
 from sweeps.cells import Cell
-from sweeps.closed_form import SOLVERS, bands_of, fit_readout
+from sweeps.closed_form import bands_of, fit_readout
 from sweeps.fits import SPLITS, CellFit, empty_fit
 from sweeps.recordings.recording import Recording
 from sweeps.workshop import Workshop
 
+Done = list[tuple[int, list[CellFit] | Exception]]
+"""Numbers of jobs that are done together, and the fits of their cells, or the error that ended them."""
 
-def fit_or_load(workshop: Workshop, cells: Sequence[Cell]) -> list[CellFit]:
-    """The fits of cells that belong together: from this node's cache where all of them are there, else fitted.
 
-    What was kept is what a fit gives, to the last bit.
+def fits_of(workshop: Workshop, jobs: Sequence[Sequence[Cell]]) -> Iterator[Done]:
+    """The fits of jobs (cells that belong together), as they are done: from this node's cache, else fitted.
+
+    What was kept is what a fit gives, to the last bit. Nothing is raised from here.
     """
-    sees = BACKBONES[cells[0].backbone["name"]].sees
-    shown = {cell.recording: workshop.shown_keys(workshop.recording(cell.recording), sees) for cell in cells}
-    held = [workshop.fits.load(cell.cell_id, shown[cell.recording]) for cell in cells]
-    found = [fit for fit in held if fit is not None]
-    if len(found) < len(cells):
-        found = fit_cells(workshop, cells)
-        for cell, fit in zip(cells, found, strict=True):
-            workshop.fits.save(cell.cell_id, fit, shown[cell.recording])
-    for cell, fit in zip(cells, found, strict=True):
-        fit.transferred = _transfers(workshop, cell)
-    return found
+    missing = []
+    for number, cells in enumerate(jobs):
+        held = _held(workshop, cells)
+        if held is None:
+            missing.append(number)
+        else:
+            yield [(number, held)]
+    for done in fit_jobs(workshop, [jobs[number] for number in missing]):
+        yield [(missing[turn], _kept(workshop, jobs[missing[turn]], outcome)) for turn, outcome in done]
 
 
 def fit_cells(workshop: Workshop, cells: Sequence[Cell]) -> list[CellFit]:
@@ -42,21 +44,100 @@ def fit_cells(workshop: Workshop, cells: Sequence[Cell]) -> list[CellFit]:
     Closed forms: select predictions come from a fit on train, report predictions from one on train + select (with
     `refit: false` from the same as select), every choice (alpha, block, shares of bands) made inside each by leaving
     groups out. Gradient readouts: one fit on train, stopped early on select, gives both, or with `refit` a second one
-    on train + select the report predictions.
+    on train + select the report predictions. Raises what went wrong.
     """
+    (((_, found),),) = fit_jobs(workshop, [cells])
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def fit_jobs(workshop: Workshop, jobs: Sequence[Sequence[Cell]]) -> Iterator[Done]:
+    """Fit jobs, see `fit_cells`: gradient descent many at once, closed forms and twins with latents in turn.
+
+    Where something unforeseen ends the fit of many, those that are left are fitted one by one.
+    """
+    many: dict[Fitter, list[int]] = {_frozen: [], _trained: []}
+    for number, cells in enumerate(jobs):
+        if READOUTS[cells[0].readout["name"]].fitted_by == "gradient":
+            many[_trained if cells[0].twin else _frozen].append(number)
+        else:
+            yield [(number, _tried(lambda cells=cells: _fit_in_turn(workshop, cells)))]  # type: ignore[misc]
+    for fit, numbers in many.items():
+        left = dict.fromkeys(numbers)
+        try:
+            for done in fit(workshop, [jobs[number] for number in numbers]):
+                for turn, _ in done:
+                    left.pop(numbers[turn])
+                yield [(numbers[turn], outcome) for turn, outcome in done]
+        except Exception as error:
+            if len(numbers) == 1:
+                yield [(number, error) for number in left]
+                continue
+            for number in left:
+                yield from ([(number, outcome) for _, outcome in done] for done in fit_jobs(workshop, [jobs[number]]))
+
+
+Fitter = Callable[[Workshop, Sequence[Sequence[Cell]]], Iterator[Done]]
+
+
+def _frozen(workshop: Workshop, jobs: Sequence[Sequence[Cell]]) -> Iterator[Done]:
+    from sweeps.frozen import fit_frozen_cells
+
+    for done in fit_frozen_cells(workshop, [cell for (cell,) in jobs]):
+        yield [(turn, outcome if isinstance(outcome, Exception) else [outcome]) for turn, outcome in done]
+
+
+def _trained(workshop: Workshop, jobs: Sequence[Sequence[Cell]]) -> Iterator[Done]:
+    from sweeps.training import fit_trained_twins
+
+    yield from fit_trained_twins(workshop, jobs)
+
+
+def _fit_in_turn(workshop: Workshop, cells: Sequence[Cell]) -> list[CellFit]:
     if READOUTS[cells[0].readout["name"]].fitted_by == "latent":
         from sweeps.latent import fit_latent_twin
 
         return fit_latent_twin(workshop, cells)
-    if cells[0].twin:
-        from sweeps.training import fit_trained_twin
+    return [_fit_closed_form(workshop, cell) for cell in cells]
 
-        return fit_trained_twin(workshop, cells)
-    if READOUTS[cells[0].readout["name"]].fitted_by in SOLVERS:
-        return [_fit_closed_form(workshop, cell) for cell in cells]
-    from sweeps.training import fit_frozen_cell
 
-    return [fit_frozen_cell(workshop, cell) for cell in cells]
+def _tried(action: Callable[[], list[CellFit] | None]) -> Any:
+    """What an action gives, or its error."""
+    try:
+        return action()
+    except Exception as error:
+        return error
+
+
+def _held(workshop: Workshop, cells: Sequence[Cell]) -> list[CellFit] | Exception | None:
+    """The fits of a job from the cache, None unless all are there."""
+    return _tried(lambda: _loaded(workshop, cells))  # type: ignore[no-any-return]
+
+
+def _loaded(workshop: Workshop, cells: Sequence[Cell]) -> list[CellFit] | None:
+    found = []
+    for cell in cells:
+        fit = workshop.fits.load(cell.cell_id, _shown_keys(workshop, cell))
+        if fit is None:
+            return None
+        fit.transferred = _transfers(workshop, cell)
+        found.append(fit)
+    return found
+
+
+def _kept(workshop: Workshop, cells: Sequence[Cell], fits: list[CellFit] | Exception) -> list[CellFit] | Exception:
+    """Fits of a job, after they were put into the cache."""
+    if isinstance(fits, Exception):
+        return fits
+    for cell, fit in zip(cells, fits, strict=True):
+        workshop.fits.save(cell.cell_id, fit, _shown_keys(workshop, cell))
+        fit.transferred = _transfers(workshop, cell)
+    return fits
+
+
+def _shown_keys(workshop: Workshop, cell: Cell) -> dict[str, str]:
+    return workshop.shown_keys(workshop.recording(cell.recording), BACKBONES[cell.backbone["name"]].sees)
 
 
 def mean_response(recording: Recording, area: str, rows: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -15,7 +15,7 @@ from models.backbones import BACKBONES
 from sweeps.cells import Cell, components_of
 from sweeps.depths import depth_text
 from sweeps.fits import CellFit
-from sweeps.fitting import fit_or_load
+from sweeps.fitting import fits_of
 from sweeps.identity import canonical
 from sweeps.known import joined_errors
 from sweeps.predictors import Predictor, frozen_network, has_predictor, is_linear, predictors_of
@@ -25,6 +25,9 @@ from sweeps.scores import SCORES, cell_columns, unavailable
 from sweeps.scores.interval import replicates
 from sweeps.scores.view import CellView
 from sweeps.workshop import Recent, Workshop
+
+Rows = tuple[list[dict[str, Any]], list[dict[str, Any]]]
+"""Rows of the tables `cells` and `bootstraps`."""
 
 PREFIX = {"select": "select", "report": "score"}
 
@@ -72,26 +75,46 @@ class Bench:
         self._predictors = Recent(1)
 
     def rows(
-        self, cells: Sequence[Cell], attempt: int, earlier: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
-    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """Rows of the tables `cells` and `bootstraps` for cells that are fitted in one go.
+        self,
+        jobs: Sequence[Sequence[Cell]],
+        attempt: int,
+        earlier: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    ) -> Iterator[Rows]:
+        """Rows of the tables `cells` and `bootstraps` for jobs (cells that belong together), as they are done.
 
         `earlier` is what rows that lack a score already have (see Known.earlier): only what is missing is computed. A
         cell that raises becomes a `failed` row with its error, or, where it was done before, a `done` row that lacks
         the new scores; a score that raises is NaN with its error in a `done` row. Nothing is raised from here.
         """
         start = time.perf_counter()
+        for done in fits_of(self.workshop, jobs):
+            shared = (time.perf_counter() - start) / sum(len(jobs[number]) for number, _ in done)
+            for number, fits in done:
+                yield self._rows(jobs[number], fits, attempt, earlier, shared)
+            start = time.perf_counter()
+
+    def _rows(
+        self,
+        cells: Sequence[Cell],
+        fits: list[CellFit] | Exception,
+        attempt: int,
+        earlier: Mapping[str, Mapping[str, Any]],
+        shared: float,
+    ) -> Rows:
+        """Rows of a job whose fits took `shared` seconds a cell."""
+        start = time.perf_counter()
         asked = [Asked.of(self.workshop.context.scores, earlier.get(cell.cell_id)) for cell in cells]
         try:
-            fits = fit_or_load(self.workshop, cells)
+            if isinstance(fits, Exception):
+                raise fits
             parts = zip(cells, fits, asked, strict=True)
             scored = [self._scored(cells, cell, fit, each.missing) for cell, fit, each in parts]
         except Exception as error:
-            seconds = (time.perf_counter() - start) / len(cells)
+            seconds = shared + (time.perf_counter() - start) / len(cells)
             text = describe_error(error)
             parts_failed = zip(cells, asked, strict=True)
             return [self._failed(cell, attempt, seconds, each, text) for cell, each in parts_failed], []
-        seconds = (time.perf_counter() - start) / len(cells)
+        seconds = shared + (time.perf_counter() - start) / len(cells)
         rows = [
             self._row(cell, attempt, seconds, each, found.error, "done") | found.scores | fit.facts | self._sizes(cell)
             for cell, fit, each, found in zip(cells, fits, asked, scored, strict=True)

@@ -17,9 +17,10 @@ from models.readouts.sampling import Maps, as_list, shrink
 from models.twin import Twin
 from sweeps.cells import Cell
 from sweeps.closed_form import SOLVERS, linear_layer
+from sweeps.frozen import frozen_readouts
 from sweeps.items import held_still, still_frames
 from sweeps.recordings.recording import Recording
-from sweeps.training import cell_key, frozen_readouts, trained_twins
+from sweeps.training import cell_key, trained_twins
 from sweeps.workshop import Workshop
 
 Layer = Callable[[Tensor], Tensor]
@@ -111,7 +112,7 @@ def frozen_network(workshop: Workshop, cell: Cell) -> torch.nn.Module:
 
 
 def _of_trained(workshop: Workshop, cells: Sequence[Cell]) -> list[Predictor]:
-    twins = [found.report.eval().requires_grad_(False) for found in trained_twins(workshop, cells)]
+    twins = [twin.eval().requires_grad_(False) for twin in trained_twins(workshop, cells)]
     still = still_frames(cells[0].backbone)
     found = []
     for cell in cells:

@@ -1,13 +1,8 @@
-"""Readouts and twins that are fitted by gradient descent, one twin at a time.
-
-Stacked training of same-shape twins has its place here: `fit_trained_twin` takes the cells of one twin, and a
-stack is a list of them.
-"""
+"""Cores that are trained together with their readouts, many twins at once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,8 +10,9 @@ from torch import Tensor
 
 from models.assembly import assemble
 from models.backbones import BACKBONES
-from models.fit import FitSettings, ReadoutData, fit_frozen_both, fit_twin, predict, refit_twin
-from models.readouts.protocol import Readout
+from models.fit import FitSettings, ReadoutData, predict
+from models.stacks.fit import Wanted, fit_twins
+from models.stacks.structure import free
 from models.twin import Twin
 from sweeps.cells import Cell
 from sweeps.depths import resolve
@@ -29,84 +25,93 @@ from sweeps.splits import Fold
 from sweeps.workshop import Workshop
 
 
-def fit_frozen_cell(workshop: Workshop, cell: Cell) -> CellFit:
-    """A gradient readout of a frozen backbone's maps."""
-    recording = workshop.recording(cell.recording)
-    folds = workshop.folds(recording, cell.seed)
-    found = empty_fit(recording, len(recording.units(cell.area)))
-    sees = BACKBONES[cell.backbone["name"]].sees
-    names = ["fit"] if sees == "features" else list(workshop.shown(recording, sees))
-    maps = {name: _maps(workshop, recording, name, cell) for name in names}
-    for fold, readouts in zip(folds, frozen_readouts(workshop, cell, maps["fit"]), strict=True):
-        for split, readout in zip(SPLITS, readouts, strict=True):
-            twin = Twin(None, {"": readout})
-            predicted = {name: predict(twin, each, [""])[""].cpu().double().numpy() for name, each in maps.items()}
-            baseline = mean_response(recording, cell.area, fold.fitted_on(split, cell.readout["refit"]))
-            found.keep(fold, split, baseline, predicted, len(folds))
-    return found
-
-
-def frozen_readouts(
-    workshop: Workshop, cell: Cell, maps: Sequence[Tensor] | None = None
-) -> Iterator[tuple[Readout, Readout]]:
-    """The readouts of every outer fold: of select predictions, and of report predictions (fitted anew with refit)."""
-    recording = workshop.recording(cell.recording)
-    maps = maps or _maps(workshop, recording, "fit", cell)
-    units = recording.units(cell.area)
-    responses = torch.from_numpy(recording.fit.average[:, units]).float().to(workshop.device)
-    for fold in workshop.folds(recording, cell.seed):
-        train, select = torch.from_numpy(fold.train), torch.from_numpy(fold.select)
-        yield fit_frozen_both(
-            cell.readout["name"],
-            maps,
-            responses,
-            train,
-            select,
-            cell.readout,
-            cell.seed,
-            places(recording, units),
-            bool(cell.readout["refit"]),
-        )
-
-
 def places(recording: Recording, units: np.ndarray) -> Tensor | None:
     """Places of some units in cortex, where they are known."""
     return None if recording.coordinates is None else torch.from_numpy(recording.coordinates[units]).float()
 
 
-def _maps(workshop: Workshop, recording: Recording, name: str, cell: Cell) -> list[Tensor]:
-    pool = cell.readout.get("pool", 1)
-    maps = (workshop.maps(recording, name, cell.backbone, cell.seed, block, pool) for block in cell.blocks)
-    return [torch.from_numpy(np.ascontiguousarray(each)).float().to(workshop.device) for each in maps]
+PRICES = ("smoothness", "temporal_smoothness")
+"""Parameters of cores that are weights of penalties: twins of one stack can differ in them."""
+
+Shown = dict[tuple[str, int], dict[str, Items]]
+"""What twins are shown, by recording and the frames for which a picture is held still."""
 
 
-@dataclass(frozen=True)
-class TrainedTwin:
-    """The twin of one outer fold: for select predictions, and for report predictions (fitted anew with refit)."""
+def fit_trained_twins(
+    workshop: Workshop, jobs: Sequence[Sequence[Cell]], path: str = "auto"
+) -> Iterator[list[tuple[int, list[CellFit] | Exception]]]:
+    """Cores trained together with a readout per cell, once per outer fold: (number, fits) of jobs, as they are done.
 
-    select: Twin
-    report: Twin
-    folds: dict[str, Fold]
+    A job is the cells of one twin. Twins that are alike are trained as stacks where that is faster, `path` as in
+    `models.stacks.fit.fit_twins`; the error of one is its outcome alone.
+    """
+    shared: Shown = {}
+    opened = [_Job(workshop, cells, shared) for cells in jobs]
+    turns = [(number, turn) for number, job in enumerate(opened) for turn in range(job.turns)]
+    wanted = [opened[number].wanted(turn) for number, turn in turns]
+    for outcomes in fit_twins(wanted, path):
+        done = []
+        for place, outcome in outcomes:
+            number, turn = turns[place]
+            job = opened[number]
+            job.waiting.discard(turn)
+            if isinstance(outcome, Exception):
+                job.error = job.error or outcome
+            if not job.waiting:
+                twins = [wanted[at] for at, (owner, _) in enumerate(turns) if owner == number]
+                done.append((number, job.error or job.fits(twins)))
+        if done:
+            yield done
 
 
-def fit_trained_twin(workshop: Workshop, cells: Sequence[Cell]) -> list[CellFit]:
-    """A core trained together with a readout per cell, once per outer fold."""
-    recordings = {cell.recording: workshop.recording(cell.recording) for cell in cells}
-    counts = {name: len(workshop.folds(recording, cells[0].seed)) for name, recording in recordings.items()}
-    shown = {name: all_items(workshop, cells[0], recording) for name, recording in recordings.items()}
-    found = [empty_fit(recordings[cell.recording], len(recordings[cell.recording].units(cell.area))) for cell in cells]
-    fits = {cell_key(cell): each for cell, each in zip(cells, found, strict=True)}
-    for turn, twin in enumerate(trained_twins(workshop, cells, {name: each["fit"] for name, each in shown.items()})):
-        for cell in cells:
-            if turn < counts[cell.recording]:
-                fold, key = twin.folds[cell.recording], cell_key(cell)
-                for split, part in zip(SPLITS, (twin.select, twin.report), strict=True):
-                    predicted = {name: _predicted(part, key, items) for name, items in shown[cell.recording].items()}
-                    baseline = mean_response(
-                        recordings[cell.recording], cell.area, fold.fitted_on(split, cell.readout["refit"])
-                    )
-                    fits[key].keep(fold, split, baseline, predicted, counts[cell.recording])
-    return found
+class _Job:
+    """The cells of one twin, and what a fit of it needs."""
+
+    def __init__(self, workshop: Workshop, cells: Sequence[Cell], shared: Shown) -> None:
+        self.workshop, self.cells, self.items = workshop, cells, shared
+        self.recordings = {cell.recording: workshop.recording(cell.recording) for cell in cells}
+        self.folds = {name: workshop.folds(each, cells[0].seed) for name, each in self.recordings.items()}
+        self.turns = max(len(each) for each in self.folds.values())
+        self.waiting = set(range(self.turns))
+        self.error: Exception | None = None
+
+    def now(self, turn: int) -> dict[str, Fold]:
+        """The fold of each recording; those with fewer folds repeat their last one."""
+        return {name: each[min(turn, len(each) - 1)] for name, each in self.folds.items()}
+
+    def shown(self, name: str) -> dict[str, Items]:
+        """Everything that the twin is shown of a recording; held once for all twins that are shown the same."""
+        key = name, still_frames(self.cells[0].backbone)
+        if key not in self.items:
+            self.items[key] = all_items(self.workshop, self.cells[0], self.recordings[name])
+        return self.items[key]
+
+    def wanted(self, turn: int) -> Wanted:
+        """The twin of an outer fold, to be fitted."""
+        first, items = self.cells[0], {name: self.shown(name)["fit"] for name in self.recordings}
+        rows = kept_apart(items, {name: each.groups for name, each in self.recordings.items()}, self.now(turn))
+        data = {name: _data(self.cells, each, items[name], *rows[name]) for name, each in self.recordings.items()}
+        settings = FitSettings.of(first.seed, first.readout, first.backbone)
+        twins = [
+            _assembled(self.workshop, self.cells, self.recordings, data) for _ in range(1 + first.readout["refit"])
+        ]
+        kind = free(first.backbone, PRICES), first.readout["name"]
+        return Wanted(twins[0], data, settings, kind, twins[1] if len(twins) > 1 else None)
+
+    def fits(self, fitted: Sequence[Wanted]) -> list[CellFit]:
+        """Predictions of the twins of all outer folds."""
+        found = {}
+        for cell in self.cells:
+            recording, key = self.recordings[cell.recording], cell_key(cell)
+            folds = self.folds[cell.recording]
+            found[key] = empty_fit(recording, len(recording.units(cell.area)))
+            shown = self.shown(cell.recording)
+            for fold, each in zip(folds, fitted, strict=False):
+                for split, twin in zip(SPLITS, (each.kept or each.twin, each.twin), strict=True):
+                    predicted = {name: _predicted(twin, key, items) for name, items in shown.items()}
+                    baseline = mean_response(recording, cell.area, fold.fitted_on(split, cell.readout["refit"]))
+                    found[key].keep(fold, split, baseline, predicted, len(folds))
+        return list(found.values())
 
 
 def all_items(workshop: Workshop, cell: Cell, recording: Recording) -> dict[str, Items]:
@@ -120,37 +125,15 @@ def _predicted(twin: Twin, key: str, items: Items) -> np.ndarray:
     return items.scattered(found)
 
 
-def trained_twins(
-    workshop: Workshop, cells: Sequence[Cell], items: Mapping[str, Items] | None = None
-) -> Iterator[TrainedTwin]:
-    """The twin of every outer fold with the fold of each recording; those with fewer folds repeat their last one."""
-    recordings = {cell.recording: workshop.recording(cell.recording) for cell in cells}
-    items = items or {name: all_items(workshop, cells[0], each)["fit"] for name, each in recordings.items()}
-    folds = {name: workshop.folds(recording, cells[0].seed) for name, recording in recordings.items()}
-    for turn in range(max(len(each) for each in folds.values())):
-        now = {name: each[min(turn, len(each) - 1)] for name, each in folds.items()}
-        yield TrainedTwin(*_train(workshop, cells, recordings, items, now), now)
-
-
-def _train(
-    workshop: Workshop,
-    cells: Sequence[Cell],
-    recordings: Mapping[str, Recording],
-    items: Mapping[str, Items],
-    folds: Mapping[str, Fold],
-) -> tuple[Twin, Twin]:
-    first = cells[0]
-    rows = kept_apart(items, {name: each.groups for name, each in recordings.items()}, folds)
-    data = {name: _data(cells, recordings[name], items[name], *rows[name]) for name in recordings}
-    settings = FitSettings.of(first.seed, first.readout, first.backbone)
-    twin = _assembled(workshop, cells, recordings, data)
-    history = fit_twin(twin, data, settings)
-    if not first.readout["refit"]:
-        return twin, twin
-    kept = _assembled(workshop, cells, recordings, data)
-    kept.load_state_dict(twin.state_dict())
-    refit_twin(twin, data, settings, history)
-    return kept, twin
+def trained_twins(workshop: Workshop, cells: Sequence[Cell]) -> Iterator[Twin]:
+    """The twin of every outer fold that gives the report predictions; raises what its fit raises."""
+    job = _Job(workshop, cells, {})
+    for turn in range(job.turns):
+        wanted = job.wanted(turn)
+        (((_, outcome),),) = fit_twins([wanted])
+        if isinstance(outcome, Exception):
+            raise outcome
+        yield wanted.twin
 
 
 def _data(

@@ -92,10 +92,9 @@ class SweepPack(tune.Trainable):
 
         pack = Pack.from_config(config["pack"])
         self._text = str(pack)
-        self._attempt, self._earlier = pack.attempt, pack.earlier
         for name in {cell.recording for cell in pack.cells}:
             self._bench.workshop.recording(name)
-        self._jobs: Iterator[list[Any]] = iter(jobs_of(pack.cells))
+        self._rows: Iterator[Any] = self._bench.rows(jobs_of(pack.cells), pack.attempt, pack.earlier)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take another pack in this process; a new sweep asks for a new process."""
@@ -113,19 +112,17 @@ class SweepPack(tune.Trainable):
             raise self._broken
         cells: list[dict[str, Any]] = []
         replicates: list[dict[str, Any]] = []
-        until, job = time.monotonic() + REPORT_SECONDS, None
-        for job in self._jobs:
-            rows, held = self._bench.rows(job, self._attempt, self._earlier)
+        until, done = time.monotonic() + REPORT_SECONDS, True
+        for rows, held in self._rows:
             cells += rows
             replicates += held
             if time.monotonic() > until:
+                done = False
                 break
-        else:
-            job = None
         if replicates:
             self._store.write_part("bootstraps", replicates)
         part = self._store.write_part("cells", cells) if cells else ""
-        return {"part": part, "cells": len(cells), "done": job is None}
+        return {"part": part, "cells": len(cells), "done": done}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: rows are the only state, and they are durable."""

@@ -39,10 +39,10 @@ def run_inline(
             for job in jobs_of(pack.cells):
                 if before is not None:
                     before(Pack(tuple(job), pack.attempt))
-                rows, replicates = bench.rows(job, pack.attempt, pack.earlier)
-                if replicates:
-                    store.write_part("bootstraps", replicates)
-                sweep.absorb(store.write_part("cells", rows))
+                for rows, replicates in bench.rows([job], pack.attempt, pack.earlier):
+                    if replicates:
+                        store.write_part("bootstraps", replicates)
+                    sweep.absorb(store.write_part("cells", rows))
             sweep.done(token)
         except ProcessDied as death:
             sweep.died(token, str(death), node_lost=death.node)

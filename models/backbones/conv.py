@@ -49,12 +49,14 @@ class ConvCore(nn.Module):
     Kernels are Kaiming-uniform, drawn from `seed` alone. Raises ValueError for an even `kernel`.
     """
 
+    smoothness: Tensor
+
     def __init__(self, parameters: Mapping[str, Any], seed: int) -> None:
         super().__init__()
         kernel, channels = int(parameters["kernel"]), int(parameters["channels"])
         if kernel % 2 == 0:
             raise ValueError(f"kernel of the conv core must be odd, not {kernel}: an even one has no centre")
-        self.smoothness = float(parameters["smoothness"])
+        self.register_buffer("smoothness", torch.tensor(float(parameters["smoothness"])), persistent=False)
         sizes = [(3, kernel)] + [(channels, 3)] * (int(parameters["layers"]) - 1)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)

@@ -71,13 +71,15 @@ class Factorised3d(nn.Module):
 
     mean: Tensor
     std: Tensor
+    smoothness: Tensor
+    temporal_smoothness: Tensor
 
     def __init__(self, parameters: Mapping[str, Any], seed: int) -> None:
         super().__init__()
         channels = parse_channels(parameters["channels"])
         self.trunk, self.depths = len(channels), factorised_depths(parameters)
-        self.smoothness = float(parameters["smoothness"])
-        self.temporal_smoothness = float(parameters["temporal_smoothness"])
+        for price in ("smoothness", "temporal_smoothness"):
+            self.register_buffer(price, torch.tensor(float(parameters[price])), persistent=False)
         self.channels = (*channels, *channels[SHARED:]) if parameters["two_streams"] else channels
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)

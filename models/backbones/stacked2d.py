@@ -56,12 +56,13 @@ class Stacked2d(nn.Module):
 
     mean: Tensor
     std: Tensor
+    smoothness: Tensor
 
     def __init__(self, parameters: Mapping[str, Any], seed: int) -> None:
         super().__init__()
         channels = int(parameters["channels"])
         kernels = int(parameters["kernel_first"]), int(parameters["kernel_then"])
-        self.smoothness = float(parameters["smoothness"])
+        self.register_buffer("smoothness", torch.tensor(float(parameters["smoothness"])), persistent=False)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             self.layers = nn.ModuleList(

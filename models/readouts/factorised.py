@@ -36,6 +36,8 @@ class FactorisedReadout(LinearReadout):
     `normalize=True`. The bump and the smoothness are choices of ours.
     """
 
+    prices = ("l1", "group", "mask_l1", "laplace")
+
     def __init__(
         self,
         shapes: Sequence[Shape],
@@ -83,8 +85,8 @@ class FactorisedReadout(LinearReadout):
         """Prices of the weights (`LinearReadout`) and of the masks; see the class."""
         price = super().penalty()
         for mask in self.normalised():
-            price = price + self.given["mask_l1"] * mask.abs().sum(dim=(1, 2)).mean()
-            price = price + self.given["laplace"] * roughness(mask)
+            price = price + self.price("mask_l1") * mask.abs().sum(dim=(1, 2)).mean()
+            price = price + self.price("laplace") * roughness(mask)
         return price
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models.draws import Drawing
 from models.readouts.positions import AffineAnchors, CoordinatePositions
 from models.readouts.protocol import LinearReadout
 from models.readouts.sampling import Shape, pooled, sample, shrink
@@ -19,7 +20,7 @@ START_SPREAD = 0.1
 """Standard deviation of a position at the start of training, in half maps."""
 
 
-class GaussianReadout(LinearReadout):
+class GaussianReadout(LinearReadout, Drawing):
     """Responses of `units` units, each from the features at one position of the map, or of several maps.
 
         position = clip(mean + noise) + shift;  noise in training only, fresh for every stimulus
@@ -41,6 +42,8 @@ class GaussianReadout(LinearReadout):
     digital twins" (NeurIPS 2025). The pull is a choice of ours.
     """
 
+    prices = ("l1", "group", "position_l1", "position_pull")
+
     def __init__(
         self,
         shapes: Sequence[Shape],
@@ -51,6 +54,7 @@ class GaussianReadout(LinearReadout):
         coordinates: Tensor | None = None,
     ) -> None:
         super().__init__(shapes, units, parameters, seed, beside, coordinates)
+        self.expect_noise(torch.randn)
         self.covariance, self.free = parameters["covariance"], parameters["position"] == "free"
         start = torch.rand(units, 2, generator=self.generator) * 0.2 - 0.1
         self._make_positions(start, coordinates, seed)
@@ -81,7 +85,7 @@ class GaussianReadout(LinearReadout):
         if not self.training:
             return self.centres()
         if noise is None:
-            noise = torch.randn(stimuli, self.units, 2, generator=self.generator)
+            noise = self.drawn(stimuli, self.units, 2)
         mean = self.mean if self.free else self.predictor()
         eps, full = noise.to(mean), self.covariance == "full"
         moved = torch.einsum("uij,nuj->nui", self.spread, eps) if full else self.spread * eps
@@ -112,11 +116,11 @@ class GaussianReadout(LinearReadout):
         """Prices of the weights (`LinearReadout`) and of the positions; see the class."""
         price = super().penalty()
         if not self.free:
-            return price + self.given["position_l1"] * self.predictor.l1()
+            return price + self.price("position_l1") * self.predictor.l1()
         if not self.given["position_pull"]:
             return price
         anchors = torch.zeros_like(self.mean) if self.anchors is None else self.anchors(self.mean)
-        return price + self.given["position_pull"] * position_pull(self.mean, anchors)
+        return price + self.price("position_pull") * position_pull(self.mean, anchors)
 
 
 def _start_spread(units: int, covariance: str) -> Tensor:

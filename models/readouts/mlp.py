@@ -51,6 +51,7 @@ class MlpReadout(Readout):
 
     centre: Tensor
     spread: Tensor
+    prices = ("l1",)
 
     def __init__(
         self,
@@ -100,7 +101,7 @@ class MlpReadout(Readout):
 
     def penalty(self) -> Tensor:
         """l1 times the mean over units of the sum of |W4|."""
-        return self.given["l1"] * l1(self.last.weight.reshape(self.units, -1))
+        return self.price("l1") * l1(self.last.weight.reshape(self.units, -1))
 
     def statistics(self, maps: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
         """Mean and deviation (channels, h, w) over stimuli of every entry of the pooled maps; 1 for a constant."""

@@ -33,6 +33,9 @@ class Readout(nn.Module, ABC):
     places = False
     """Whether units look at a place, which `place` sets before training."""
 
+    prices: tuple[str, ...] = ()
+    """Parameters that are weights of penalties: buffers `price_NAME`, so that twins of one stack can differ in them."""
+
     def __init__(
         self,
         shapes: Sequence[Shape],
@@ -57,6 +60,8 @@ class Readout(nn.Module, ABC):
         self.register_buffer("offset", torch.zeros(units))
         self.register_buffer("gamma", torch.ones(units))
         start = torch.zeros(units, self.outputs)
+        for name in self.prices:
+            self.register_buffer(f"price_{name}", torch.tensor(float(parameters[name])), persistent=False)
         if parameters["bias"]:
             self.bias = nn.Parameter(start)
         else:
@@ -94,6 +99,10 @@ class Readout(nn.Module, ABC):
     @abstractmethod
     def absorb(self, statistics: Sequence[tuple[Tensor, Tensor]]) -> None:
         """Make a readout fitted on (map - centre) / spread read the maps themselves."""
+
+    def price(self, name: str) -> Tensor:
+        """The weight of a penalty, a scalar."""
+        return self.get_buffer(f"price_{name}")
 
     def place(self, positions: Tensor) -> None:
         """Let the units look at positions (units, 2) first; readouts without places have no use for them."""
@@ -143,6 +152,7 @@ class LinearReadout(Readout):
     """
 
     places = True
+    prices = ("l1", "group")
 
     def draw_weights(self) -> nn.Parameter:
         """Start of the weights (units, outputs, channels of all maps + beside): normal, 0.1 / sqrt(features)."""
@@ -164,7 +174,8 @@ class LinearReadout(Readout):
         """See `Readout`."""
         features = self.features(maps, shift)
         seen = features.shape[1]
-        drives = torch.einsum("ncu,uoc->nuo", features, self.weights[..., :seen]) + self.bias
+        weights = self.weights[..., :seen].permute(1, 2, 0)
+        drives = torch.stack([(features * each).sum(dim=1) for each in weights], dim=2) + self.bias
         if beside is not None:
             drives = drives + torch.einsum("nk,uok->nuo", beside, self.weights[..., seen:])
         return drives
@@ -172,11 +183,11 @@ class LinearReadout(Readout):
     def penalty(self) -> Tensor:
         """l1 and group prices of the weights; see the class."""
         given, flat = self.given, self.weights.flatten(1)
-        price = given["l1"] * l1(flat)
+        price = self.price("l1") * l1(flat)
         if given["group"]:
             groups = [shape[0] for shape in self.shapes] + ([self.beside] if self.beside else [])
             alike = channel_lasso(flat) if given["group_over"] == "units" else group_lasso(flat, groups * self.outputs)
-            price = price + given["group"] * alike
+            price = price + self.price("group") * alike
         return price
 
     def statistics(self, maps: list[Tensor]) -> list[tuple[Tensor, Tensor]]:

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from models.fit import fit_frozen, fit_gaussian
+from models.frozen import fit_frozen
 from models.losses import LOSSES
 from models.readouts import READOUTS
 from models.readouts.gaussian import GaussianReadout, sample, shrink
@@ -110,7 +110,7 @@ def test_constant_maps_and_responses_are_harmless():
     maps, _, _, responses, (train, select, _) = toy()
     maps[:, 0], responses[:, 0] = 3.0, 1.0
     assert starting_positions(maps, responses, train, select).isfinite().all()
-    readout = fit_gaussian(maps, responses, train, select, DEFAULTS | {"epochs": 3}, 0)
+    readout = fit_frozen("gaussian", [maps], responses, train, select, DEFAULTS | {"epochs": 3}, 0)
     assert readout(maps).isfinite().all()
 
 
@@ -118,7 +118,7 @@ def test_constant_maps_and_responses_are_harmless():
 def test_fit_recovers_positions_and_rates(loss):
     maps, truth, rates, responses, (train, select, report) = toy()
     responses[::7, 3] = torch.nan
-    readout = fit_gaussian(maps, responses, train, select, DEFAULTS | {"loss": loss}, 0)
+    readout = fit_frozen("gaussian", [maps], responses, train, select, DEFAULTS | {"loss": loss}, 0)
     with torch.no_grad():
         found = correlation(readout(maps[report]), rates[report])
     assert (readout.mean - truth.mean).norm(dim=1).median() < 0.1
@@ -130,9 +130,9 @@ def test_fit_takes_maps_of_any_scale_and_size():
     """Predictions do not move with the scale of a channel, nor does it matter who averages the maps."""
     maps, _, _, responses, (train, select, _) = toy()
     parameters = DEFAULTS | {"pool": 6, "epochs": 4}
-    plain = fit_gaussian(maps, responses, train, select, parameters, 0)
-    scaled = fit_gaussian(100 * maps + 7, responses, train, select, parameters, 0)
-    pooled = fit_gaussian(shrink(maps, 6), responses, train, select, parameters, 0)
+    plain = fit_frozen("gaussian", [maps], responses, train, select, parameters, 0)
+    scaled = fit_frozen("gaussian", [100 * maps + 7], responses, train, select, parameters, 0)
+    pooled = fit_frozen("gaussian", [shrink(maps, 6)], responses, train, select, parameters, 0)
     torch.testing.assert_close(plain(maps), scaled(100 * maps + 7), rtol=1e-2, atol=1e-2)
     torch.testing.assert_close(plain(maps), pooled(maps))
     torch.testing.assert_close(plain(maps), plain(shrink(maps, 6)))
@@ -141,16 +141,18 @@ def test_fit_takes_maps_of_any_scale_and_size():
 def test_fit_is_deterministic():
     maps, _, _, responses, (train, select, _) = toy()
     torch.manual_seed(0)
-    one = fit_gaussian(maps, responses, train, select, DEFAULTS | {"epochs": 3}, 5)
+    one = fit_frozen("gaussian", [maps], responses, train, select, DEFAULTS | {"epochs": 3}, 5)
     torch.manual_seed(1)
-    two = fit_gaussian(maps, responses, train, select, DEFAULTS | {"epochs": 3}, 5)
+    two = fit_frozen("gaussian", [maps], responses, train, select, DEFAULTS | {"epochs": 3}, 5)
     assert torch.equal(one(maps), two(maps))
 
 
 def test_l1_makes_weights_small():
     maps, _, _, responses, (train, select, _) = toy()
     sums = [
-        fit_gaussian(maps, responses, train, select, DEFAULTS | {"l1": l1, "epochs": 20}, 0).weights.abs().sum()
+        fit_frozen("gaussian", [maps], responses, train, select, DEFAULTS | {"l1": l1, "epochs": 20}, 0)
+        .weights.abs()
+        .sum()
         for l1 in (0.0, 0.3)
     ]
     assert sums[1] < 0.5 * sums[0]

@@ -7,8 +7,9 @@ from torch.func import functional_call, jacrev, stack_module_state, vmap
 from torch.nn import functional as F
 
 from metrics.jacobians import ResidualJacobian
-from models.fit import FitSettings, ReadoutData, batch_loss, fit_frozen, fit_frozen_both, fit_twin
+from models.fit import FitSettings, ReadoutData, batch_loss, fit_twin
 from models.fit_data import take
+from models.frozen import FrozenFit, fit_frozen, fit_frozen_many
 from models.losses import LOSSES
 from models.readouts import LOSS_NAMES, READOUTS
 from models.readouts.mlp import ACTIVATIONS
@@ -317,7 +318,8 @@ def test_refit_has_seen_the_select_rows(name):
     responses = responses + torch.rand(responses.shape, generator=torch.Generator().manual_seed(5)) * 2
     given = defaults(name, epochs=12, patience=12, loss="gaussian", l1=0.0)
     plain = fit_frozen(name, maps, responses, train, select, given, 3)
-    first, second = fit_frozen_both(name, maps, responses, train, select, given, 3, refit=True)
+    wanted = FrozenFit(name, maps, responses, train, select, given, 3, refit=True)
+    (((_, (first, second)),),) = fit_frozen_many([wanted])
     again = fit_frozen(name, maps, responses, train, select, given, 3, refit=True)
     with torch.no_grad():
         assert torch.equal(plain(maps), first(maps))

@@ -60,7 +60,7 @@ def test_a_twin_that_predicts_the_training_mean_predicts_nothing(make_recording:
     plan = plan_of(experiment, tmp_path)
     bench = Bench(Workshop(plan.context()))
     [cell] = plan.planner.cells(next(iter(plan.space.grid())))
-    [row], _ = bench.rows([cell], 0)
+    (([row], _),) = bench.rows([[cell]], 0)
     assert row["error"] is None
     assert row["score.prediction"] == 0.0
     assert row["score.prediction_constant_units"] == 30

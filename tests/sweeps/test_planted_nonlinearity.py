@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from metrics import jne_streaming
-from models.fit import fit_frozen
+from models.frozen import fit_frozen
 from models.readouts import READOUTS
 
 UNITS = 8

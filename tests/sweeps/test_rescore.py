@@ -36,10 +36,11 @@ def run(experiment: Experiment, folder: Path) -> Plan:
 
 
 def no_fitting(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any) -> None:
-        raise AssertionError("a stored fit was fitted again")
+    def refuse(_: Any, jobs: list[Any]) -> list[Any]:
+        assert not jobs, "a stored fit was fitted again"
+        return []
 
-    monkeypatch.setattr("sweeps.fitting.fit_cells", refuse)
+    monkeypatch.setattr("sweeps.fitting.fit_jobs", refuse)
 
 
 def scores_of(frame: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,139 @@
+"""Which way of fitting is the faster, and how many twins there is memory for: found by trying a few steps."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+
+from models.fit import Descent
+from models.fit_data import steps
+from models.schedule import Snapshot
+from models.stacks.descent import Member, StackedDescent
+from models.stacks.structure import structure
+
+T = TypeVar("T")
+
+MOST = 64
+"""Members of a stack at most: beyond it nothing is gained."""
+
+MEMORY = 0.5
+"""Share of the free memory that a stack may fill, as far as its need is foreseen."""
+
+COPIES = 6
+"""A member's parameters, their gradients, two moments, the best state, and one to spare."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one step of one twin takes alone: seconds, and bytes that are held until its end."""
+
+    seconds: float
+    bytes: float
+
+
+_COSTS: dict[Hashable, Cost] = {}
+_PAYS: dict[Hashable, bool] = {}
+
+
+def room(member: Member, count: int) -> int:
+    """How many of `count` members like this one make a stack."""
+    fitting = int(MEMORY * free_bytes(_device(member)) / max(_cost(member).bytes, 1.0))
+    return max(1, min(MOST, count, fitting))
+
+
+def pays(members: Sequence[Member]) -> bool:
+    """Whether a stack of these members is faster than one after the other; tried once for a structure and size."""
+    shared = len({member.same_order for member in members}) == 1
+    key = _key(members[0]), len(members).bit_length(), shared
+    if key not in _PAYS:
+        _PAYS[key] = _stacked_seconds(members) < _cost(members[0]).seconds
+    return _PAYS[key]
+
+
+def free_bytes(device: torch.device) -> float:
+    """Memory that a process may fill: of a GPU what is free, of the machine its share of what is available."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    with open("/proc/meminfo") as file:
+        held = dict(line.split(":") for line in file)
+    return float(held["MemAvailable"].split()[0]) * 1024 / (os.cpu_count() or 1)
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory is short, of a GPU or of the machine."""
+    known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return known or "not enough memory" in str(error) or "can't allocate memory" in str(error)
+
+
+def _cost(member: Member) -> Cost:
+    key = _key(member)
+    if key not in _COSTS:
+        _COSTS[key] = _undone([member], lambda: _tried(member.again()))
+    return _COSTS[key]
+
+
+def _tried(member: Member) -> Cost:
+    """Two steps of a twin alone; the first is for its bytes."""
+    descent = Descent(member.twin, member.recordings, member.settings)
+    held: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        held[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    member.twin.train()
+    queue = list(islice(steps(member.recordings, member.settings, member.order), 2))
+    with saved_tensors_hooks(note, lambda tensor: tensor):
+        descent.step(queue[0])
+    seconds = _seconds(lambda: descent.step(queue[-1]), _device(member))
+    parameters = sum(each.numel() * each.element_size() for each in member.twin.parameters())
+    return Cost(seconds, 2.0 * sum(held.values()) + COPIES * parameters)
+
+
+def _stacked_seconds(members: Sequence[Member]) -> float:
+    """Seconds of the second step of a stack, for each member that takes part in it."""
+
+    def tried() -> float:
+        descent = StackedDescent([member.again() for member in members])
+        seconds = float("inf")
+        for turns, batches in islice(descent.turns(), 2):
+            step = lambda: descent.step(turns, batches, [1e-3] * len(members))  # noqa: B023, E731
+            seconds = min(seconds, _seconds(step, descent.device) / len(turns))
+        return seconds
+
+    return _undone(members, tried)
+
+
+def _undone(members: Sequence[Member], action: Callable[[], T]) -> T:
+    """What an action gives; twins and their draws are afterwards what they were."""
+    before = [Snapshot(member.twin) for member in members]
+    try:
+        return action()
+    finally:
+        for snapshot, member in zip(before, members, strict=True):
+            snapshot.restore(member.twin)
+
+
+def _seconds(action: Callable[[], object], device: torch.device) -> float:
+    start = time.perf_counter()
+    action()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+def _device(member: Member) -> torch.device:
+    return next(member.twin.parameters()).device
+
+
+def _key(member: Member) -> Hashable:
+    return member.kind, structure(member), _device(member).type

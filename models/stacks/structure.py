@@ -1,0 +1,53 @@
+"""What twins must have in common to be one stack."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+from models.fit_data import ReadoutData
+from models.readouts.protocol import Readout
+from models.readouts.sampling import as_list
+from models.stacks.descent import Member
+from models.twin import Twin, blocks_of
+
+FREE = ("loss", "learning_rate", "weight_decay", "epochs", "patience", "warmup", "decays")
+"""Parameters in which twins of one stack may differ, besides the prices of penalties that all of them have."""
+
+
+def structure(member: Member) -> Hashable:
+    """Equal for twins of which every step can be one: the same parts, shapes and batches; hashable.
+
+    Free are the seed, what `FREE` names, the weights of penalties (none of a kind and some of it are not alike), and
+    of pictures the blocks that are read, as far as their maps have one shape.
+    """
+    twin, chosen = member.twin, member.settings
+    parts = tuple((name, type(part).__name__) for name, part in twin.named_modules())
+    tensors = tuple((name, tuple(each.shape), each.dtype) for name, each in _tensors(twin))
+    recordings = tuple(_data(each) for each in member.recordings)
+    readouts = tuple(_readout(twin.readout(key)) for key in twin.keys)
+    clips = any(each.frames is not None for each in member.recordings)
+    depths = tuple(twin.depths[key] if clips else len(blocks_of(twin.depths[key])) for key in twin.keys if twin.depths)
+    return parts, tensors, recordings, readouts, depths, chosen.batch, chosen.together, chosen.frames, chosen.balance
+
+
+def free(parameters: Mapping[str, Any], prices: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:
+    """Parameters of a component without those that are free; of the prices only whether there is one."""
+    return tuple(
+        sorted(
+            (name, bool(value) if name in prices else value) for name, value in parameters.items() if name not in FREE
+        )
+    )
+
+
+def _tensors(twin: Twin) -> list[tuple[str, Any]]:
+    return [*twin.named_parameters(), *twin.named_buffers()]
+
+
+def _readout(readout: Readout) -> Hashable:
+    return tuple(readout.shapes), readout.outputs, free(readout.given, readout.prices)
+
+
+def _data(recording: ReadoutData) -> Hashable:
+    fields = [*as_list(recording.inputs), *recording.responses.values(), recording.behaviour, recording.pupil]
+    return tuple(None if each is None else (tuple(each.shape), each.dtype) for each in fields)

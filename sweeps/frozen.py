@@ -1,0 +1,155 @@
+"""Readouts of frozen backbones that are fitted by gradient descent, many cells at once."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.backbones import BACKBONES
+from models.fit import predict
+from models.frozen import FrozenFit, fit_frozen_many
+from models.readouts.protocol import Readout
+from models.stacks.paths import free_bytes
+from models.twin import Twin
+from sweeps.cells import Cell
+from sweeps.fits import SPLITS, CellFit, empty_fit
+from sweeps.fitting import mean_response
+from sweeps.recordings.recording import Recording
+from sweeps.training import places
+from sweeps.workshop import Workshop
+
+MEMORY = 0.25
+"""Share of the free memory that the maps of cells may fill which are fitted in one go."""
+
+Readouts = tuple[Readout, Readout]
+"""Of one outer fold: what gives select predictions, and report predictions (the same, or fitted anew with refit)."""
+
+
+def fit_frozen_cells(
+    workshop: Workshop, cells: Sequence[Cell], path: str = "auto"
+) -> Iterator[list[tuple[int, CellFit | Exception]]]:
+    """Gradient readouts of frozen backbones' maps: (number, fit) of cells, as they are done.
+
+    Cells whose maps have one shape are fitted as stacks, `path` as in `models.stacks.fit.fit_twins`, as many at a time
+    as there is memory for; the error of one cell is its outcome alone.
+    """
+    for numbers, maps in _batches(workshop, cells):
+        for done in _fitted(workshop, [cells[number] for number in numbers], maps, path):
+            yield [(numbers[turn], outcome) for turn, outcome in done]
+
+
+def frozen_readouts(workshop: Workshop, cell: Cell) -> list[Readouts]:
+    """The readouts of every outer fold of a cell; raises what its fit raises."""
+    ((_, maps),) = _batches(workshop, [cell])
+    found: dict[int, Readouts] = {}
+    for done in fit_frozen_many(_wanted(workshop, cell, maps[0])):
+        for turn, outcome in done:
+            if isinstance(outcome, Exception):
+                raise outcome
+            found[turn] = outcome
+    return [found[turn] for turn in range(len(found))]
+
+
+def _fitted(
+    workshop: Workshop, cells: Sequence[Cell], maps: Sequence[Sequence[Tensor]], path: str
+) -> Iterator[list[tuple[int, CellFit | Exception]]]:
+    wanted = [_wanted(workshop, cell, held) for cell, held in zip(cells, maps, strict=True)]
+    places = [(number, turn) for number, each in enumerate(wanted) for turn in range(len(each))]
+    found: list[dict[int, Readouts | Exception]] = [{} for _ in cells]
+    for outcomes in fit_frozen_many([each for one in wanted for each in one], path):
+        done = []
+        for place, outcome in outcomes:
+            number, turn = places[place]
+            found[number][turn] = outcome
+            if len(found[number]) == len(wanted[number]):
+                folds = [found[number][each] for each in range(len(wanted[number]))]
+                done.append((number, _fit_of(workshop, cells[number], folds)))
+        if done:
+            yield done
+
+
+def _wanted(workshop: Workshop, cell: Cell, maps: Sequence[Tensor]) -> list[FrozenFit]:
+    """The readouts that a cell asks for, one for each outer fold."""
+    recording = workshop.recording(cell.recording)
+    units = recording.units(cell.area)
+    key = "responses", recording.fingerprint, cell.area
+    responses = workshop.brain.get(key, lambda: torch.from_numpy(recording.fit.average[:, units]).float())
+    held, refit = responses.to(workshop.device), bool(cell.readout["refit"])
+    return [
+        FrozenFit(
+            cell.readout["name"],
+            maps,
+            held,
+            torch.from_numpy(fold.train),
+            torch.from_numpy(fold.select),
+            cell.readout,
+            cell.seed,
+            places(recording, units),
+            refit,
+        )
+        for fold in workshop.folds(recording, cell.seed)
+    ]
+
+
+def _fit_of(workshop: Workshop, cell: Cell, folds: Sequence[Readouts | Exception]) -> CellFit | Exception:
+    """Predictions of the readouts of all outer folds; the first error if there is one."""
+    recording = workshop.recording(cell.recording)
+    shown = _shown(workshop, recording, cell)
+    found = empty_fit(recording, len(recording.units(cell.area)))
+    for fold, readouts in zip(workshop.folds(recording, cell.seed), folds, strict=True):
+        if isinstance(readouts, Exception):
+            return readouts
+        for split, readout in zip(SPLITS, readouts, strict=True):
+            twin = Twin(None, {"": readout})
+            predicted = {name: predict(twin, each, [""])[""].cpu().double().numpy() for name, each in shown.items()}
+            baseline = mean_response(recording, cell.area, fold.fitted_on(split, cell.readout["refit"]))
+            found.keep(fold, split, baseline, predicted, len(folds))
+    return found
+
+
+def _shown(workshop: Workshop, recording: Recording, cell: Cell) -> Mapping[str, list[Tensor]]:
+    """Maps of everything that a cell's twin is shown, by name."""
+    sees = BACKBONES[cell.backbone["name"]].sees
+    names = ["fit"] if sees == "features" else list(workshop.shown(recording, sees))
+    return {name: _maps(workshop, recording, name, cell) for name in names}
+
+
+def _maps(workshop: Workshop, recording: Recording, name: str, cell: Cell) -> list[Tensor]:
+    pool = cell.readout.get("pool", 1)
+    maps = (workshop.maps(recording, name, cell.backbone, cell.seed, block, pool) for block in cell.blocks)
+    return [torch.from_numpy(np.ascontiguousarray(each)).float().to(workshop.device) for each in maps]
+
+
+@dataclass
+class _Batch:
+    """Cells that are fitted in one go, and the maps that they read."""
+
+    numbers: list[int]
+    maps: dict[Hashable, list[Tensor]]
+    keys: list[Hashable]
+    bytes: float = 0.0
+
+
+def _batches(workshop: Workshop, cells: Sequence[Cell]) -> Iterator[tuple[list[int], list[list[Tensor]]]]:
+    """Cells in turn with their maps, as many together as memory allows, one at least; the same maps are held once."""
+    limit = MEMORY * free_bytes(workshop.device)
+    batch = _Batch([], {}, [])
+    for number, cell in enumerate(cells):
+        recording = workshop.recording(cell.recording)
+        used = BACKBONES[cell.backbone["name"]].seed_in_use(cell.backbone, cell.seed)
+        key = recording.fingerprint, repr(sorted(cell.backbone.items())), used, cell.blocks, cell.readout.get("pool", 1)
+        maps = batch.maps.get(key) or _maps(workshop, recording, "fit", cell)
+        copies = len(workshop.folds(recording, cell.seed)) + (key not in batch.maps)  # z-scored in each fold
+        size = copies * sum(each.numel() * each.element_size() for each in maps)
+        if batch.numbers and batch.bytes + size > limit:
+            yield batch.numbers, [batch.maps[each] for each in batch.keys]
+            batch = _Batch([], {}, [])
+        batch.numbers.append(number)
+        batch.maps[key] = maps
+        batch.keys.append(key)
+        batch.bytes += size
+    yield batch.numbers, [batch.maps[each] for each in batch.keys]
