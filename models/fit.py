@@ -11,9 +11,9 @@ from torch import Tensor
 
 from models.fit_data import Batch, ReadoutData, Step, check, chunks, crop, shuffled_batches, steps, take
 from models.fit_start import on_device, prepared, set_statistics
-from models.losses import Loss, Outcome
+from models.losses import Loss, Outcome, correlation_loss
 from models.readouts.sampling import Maps
-from models.schedule import BestState, Course, FitHistory, FitSettings, Snapshot, set_rate
+from models.schedule import BestState, Course, FitHistory, FitSettings, Judge, Snapshot, set_rate
 from models.twin import Twin
 
 __all__ = [
@@ -51,12 +51,16 @@ def fit_twin(twin: Twin, data: Mapping[str, ReadoutData], settings: FitSettings)
     return fit_prepared(twin, prepared(twin, list(data.values())), settings)
 
 
-def fit_prepared(twin: Twin, recordings: Sequence[ReadoutData], settings: FitSettings) -> FitHistory:
-    """`fit_twin` of a twin that knows what can be known before a fit, see `prepared`."""
-    course, descent = Course(settings, BestState(twin), Snapshot(twin)), Descent(twin, recordings, settings)
+def fit_prepared(
+    twin: Twin, recordings: Sequence[ReadoutData], settings: FitSettings, judge: Judge | None = None
+) -> FitHistory:
+    """`fit_twin` of a twin that knows what can be known before a fit, see `prepared`; `judge` may end it half-way."""
+    course, descent = Course(settings, BestState(twin), Snapshot(twin), judge), Descent(twin, recordings, settings)
     for epoch in range(settings.epochs):
         train = descent.epoch(course.rate(epoch))
         if not course.goes_on(epoch, train, select_loss(twin, recordings, settings)):
+            break
+        if course.judged(epoch) and not course.stays(epoch, select_correlation(twin, recordings, settings)):
             break
     finish(twin, recordings, settings)
     return course.history
@@ -137,6 +141,23 @@ def select_loss(twin: Twin, recordings: Sequence[ReadoutData], settings: FitSett
         loss, seen = _combined(twin, *_whole(twin, recording, recording.select, settings), settings.balance)
         total, weight = total + float(loss) * float(seen), weight + float(seen)
     return total / weight
+
+
+@torch.no_grad()
+def select_correlation(twin: Twin, recordings: Sequence[ReadoutData], settings: FitSettings) -> float:
+    """Mean over readouts of the mean over units of the correlation with the responses to the select rows."""
+    twin.eval()
+    found = []
+    for recording in recordings:
+        said, seen = _whole(twin, recording, recording.select, settings)
+        readouts = {key: twin.readout(key) for key in seen}
+        found += [correlation(each.loss, said[key], seen[key], each.gamma) for key, each in readouts.items()]
+    return float(torch.stack(found).mean())
+
+
+def correlation(loss: Loss, said: Outcome, seen: Tensor, gamma: Tensor) -> Tensor:
+    """Mean over units of the correlation of expected and observed responses, a scalar; see `correlation_loss`."""
+    return 1.0 - correlation_loss(loss.mean(said, gamma), seen)
 
 
 class Descent:

@@ -12,7 +12,7 @@ from models.fit_data import ReadoutData
 from models.readouts import READOUTS
 from models.readouts.protocol import Readout
 from models.readouts.sampling import as_list, pooled
-from models.schedule import FitSettings
+from models.schedule import FitSettings, Judge
 from models.stacks.fit import Outcome, Wanted, fit_twins
 from models.twin import Twin
 
@@ -28,7 +28,7 @@ class FrozenFit:
 
     `name` and `parameters` are those of `models.readouts.READOUTS`; `train` and `select` are stimulus numbers, NaN
     marks a response that was not observed, `coordinates` (units, d) are the units' places in the brain. With `refit`
-    it is fitted a second time, on train and select rows.
+    it is fitted a second time, on train and select rows. A `judge` may end the fit half-way.
     """
 
     name: str
@@ -40,6 +40,7 @@ class FrozenFit:
     seed: int
     coordinates: Tensor | None = None
     refit: bool = False
+    judge: Judge | None = None
 
 
 def fit_frozen(
@@ -79,7 +80,7 @@ def fit_frozen_many(
         statistics.append(found)
         kept = None if second is None else Twin(None, {KEY: second})
         settings = FitSettings.of(each.seed, each.parameters)
-        twins.append(Wanted(Twin(None, {KEY: first}), {"maps": recording}, settings, each.name, kept))
+        twins.append(Wanted(Twin(None, {KEY: first}), {"maps": recording}, settings, each.name, kept, each.judge))
     for outcomes in fit_twins(twins, path):
         yield [(turn, _reading(twins[turn], statistics[turn], outcome)) for turn, outcome in outcomes]
 

@@ -57,7 +57,8 @@ class FitHistory:
     """Mean loss of each epoch on the train rows (as trained, noise and all) and on the select rows.
 
     Losses are of responses divided by each unit's deviation, without penalties. `best_epoch` (from 0) is the
-    one whose state the twin now has; `stopped_early` says that patience ended the fit, not the last epoch.
+    one whose state the twin now has; `stopped_early` says that patience ended the fit, not the last epoch, and
+    `pruned` that a `Judge` did.
     `rates` are the learning rates of the epochs that led to that state, in order, `start` is where they began.
     """
 
@@ -65,6 +66,7 @@ class FitHistory:
     select: list[float] = field(default_factory=list)
     best_epoch: int = -1
     stopped_early: bool = False
+    pruned: bool = False
     rates: list[float] = field(default_factory=list)
     start: Snapshot | None = None
 
@@ -146,11 +148,23 @@ class Kept(Protocol):
         ...
 
 
+class Judge(Protocol):
+    """Decides half-way whether a fit is worth going on with, as in successive halving."""
+
+    def due(self, epochs: int) -> bool:
+        """Whether to ask after this many epochs."""
+        ...
+
+    def stays(self, epochs: int, score: float) -> bool:
+        """Whether a fit goes on that has this mean correlation on the select rows after this many epochs."""
+        ...
+
+
 class Course:
     """How one fit goes: its learning rates, its losses, which state is the best, and when it is over."""
 
-    def __init__(self, settings: FitSettings, best: Kept, start: Snapshot) -> None:
-        self.settings, self.best = settings, best
+    def __init__(self, settings: FitSettings, best: Kept, start: Snapshot, judge: Judge | None = None) -> None:
+        self.settings, self.best, self.judge = settings, best, judge
         self.history, self.schedule = FitHistory(start=start), Schedule(settings)
 
     def rate(self, epoch: int) -> float:
@@ -175,9 +189,25 @@ class Course:
         history.stopped_early = self.schedule.ends(epoch, self.best)
         if not history.stopped_early and epoch + 1 < self.settings.epochs:
             return True
-        self.best.restore()
-        history.best_epoch, history.rates = self.best.epoch, self.schedule.best
+        self._end()
         return False
+
+    def judged(self, epoch: int) -> bool:
+        """Whether the judge is to be asked after an epoch that did not end the fit."""
+        return self.judge is not None and self.judge.due(epoch + 1)
+
+    def stays(self, epoch: int, score: float) -> bool:
+        """Ask the judge; the best state is back where the fit is over."""
+        if self.judge is None or self.judge.stays(epoch + 1, score):
+            return True
+        self.history.pruned = True
+        self._end()
+        return False
+
+    def _end(self) -> None:
+        self.best.restore()
+        history = self.history
+        history.best_epoch, history.rates = self.best.epoch, self.schedule.best
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from models.fit import weighed
+from models.fit import correlation, weighed
 from models.fit_data import ReadoutData, Step, chunks, crop, steps
 from models.losses import LOSSES, Loss
 from models.schedule import FitSettings, Snapshot
@@ -179,19 +179,21 @@ class StackedDescent:
         return vmap(one, in_dims=(0, 0, *batch.dims))(parameters, buffers, *batch.arguments)
 
     def _losses(self, turns: Sequence[int], said: Any) -> tuple[Tensor, Tensor]:
-        """Losses of the members and the weights of their entries (turns,), members of one loss at a time."""
-        drives, seen, gammas, _ = said
+        """Losses of the members and the weights of their entries (turns,)."""
+        balance = self.members[0].settings.balance
+        losses, weights = self._by_loss(turns, said, lambda loss: _measured(loss, balance))
+        return losses, weights
+
+    def _by_loss(self, turns: Sequence[int], said: Any, measure: Callable[[Loss], Any]) -> list[Tensor]:
+        """What a measure makes of what members say, each (turns,); members of one loss are taken at a time."""
         names = [self.members[turn].loss() for turn in turns]
         found, order = [], []
         for name in dict.fromkeys(names):
             rows = [row for row, other in enumerate(names) if other == name]
-            parts = [_rows_of(each, rows, len(names)) for each in (drives, seen, gammas)]
-            balance = self.members[turns[rows[0]]].settings.balance
-            found.append(vmap(_measured(LOSSES[name], balance))(*parts))
+            found.append(vmap(measure(LOSSES[name]))(*(_rows_of(each, rows, len(names)) for each in said[:3])))
             order += rows
         back = torch.tensor(order, device=self.device).argsort()
-        losses, weights = (torch.cat([each[turn] for each in found])[back] for turn in (0, 1))
-        return losses, weights
+        return [torch.cat(parts)[back] for parts in zip(*found, strict=True)]
 
     def _noise(self, turns: Sequence[int], position: int, parts: Sequence[Part]) -> Tensors:
         """What the drawing parts of every member draw for its batch, filled with zeros where that was filled."""
@@ -247,14 +249,21 @@ class StackedDescent:
     # -- evaluation ---------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def select_losses(self) -> list[float]:
-        """Losses of the select rows of all recordings of every member, see `models.fit.select_loss`."""
+    def select_losses(self, correlations: bool = False) -> tuple[list[float], list[float]]:
+        """Losses of the select rows of all recordings of every member, see `models.fit.select_loss`.
+
+        With `correlations` also what `models.fit.select_correlation` says of each, NaN otherwise.
+        """
         self.asked.eval()
         turns, total, weight = list(range(len(self.members))), torch.zeros(()), torch.zeros(())
+        found = []
         for position in range(len(self.groups)):
-            losses, seen = self._losses(turns, self._select(position))
+            said = self._select(position)
+            losses, seen = self._losses(turns, said)
             total, weight = total.to(losses) + losses * seen, weight.to(losses) + seen
-        return (total / weight).tolist()
+            found += self._by_loss(turns, said, _correlated) if correlations else []
+        scores = torch.stack(found).mean(dim=0) if found else torch.full_like(total, torch.nan)
+        return (total / weight).tolist(), scores.tolist()
 
     def _select(self, position: int) -> Any:
         """What is said of the select rows, chunk by chunk."""
@@ -281,6 +290,13 @@ def _measured(loss: Loss, balance: str) -> Any:
         return weighed(dict.fromkeys(seen, loss), said, seen, gammas, balance)
 
     return measured
+
+
+def _correlated(loss: Loss) -> Any:
+    def correlated(drives: Tensors, seen: Tensors, gammas: Tensors) -> tuple[Tensor, ...]:
+        return tuple(correlation(loss, loss.link(drives[key]), seen[key], gammas[key]) for key in seen)
+
+    return correlated
 
 
 def _rows_of(tensors: Tensors, rows: Sequence[int], count: int) -> Tensors:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from models.fit import check_refit, finish, fit_prepared, prepared, refit_twin, restarted
 from models.fit_data import ReadoutData, check
 from models.fit_start import Places
-from models.schedule import Course, FitHistory, FitSettings, Snapshot
+from models.schedule import Course, FitHistory, FitSettings, Judge, Snapshot
 from models.stacks.descent import Member, StackedDescent, Tensors
 from models.stacks.paths import out_of_memory, pays, room
 from models.stacks.structure import structure
@@ -22,7 +22,7 @@ class Wanted:
     """A twin to be fitted to its data, by recording. Only those of one `kind` may be fitted together.
 
     With `kept`, an equal twin, that one gets the state of the fit, and `twin` is then fitted anew on train and select
-    rows, see `models.fit.refit_twin`.
+    rows, see `models.fit.refit_twin`. A `judge` may end the fit half-way; there is then no second one.
     """
 
     twin: Twin
@@ -30,6 +30,7 @@ class Wanted:
     settings: FitSettings
     kind: Hashable = None
     kept: Twin | None = None
+    judge: Judge | None = None
 
 
 Outcome = FitHistory | ValueError | FloatingPointError
@@ -91,9 +92,10 @@ def _stack(members: Mapping[int, Member], wanted: Sequence[Wanted], path: str) -
 
 def _alone(member: Member, wanted: Wanted) -> Outcome:
     try:
-        history = fit_prepared(member.twin, member.recordings, member.settings)
+        history = fit_prepared(member.twin, member.recordings, member.settings, wanted.judge)
         if wanted.kept is not None:
             keep_state(wanted.kept, member.twin)
+        if wanted.kept is not None and not history.pruned:
             refit_twin(member.twin, wanted.data, member.settings, history)
     except (ValueError, FloatingPointError) as error:
         return error
@@ -101,11 +103,13 @@ def _alone(member: Member, wanted: Wanted) -> Outcome:
 
 
 def _together(members: Sequence[Member], wanted: Sequence[Wanted]) -> list[Outcome]:
-    outcomes = _fit(members)
+    outcomes = _fit(members, [each.judge for each in wanted])
     again: dict[int, Member] = {}
     for turn, (member, each, outcome) in enumerate(zip(members, wanted, outcomes, strict=True)):
         if each.kept is not None and isinstance(outcome, FitHistory):
             keep_state(each.kept, member.twin)
+            if outcome.pruned:
+                continue
             recordings = restarted(member.twin, list(each.data.values()), outcome)
             again[turn] = Member(member.twin, recordings, member.settings, member.kind)
     rates = [outcome.rates for turn, outcome in enumerate(outcomes) if turn in again]  # type: ignore[union-attr]
@@ -140,23 +144,31 @@ class Row:
         self.descent.set_state(self.member, self.state)
 
 
-def _fit(members: Sequence[Member]) -> list[Outcome]:
+def _fit(members: Sequence[Member], judges: Sequence[Judge | None]) -> list[Outcome]:
     """The loop of `models.fit.fit_twin` for all members at once; those that are done leave the stack."""
     descent = StackedDescent(members)
-    courses = [Course(each.settings, Row(descent, each), Snapshot(each.twin)) for each in members]
+    courses = [
+        Course(each.settings, Row(descent, each), Snapshot(each.twin), judge)
+        for each, judge in zip(members, judges, strict=True)
+    ]
     found: list[Outcome] = [course.history for course in courses]
     going, epoch = list(range(len(members))), 0
     while going:
         train = descent.epoch([courses[turn].rate(epoch) for turn in going])
+        asked = any(courses[turn].judged(epoch) for turn in going)
+        losses, correlations = descent.select_losses(asked)
         left = []
-        for turn, *losses in zip(going, train, descent.select_losses(), strict=True):
+        for turn, *pair, score in zip(going, train, losses, correlations, strict=True):
+            course = courses[turn]
             try:
-                if courses[turn].goes_on(epoch, *losses):
-                    left.append(turn)
-                else:
-                    _done(descent, members[turn])
+                on = course.goes_on(epoch, *pair) and (not course.judged(epoch) or course.stays(epoch, score))
             except FloatingPointError as error:
                 found[turn] = error
+                continue
+            if on:
+                left.append(turn)
+            else:
+                _done(descent, members[turn])
         descent.keep([members[turn] for turn in left])
         going, epoch = left, epoch + 1
     descent.asked.eval()

@@ -37,8 +37,7 @@ def run(experiment: Experiment, folder: Path) -> Plan:
 
 def no_fitting(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: Any, jobs: list[Any]) -> list[Any]:
-        assert not jobs, "a stored fit was fitted again"
-        return []
+        return [[(number, AssertionError("a stored fit was fitted again"))] for number in range(len(jobs))]
 
     monkeypatch.setattr("sweeps.fitting.fit_jobs", refuse)
 
