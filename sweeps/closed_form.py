@@ -12,9 +12,10 @@ from torch import Tensor
 
 from models.backbones import BACKBONES
 from models.linear.banded import balanced, fit_banded
+from models.linear.blocks import choose_block
 from models.linear.pls import fit_pls
 from models.linear.projection import johnson_lindenstrauss_size
-from models.linear.ridge import choose_block, fit_ridge
+from models.linear.ridge import fit_ridge
 from models.readouts import READOUTS
 from sweeps.cells import Cell
 from sweeps.identity import canonical

@@ -14,18 +14,26 @@ residual of the intercept alpha/(0 + alpha) = 1 instead of 0.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from models.linear.left_out import Makers, contenders
+
 ALPHAS: tuple[float, ...] = tuple(float(10**power) for power in np.arange(-3.0, 4.01, 0.5))
 """Relative alphas tried by `auto`: half decades from 1e-3 to 1e4 times the kernel's mean diagonal."""
 
 ROUNDING = 1e-13
 """Variance below this share of the features' squared norm is rounding, and taken as none."""
+
+Maker = tuple[Tensor, Tensor]
+"""Stimuli (groups, size) of groups of one size, and their blocks of I - H (alphas, groups, size, size)."""
+
+SCREENED = 2**17
+"""Stimuli x units from which on alphas are told apart in float32 first, where it can tell."""
 
 TOGETHER = 2**22
 """Numbers that leaving out groups takes at a time: 32 MB."""
@@ -96,16 +104,43 @@ def leave_group_out_residuals(
     residual_g = (I - H)_gg^{-1} (y - H y)_g, the intercept re-estimated without the group. `alphas` are
     absolute (the penalty on |weights|^2); `groups` are index tensors that cover the stimuli once.
     """
-    shrink = alphas[:, None] / (parts.spectrum + alphas[:, None])
+    shrink = _shrink(parts, alphas)
+    found = responses.new_empty(len(alphas), *responses.shape)
+    for places, units, residual in _left_out(parts, responses, shrink, residual_makers(parts, shrink, groups)):
+        found[:, places, units] = residual
+    return found
+
+
+def _left_out_errors(parts: Decomposition, responses: Tensor, shrink: Tensor, makers: Iterable[Maker]) -> Tensor:
+    """Mean squares (alphas, units) of left-out residuals, which are not held all at once."""
+    total = responses.new_zeros(len(shrink), responses.shape[1])
+    for _, units, residual in _left_out(parts, responses, shrink, makers):
+        total[:, units] += residual.square_().sum(dim=(1, 2))
+    return total / len(responses)
+
+
+def _left_out(
+    parts: Decomposition, responses: Tensor, shrink: Tensor, makers: Iterable[Maker]
+) -> Iterator[tuple[Tensor, slice, Tensor]]:
+    """Stimuli (groups, size), units, and left-out residuals (alphas, groups, size, units) of some of either."""
     centred = responses - responses.mean(dim=0)
     inside = parts.basis.T @ centred
-    shrunk = (inside[:, None, :] * shrink.T[:, :, None]).flatten(1)
-    residual = (parts.basis @ shrunk).unflatten(1, (len(alphas), -1)).transpose(0, 1)
-    if not parts.full:
-        residual = residual + (centred - parts.basis @ inside)
-    if all(len(group) == 1 for group in groups):
-        return residual / _leverage_complement(parts, shrink)[:, :, None]
-    return _solve_groups(parts, shrink, residual, groups)
+    outside = None if parts.full else centred - parts.basis @ inside
+    for places, maker in makers:
+        solve = torch.linalg.lu_factor(maker) if maker.shape[-1] > 1 else None
+        step = max(1, TOGETHER // (len(shrink) * places.numel()))
+        for start in range(0, centred.shape[1], step):
+            units = slice(start, start + step)
+            residual = parts.basis[places.flatten()] @ (shrink[:, :, None] * inside[:, units])
+            if outside is not None:
+                residual += outside[places.flatten(), units]
+            residual = residual.unflatten(1, places.shape)
+            yield places, units, torch.linalg.lu_solve(*solve, residual) if solve else residual / maker
+
+
+def _shrink(parts: Decomposition, alphas: Tensor) -> Tensor:
+    """alpha / (s + alpha), (alphas, directions)."""
+    return alphas[:, None] / (parts.spectrum + alphas[:, None])
 
 
 def _leverage_complement(parts: Decomposition, shrink: Tensor) -> Tensor:
@@ -115,23 +150,32 @@ def _leverage_complement(parts: Decomposition, shrink: Tensor) -> Tensor:
     return diagonal if parts.full else diagonal + 1.0 - 1.0 / parts.stimuli - squared.sum(dim=1)
 
 
-def _solve_groups(parts: Decomposition, shrink: Tensor, residual: Tensor, groups: Sequence[Tensor]) -> Tensor:
-    """Groups of equal size are solved together, as many at a time as `TOGETHER` allows."""
-    left_out = torch.empty_like(residual)
-    by_size: dict[int, list[Tensor]] = {}
-    for group in groups:
-        by_size.setdefault(len(group), []).append(group)
-    for size, alike in by_size.items():
+def residual_makers(parts: Decomposition, shrink: Tensor, groups: Sequence[Tensor]) -> Iterator[Maker]:
+    """Stimuli (groups, size) and (I - H)_gg (alphas, groups, size, size) of groups of equal size.
+
+    `shrink` (alphas, directions) is alpha / (s + alpha). As many groups at a time as `TOGETHER` allows.
+    """
+    for size, alike in _by_size(groups).items():
+        if size == 1:
+            places = torch.stack(alike).to(parts.basis.device)
+            yield places, _leverage_complement(parts, shrink)[:, places[:, 0], None, None]
+            continue
         most = max(1, TOGETHER // max(1, len(shrink) * size * parts.basis.shape[1]))
         for start in range(0, len(alike), most):
-            places = torch.stack(alike[start : start + most]).to(residual.device)
+            places = torch.stack(alike[start : start + most]).to(parts.basis.device)
             rows = parts.basis[places]  # (groups, size, directions)
             maker = (rows * shrink[:, None, None, :]) @ rows.transpose(1, 2)
             if not parts.full:
                 whole = torch.eye(size, dtype=rows.dtype, device=rows.device) - 1.0 / parts.stimuli
-                maker = maker + (whole - rows @ rows.transpose(1, 2))
-            left_out[:, places] = torch.linalg.solve(maker, residual[:, places])
-    return left_out
+                maker += whole - rows @ rows.transpose(1, 2)
+            yield places, maker
+
+
+def _by_size(groups: Sequence[Tensor]) -> dict[int, list[Tensor]]:
+    alike: dict[int, list[Tensor]] = {}
+    for group in groups:
+        alike.setdefault(len(group), []).append(group)
+    return alike
 
 
 def group_indices(groups: Sequence[object] | np.ndarray) -> list[Tensor]:
@@ -148,7 +192,7 @@ class RidgeFit:
 
     `dual` (train stimuli, units) sums to zero over stimuli, so kernels need no centring of their own;
     `alpha` (units,) is relative to the kernel's mean diagonal; `left_out_error` (units,) is the mean
-    squared leave-one-group-out residual at the chosen alpha.
+    squared leave-one-group-out residual at the chosen alpha, NaN where it was not asked for.
     """
 
     dual: Tensor
@@ -174,35 +218,55 @@ def fit_ridge(
 
     Minimises |y - X w - b|^2 + alpha * scale * |w|^2 per unit, scale = mean diagonal of the centred kernel.
     `kernel` (stimuli, stimuli) is X X' of the training stimuli, centred or not; `responses` (stimuli, units).
-    Memory: alphas x stimuli x units. A constant feature set (scale 0) predicts each unit's mean. Without `left_out`
-    the errors under a given alpha, which decide nothing, are NaN.
+    Memory: a few times stimuli x units, and alphas x stimuli x size of the largest group. A constant feature set
+    (scale 0) predicts each unit's mean. Without `left_out` the errors are not returned (NaN): those under a given
+    alpha decide nothing.
     Raises ValueError with fewer than two groups, unless alpha is given and nothing is left out.
     """
     responses = responses.double()
     candidates = sorted(alphas, reverse=True) if alpha == "auto" else [float(alpha)]
     relative = torch.tensor(candidates, dtype=torch.float64, device=responses.device)
     scale = parts.scale if parts.scale > 0 else 1.0
-    if left_out or alpha == "auto":
-        index = group_indices(groups)
-        if len(index) < 2:
-            raise ValueError("leave-one-group-out needs at least two groups of training stimuli")
-        errors = leave_group_out_residuals(parts, responses, relative * scale, index).square().mean(dim=1)
-    else:
-        errors = responses.new_full((1, responses.shape[1]), torch.nan)
-    best, place = errors.min(dim=0)
+    index = group_indices(groups)
+    if len(index) < 2 and (left_out or alpha == "auto"):
+        raise ValueError("leave-one-group-out needs at least two groups of training stimuli")
+    centre = responses.mean(dim=0)
+    centred = responses - centre
+    inside = parts.basis.T @ centred
+    place = _best_alphas(parts, centred, inside, relative * scale, index)
+    errors = torch.full_like(centre, torch.nan)
+    if left_out:
+        for each in place.unique():
+            own = place == each
+            shrink = _shrink(parts, relative[each, None] * scale)
+            errors[own] = _left_out_errors(parts, centred[:, own], shrink, residual_makers(parts, shrink, index))[0]
     chosen = relative[place]
-    dual = dual_coefficients(parts, responses, chosen * scale)
-    offset = responses.mean(dim=0) - kernel.double().mean(dim=0) @ dual
-    return RidgeFit(dual, offset, chosen, best)
+    dual = parts.basis @ (inside / (parts.spectrum[:, None] + chosen * scale))
+    return RidgeFit(dual, centre - kernel.mean(dim=0).double() @ dual, chosen, errors)
 
 
-def dual_coefficients(parts: Decomposition, responses: Tensor, alpha: Tensor) -> Tensor:
-    """Dual coefficients (stimuli, units): (K + alpha)^{-1} (y - mean) inside the decomposed directions.
+def _best_alphas(
+    parts: Decomposition, centred: Tensor, inside: Tensor, alphas: Tensor, groups: Sequence[Tensor]
+) -> Tensor:
+    """Place (units,) of the alpha with the smallest left-out error, the first of equal ones.
 
-    alpha (units,) is absolute. Directions without variance are left out: they predict nothing.
+    Many responses are screened in float32 first; the others, and units for which that cannot tell, are in float64.
     """
-    inside = parts.basis.T @ (responses - responses.mean(dim=0))
-    return parts.basis @ (inside / (parts.spectrum[:, None] + alpha))
+    units = centred.shape[1]
+    if len(alphas) == 1:
+        return torch.zeros(units, dtype=torch.long, device=centred.device)
+    shrink = _shrink(parts, alphas)
+    makers: Iterable[Maker] = residual_makers(parts, shrink, groups)
+    if centred.numel() < SCREENED or max(map(len, groups)) > units:
+        return _left_out_errors(parts, centred, shrink, makers).argmin(dim=0)
+    makers = list(makers)
+    outside = None if parts.full else centred - parts.basis @ inside
+    possible = contenders(shrink, parts.basis, inside, outside, Makers.of(makers))
+    place = possible.int().argmax(dim=0)
+    unsure = possible.sum(dim=0) != 1
+    if unsure.any():
+        place[unsure] = _left_out_errors(parts, centred[:, unsure], shrink, makers).argmin(dim=0)
+    return place
 
 
 CONVENTIONS = ("relative", "absolute", "shrinkage", "normalised-shrinkage")
@@ -229,45 +293,3 @@ def absolute_alpha(value: float, convention: str, parts: Decomposition) -> float
     if convention not in found:
         raise ValueError(f"an alpha is {' | '.join(CONVENTIONS)}; got {convention!r}")
     return float(found[convention])
-
-
-@dataclass(frozen=True)
-class BlockChoice:
-    """Ridge readouts of several blocks, and the one that is used for each unit: `block` (units,) counts from 0."""
-
-    block: Tensor
-    fits: tuple[RidgeFit, ...]
-
-    def predict(self, kernels: Sequence[Tensor]) -> Tensor:
-        """Responses (stimuli, units) from one kernel (stimuli, train stimuli) for each block."""
-        every = torch.stack([fit.predict(kernel) for fit, kernel in zip(self.fits, kernels, strict=True)])
-        return every.gather(0, self.block.expand(1, every.shape[1], -1))[0]
-
-
-def choose_block(
-    kernels: Sequence[Tensor],
-    responses: Tensor,
-    groups: Sequence[object] | np.ndarray,
-    alpha: float | str = "auto",
-    alphas: Sequence[float] = ALPHAS,
-    shared: bool = False,
-    parts: Sequence[Decomposition] | None = None,
-) -> BlockChoice:
-    """The block of several from which each unit is best read, with its alpha, by leave-one-group-out error.
-
-        block_u = argmin_b min_alpha mean_i (left-out residual of unit u from block b)^2
-
-    `kernels` are those of the blocks among the training stimuli alone (stimuli, stimuli), so neither choice sees a
-    held-out response; `parts` are their decompositions where they are at hand. `shared` takes one block for all units:
-    the smallest mean over units of error / variance, units that are constant left out. A tie goes to the first block.
-    """
-    parts = parts or [decompose_kernel(kernel) for kernel in kernels]
-    fits = tuple(
-        fit_ridge(part, kernel, responses, groups, alpha, alphas) for part, kernel in zip(parts, kernels, strict=True)
-    )
-    errors = torch.stack([fit.left_out_error for fit in fits])
-    if shared:
-        variance = responses.double().var(dim=0, correction=0)
-        kept = variance > 0
-        errors = (errors[:, kept] / variance[kept]).mean(dim=1, keepdim=True).expand(-1, responses.shape[1])
-    return BlockChoice(errors.argmin(dim=0), fits)

@@ -10,14 +10,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import Ridge, RidgeCV
+from torch import Tensor
 
-from models.linear import ridge
+from models.linear import left_out, ridge
+from models.linear.blocks import choose_block
 from models.linear.ridge import (
     ALPHAS,
     CONVENTIONS,
     Decomposition,
     absolute_alpha,
-    choose_block,
     decompose,
     decompose_features,
     decompose_kernel,
@@ -278,3 +279,62 @@ def test_a_given_alpha_needs_no_errors() -> None:
     assert torch.equal(with_errors.dual, without.dual)
     assert without.left_out_error.isnan().all()
     assert with_errors.left_out_error.isfinite().all()
+
+
+def planted(stimuli: int, features: int, power: float, outliers: float, units: int = 60) -> tuple[Tensor, Tensor]:
+    """Features whose spread falls as a power, the first stimuli larger, and units from hardly to well predictable."""
+    random = np.random.default_rng(0)
+    x = random.standard_normal((stimuli, features)) * np.arange(1.0, features + 1) ** -power
+    x[:3] *= outliers
+    noise = random.standard_normal((stimuli, units)) * np.exp(random.uniform(-3, 3, units))
+    return torch.from_numpy(x), torch.from_numpy(x @ random.standard_normal((features, units)) + noise)
+
+
+@pytest.mark.parametrize(
+    ("stimuli", "features", "power"), [(120, 40, 0.5), (60, 300, 0.5), (60, 300, 2.0), (90, 89, 1)]
+)
+@pytest.mark.parametrize("size", [1, 15])
+@pytest.mark.parametrize("outliers", [1.0, 1e3])
+def test_many_units_get_the_alphas_of_float64(
+    stimuli: int, features: int, power: float, size: int, outliers: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Screening in float32 changes nothing, and leaves few alphas to float64."""
+    x, y = planted(stimuli, features, power, outliers)
+    y = torch.cat([y, y[:, :1] * 1e-30, y[:, :1] * 1e30, torch.ones_like(y[:, :1])], dim=1)
+    groups, parts, kernel = np.arange(stimuli) // size, decompose(x), x @ x.T
+    monkeypatch.setattr(ridge, "SCREENED", 10**9)
+    plain = fit_ridge(parts, kernel, y, groups)
+    monkeypatch.setattr(ridge, "SCREENED", 0)
+    monkeypatch.setattr(left_out, "CHUNK", len(ALPHAS) * stimuli * 25)
+    screened = fit_ridge(parts, kernel, y, groups)
+    assert torch.equal(plain.alpha, screened.alpha)
+    torch.testing.assert_close(plain.dual, screened.dual, rtol=1e-12, atol=0)
+    torch.testing.assert_close(plain.left_out_error, screened.left_out_error, rtol=1e-9, atol=0)
+    assert fit_ridge(parts, kernel, y, groups, left_out=False).left_out_error.isnan().all()
+
+
+@pytest.mark.parametrize("decomposed", [decompose_features, lambda x: decompose_kernel(x @ x.T)])
+@pytest.mark.parametrize("size", [1, 15])
+@pytest.mark.parametrize("outliers", [1.0, 1e3])
+def test_contenders_hold_the_best_alpha_and_little_else(
+    decomposed: Callable[[Tensor], Decomposition], size: int, outliers: float
+) -> None:
+    """Against the errors of explicit residuals in float64."""
+    x, y = planted(120, 40, 0.5, outliers)
+    parts, groups = decomposed(x), group_indices(np.arange(120) // size)
+    alphas = torch.tensor(ALPHAS, dtype=torch.float64) * parts.scale
+    errors = leave_group_out_residuals(parts, y, alphas, groups).square().mean(dim=1)
+    shrink, centred = alphas[:, None] / (parts.spectrum + alphas[:, None]), y - y.mean(dim=0)
+    inside = parts.basis.T @ centred
+    outside = None if parts.full else centred - parts.basis @ inside
+    makers = left_out.Makers.of(ridge.residual_makers(parts, shrink, groups))
+    found = left_out.contenders(shrink, parts.basis, inside, outside, makers)
+    assert found.gather(0, errors.argmin(dim=0)[None]).all()
+    assert found.sum() < 1.3 * y.shape[1]
+
+
+def test_many_units_without_features_are_predicted_by_their_means(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ridge, "SCREENED", 0)
+    x, y = torch.ones(20, 30, dtype=torch.float64), torch.from_numpy(toy(20, 5)[1])
+    fitted = fit_ridge(decompose(x), x @ x.T, y, np.arange(20))
+    torch.testing.assert_close(fitted.predict(x @ x.T), y.mean(dim=0).expand(20, -1), rtol=1e-9, atol=1e-6)
