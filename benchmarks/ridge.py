@@ -145,7 +145,7 @@ def compare(title: str, sides: Sides, runs: int) -> None:
     for dtype in ("float32", "float64"):
         peers = [each for name, each in found.items() if name.endswith(dtype) and name != "ours"]
         if peers:
-            fastest, least = (min(each[place] for each in peers) for place in (0, 1))
+            fastest, least = min(each[0] for each in peers), min(each[1] for each in peers)
             print(f"    fastest other in {dtype}: {fastest / wall:.1f} x, in processor time {least / processor:.1f} x")
 
 
