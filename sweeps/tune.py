@@ -356,16 +356,24 @@ def find_truths(context: Context, resources: Mapping[str, float]) -> list[Truth]
 
 
 def run_packs(
-    sweep: Sweep, context: Context, resources: Mapping[str, float], workers: int, update: Callable[[], None]
+    sweep: Sweep,
+    context: Context,
+    resources: Mapping[str, float],
+    workers: int,
+    update: Callable[[], None],
+    trainable: type[SweepPack] = SweepPack,
 ) -> None:
-    """Run the sweep's packs under Ray Tune until it is finished; Tune's own state lies in a temporary folder."""
+    """Run the sweep's packs under Ray Tune until it is finished; Tune's own state lies in a temporary folder.
+
+    `trainable` is what runs them; the benchmark of scheduling gives one whose cells sleep.
+    """
     searcher = PackSearcher(sweep, context, resources)
     folder = tempfile.mkdtemp(prefix="cortex-sweeps-tune-")
     before = {name: os.environ.get(name) for name in TUNE_ENVIRONMENT}
     os.environ.update(TUNE_ENVIRONMENT)
     try:
         tune.Tuner(
-            SweepPack,
+            trainable,
             tune_config=tune.TuneConfig(
                 search_alg=searcher, num_samples=-1, max_concurrent_trials=workers, reuse_actors=True
             ),
