@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -175,25 +175,34 @@ class Planner:
         return content_id(sorted([cell.recording, cell.area, cell.cell_id] for cell in cells))
 
 
-def form_packs(cells: Iterable[Cell], size: int, attempt: int = 0) -> list[Pack]:
-    """Packs of at most `size` cells that share data, ordered so that shared decompositions lie together.
+def form_packs(cells: Iterable[Cell], size: Callable[[int], int], attempt: int = 0) -> list[Pack]:
+    """Packs of cells that share data, ordered so that shared decompositions lie together.
 
-    Packs of different data alternate, so that workers do not wait for each other's features.
+    A pack holds at most `size` cells, a function of the number of cells that are left to pack, or one job. Packs of
+    different data alternate, so that workers do not wait for each other's features.
     """
     by_data: dict[str, list[list[Cell]]] = defaultdict(list)
     for job in jobs_of(cells):
         by_data[job[0].data()].append(job)
-    queues = [_cut(jobs, size, attempt) for jobs in by_data.values()]
+    queues = [deque(sorted(jobs, key=_order)) for jobs in by_data.values()]
     queues.sort(key=len, reverse=True)
-    longest = max((len(queue) for queue in queues), default=0)
-    return [queue[turn] for turn in range(longest) for queue in queues if turn < len(queue)]
+    left = sum(len(job) for queue in queues for job in queue)
+    packs: list[Pack] = []
+    while queues:
+        for queue in queues:
+            packs.append(Pack(_cut(queue, size(left)), attempt))
+            left -= len(packs[-1].cells)
+        queues = [queue for queue in queues if queue]
+    return packs
 
 
-def _cut(jobs: list[list[Cell]], size: int, attempt: int) -> list[Pack]:
-    jobs.sort(key=lambda job: (job[0].blocks[::-1], job[0].seed, job[0].area, canonical(job[0].readout)))
-    packs: list[list[Cell]] = [[]]
-    for job in jobs:
-        if packs[-1] and len(packs[-1]) + len(job) > size:
-            packs.append([])
-        packs[-1].extend(job)
-    return [Pack(tuple(pack), attempt) for pack in packs]
+def _order(job: Sequence[Cell]) -> tuple[Any, ...]:
+    return job[0].blocks[::-1], job[0].seed, job[0].area, canonical(job[0].readout)
+
+
+def _cut(jobs: deque[list[Cell]], size: int) -> tuple[Cell, ...]:
+    """Take the next pack off."""
+    taken = list(jobs.popleft())
+    while jobs and len(taken) + len(jobs[0]) <= size:
+        taken.extend(jobs.popleft())
+    return tuple(taken)

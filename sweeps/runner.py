@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
     from sweeps.report.progress import Display
 
-PACKS_PER_WORKER = 6
+SHARE, FEWEST = 3, 2
+"""A pack takes a third of a worker's share of the cells left, but two as long as every worker finds some."""
+
 MOST_CELLS = 256
 
 
@@ -157,10 +159,29 @@ def _resources(plan: Plan, gpu: bool) -> dict[str, float]:
     return {"CPU": float(compute.cpus_per_pack), **({"GPU": gpus} if gpus else {})}
 
 
-def _pack_size(wanted: int | str, workers: int) -> Any:
+def _pack_size(wanted: int | str, workers: int) -> Callable[[int], int]:
+    """Cells of the next pack, by how many are left.
+
+    Packs of one size leave workers idle at the end for as long as a pack takes; here the last ones are small (guided
+    self-scheduling, Polychronopoulos and Kuck, IEEE Transactions on Computers C-36, 1987, with a third of a share).
+    """
     if wanted != "auto":
-        return lambda cells: max(1, int(wanted))
-    return lambda cells: min(MOST_CELLS, max(1, math.ceil(cells / (PACKS_PER_WORKER * workers))))
+        return lambda left: max(1, int(wanted))
+
+    def size(left: int) -> int:
+        third, whole = math.ceil(left / (SHARE * workers)), math.ceil(left / workers)
+        return min(MOST_CELLS, max(third, min(FEWEST, whole)))
+
+    return size
+
+
+def fewest_packs(cells: int) -> int:
+    """Packs that so many cells are put in for one worker; more workers have more and smaller ones."""
+    size, packs = _pack_size("auto", 1), 0
+    while cells > 0:
+        cells -= size(cells)
+        packs += 1
+    return packs
 
 
 def _truth_ids(plan: Plan) -> dict[tuple[str, str], str]:

@@ -189,7 +189,7 @@ class Sweep:
         for job in jobs_of(self.unpacked):
             by_attempt[max(self.attempts.get(cell.cell_id, 0) for cell in job)].extend(job)
         for attempt, cells in sorted(by_attempt.items()):
-            packs = form_packs(cells, self.pack_size(len(self.unpacked)), attempt)
+            packs = form_packs(cells, self.pack_size, attempt)
             self.queue.extend(replace(pack, earlier=self.known.earlier(pack.cells)) for pack in packs)
         self.unpacked = []
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 from rich.console import Console
 from rich.table import Table
 
 from sweeps.plan import Plan
 from sweeps.probes import SHOWN
-from sweeps.runner import MOST_CELLS, PACKS_PER_WORKER
+from sweeps.runner import fewest_packs
 from sweeps.scores import SCORES
 from sweeps.splits import FOLDED_BELOW_GROUPS, FOLDED_BELOW_STIMULI
 
@@ -44,9 +42,8 @@ def _work(plan: Plan, console: Console) -> None:
     most = f" of {size}" if size is not None and search.trials else ""
     console.print(f"{search.method}: {trials} trials{most}; objectives: {', '.join(search.objectives)}")
     if cells is not None:
-        packs = max(1, math.ceil(cells / min(MOST_CELLS, max(1, math.ceil(cells / PACKS_PER_WORKER)))))
         limit = " at most" if search.trials else ""
-        console.print(f"{cells} distinct cells{limit}; {packs} packs or more, {PACKS_PER_WORKER} for every worker")
+        console.print(f"{cells} distinct cells{limit}; {fewest_packs(cells)} packs or more, the last ones small")
     pictures = sum(facts.stimuli for facts in plan.facts if facts.pictures)
     probes = sum(len(probe) for kind, probe in plan.probes.items() if kind in SHOWN) if pictures else 0
     console.print(
