@@ -1,4 +1,4 @@
-"""The command `sweeps`: run, check, show, score, guide, data."""
+"""The command `sweeps`: run, check, show, score, guide, bench, data."""
 
 from __future__ import annotations
 
@@ -121,6 +121,21 @@ def guide(
 
     named = [name.strip() for name in areas.split(",")] if areas else []
     show_guided(synthesise(storage, areas=named, data=data, cache=cache, say=typer.echo))
+
+
+@app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+def bench(
+    name: Annotated[str | None, typer.Argument(help="A benchmark; without one they are listed.")] = None,
+    arguments: Annotated[list[str] | None, typer.Argument(help="Passed on to it; --help says what it takes.")] = None,
+) -> None:
+    """List the benchmarks of the repository, or run one."""
+    from sweeps.benchmarks import list_benchmarks, run_benchmark
+
+    if name is None:
+        for each, (_, purpose) in list_benchmarks().items():
+            typer.echo(f"{each}: {purpose}")
+        return
+    raise typer.Exit(run_benchmark(name, arguments or []))
 
 
 data_app = typer.Typer(help="Example recordings in the layouts of real data sets.", no_args_is_help=True)
