@@ -31,8 +31,11 @@ if TYPE_CHECKING:
     from sweeps.schedule import Sweep
     from sweeps.truth import Truth
 
-REPORT_SECONDS = 2.0
-"""A pack writes its finished rows as one part about this often."""
+REPORT_SECONDS, REPORT_MOST = 2.0, 120.0
+"""A pack writes its finished rows as one part about this often; with many workers less often, see PackSearcher."""
+
+STEP_SECONDS = 0.005
+"""What Tune itself takes for the report of a step."""
 
 MANY_NODES = 1000
 """Stands for a node kind without a limit."""
@@ -48,8 +51,8 @@ TUNE_ENVIRONMENT = {
 class SweepPack(tune.Trainable):
     """One pack at a time, in a process that lives through many packs.
 
-    Each step fits cells for about two seconds, writes their rows as one part and reports the part's name: a
-    row is durable before the driver hears of it.
+    Each step fits cells for about two seconds (longer with many workers), writes their rows as one part and reports
+    the part's name: a row is durable before the driver hears of it.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -91,7 +94,7 @@ class SweepPack(tune.Trainable):
         from sweeps.cells import Pack, jobs_of
 
         pack = Pack.from_config(config["pack"])
-        self._text = str(pack)
+        self._text, self._seconds = str(pack), float(config["report"])
         for name in {cell.recording for cell in pack.cells}:
             self._bench.workshop.recording(name)
         self._rows: Iterator[Any] = self._bench.rows(jobs_of(pack.cells), pack.attempt, pack.earlier)
@@ -112,7 +115,7 @@ class SweepPack(tune.Trainable):
             raise self._broken
         cells: list[dict[str, Any]] = []
         replicates: list[dict[str, Any]] = []
-        until, done = time.monotonic() + REPORT_SECONDS, True
+        until, done = time.monotonic() + self._seconds, True
         for rows, held in self._rows:
             cells += rows
             replicates += held
@@ -139,6 +142,11 @@ class SweepPack(tune.Trainable):
         return f"SweepPack({getattr(self, '_text', 'starting')})"
 
 
+def report_seconds(workers: int, absorbing: float) -> float:
+    """Seconds between two reports of a pack, where the driver takes `absorbing` seconds for the rows of one."""
+    return min(REPORT_MOST, max(REPORT_SECONDS, 2 * workers * (STEP_SECONDS + absorbing)))
+
+
 class Unsaved:
     """Not part of the state that Tune pickles: the rows are the state."""
 
@@ -150,10 +158,16 @@ class Unsaved:
 
 
 class PackSearcher(Unsaved, Searcher):
-    """Hands the sweep's packs to Tune, and what comes back to the sweep."""
+    """Hands the sweep's packs to Tune, and what comes back to the sweep.
 
-    def __init__(self, sweep: Sweep, context: Context, resources: Mapping[str, float]) -> None:
+    There is one driver for all workers, and reading a part from an object store takes it tens of milliseconds: packs
+    report so seldom that reports take half of its time.
+    """
+
+    def __init__(self, sweep: Sweep, context: Context, resources: Mapping[str, float], workers: int) -> None:
         super().__init__()
+        self.workers = workers
+        self.absorbing = 0.0
         self.sweep = sweep
         self.context = asdict(context)
         self.resources = dict(resources)
@@ -168,7 +182,8 @@ class PackSearcher(Unsaved, Searcher):
             return Searcher.FINISHED if over else None
         token, pack = found
         self.tokens[trial_id] = token
-        return {"context": self.context, "resources": self.resources, "pack": pack.as_config()}
+        report = report_seconds(self.workers, self.absorbing)
+        return {"context": self.context, "resources": self.resources, "pack": pack.as_config(), "report": report}
 
     def _guarded(self, action: Callable[[], Any]) -> Any:
         """Run an action of the sweep; its first error ends the run and is raised when Tune has stopped."""
@@ -183,7 +198,9 @@ class PackSearcher(Unsaved, Searcher):
         if result.get("refused"):
             self.problem = self.problem or InputError(result["refused"])
         elif result.get("part"):
+            began = time.monotonic()
             self._guarded(lambda: self.sweep.absorb(result["part"]))
+            self.absorbing += 0.1 * (time.monotonic() - began - self.absorbing)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Take up the last step of a pack; a dead one is heard of through `trial_died`."""
@@ -367,7 +384,7 @@ def run_packs(
 
     `trainable` is what runs them; the benchmark of scheduling gives one whose cells sleep.
     """
-    searcher = PackSearcher(sweep, context, resources)
+    searcher = PackSearcher(sweep, context, resources, workers)
     folder = tempfile.mkdtemp(prefix="cortex-sweeps-tune-")
     before = {name: os.environ.get(name) for name in TUNE_ENVIRONMENT}
     os.environ.update(TUNE_ENVIRONMENT)

@@ -10,6 +10,7 @@ import pytest
 
 from sweeps.cells import Cell, Pack, form_packs
 from sweeps.runner import MOST_CELLS, _pack_size, fewest_packs
+from sweeps.tune import REPORT_MOST, REPORT_SECONDS, STEP_SECONDS, report_seconds
 
 WORKERS = 8
 
@@ -59,3 +60,11 @@ def test_workers_end_together(low: float) -> None:
 def test_workers_end_together_though_deep_blocks_take_four_times_as_long() -> None:
     packs = form_packs(cells_of(48 * WORKERS), _pack_size("auto", WORKERS))
     assert share_of_time(packs, lambda cell: 4.0 if cell.depth > 11 else 1.0) > 0.95
+
+
+def test_many_workers_report_so_seldom_that_one_driver_keeps_up() -> None:
+    assert report_seconds(2, 0.01) == REPORT_SECONDS
+    for workers, absorbing in ((200, 0.01), (1000, 0.005), (600, 0.05)):
+        busy = workers / report_seconds(workers, absorbing) * (STEP_SECONDS + absorbing)
+        assert busy == pytest.approx(0.5)
+    assert report_seconds(10_000, 0.1) == REPORT_MOST
