@@ -12,13 +12,15 @@ from sweeps.schema import schema_of
 from sweeps.storage import Store, fold
 
 TABLES = ("trials", "cells", "bootstraps", "truths")
-FOLD_SECONDS = 60.0
+FOLD_SECONDS, FOLD_PAUSE = 60.0, 20.0
+"""Folds are so far apart, and at least so many times as far as the last one took: it writes all rows there are."""
+
 BATCH = 2000
 """Rows that are Python objects at a time."""
 
 
 class Ledger:
-    """Reads the log once at the start, then follows it part by part; folds it every FOLD_SECONDS."""
+    """Reads the log once at the start, then follows it part by part; folds it now and then."""
 
     def __init__(self, store: Store, columns: Mapping[str, list[str]]) -> None:
         self.store = store
@@ -31,7 +33,7 @@ class Ledger:
             self.parts[table] = folded
             self.tables[table] = [] if held is None else [held]
             self.follow(table)
-        self.folded_at = time.monotonic()
+        self.fold_at = time.monotonic() + FOLD_SECONDS
 
     def rows(self, table: str, columns: Iterable[str] | None = None) -> Iterator[dict[str, Any]]:
         """Every row once, as far as they are known, with those of the `columns` that the table has."""
@@ -78,13 +80,15 @@ class Ledger:
 
     def fold_if_due(self) -> None:
         """Fold when the interval has passed."""
-        if time.monotonic() - self.folded_at >= FOLD_SECONDS:
+        if time.monotonic() >= self.fold_at:
             self.fold(("trials", "cells"))
 
     def fold(self, tables: Iterable[str] = TABLES) -> None:
         """Replace the folded objects of tables that have news."""
+        began = time.monotonic()
         for table in tables:
             if table in self.stale:
                 self.store.write_fold(table, self._fold(table), self.parts[table])
                 self.stale.discard(table)
-        self.folded_at = time.monotonic()
+        ended = time.monotonic()
+        self.fold_at = ended + max(FOLD_SECONDS, FOLD_PAUSE * (ended - began))

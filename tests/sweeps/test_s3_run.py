@@ -90,6 +90,7 @@ def test_readers_see_a_whole_table_at_any_moment(
     server: S3Server, experiment: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ledger, "FOLD_SECONDS", 0.0)
+    monkeypatch.setattr(ledger, "FOLD_PAUSE", 0.0)
     monkeypatch.setattr(schedule, "FLUSH_SECONDS", 0.0)
     uri = f"{server.uri}/sweeps/small"
     space = {**experiment["space"], "depth": {"V1": [0, 1, 2, 3], "V4": [0, 1, 2, 3]}, "seed": [0, 1, 2]}
