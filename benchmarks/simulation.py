@@ -29,11 +29,12 @@ import ray
 from machine import describe_machine
 from scaling import measured
 
-from sweeps.ledger import FOLD_SECONDS
+from sweeps.ledger import FOLD_PAUSE, FOLD_SECONDS
 from sweeps.runner import _pack_size
 from sweeps.schema import as_table
+from sweeps.search import ALL_AT_ONCE
 from sweeps.storage import fold, to_bytes
-from sweeps.tune import REPORT_SECONDS
+from sweeps.tune import REPORT_SECONDS, report_seconds
 
 CALIBRATION = 2
 """Runs with so many workers or fewer give the costs, the others check them."""
@@ -94,7 +95,7 @@ class Simulation:
         self.cores = [0.0] * self.costs.cores
         self.served = self.waited = 0.0
         self.steps = self.packs = self.rows = 0
-        self.folded_at = 0.0
+        self.fold_at = FOLD_SECONDS
 
     def run(self) -> Run:
         """Until nothing happens any more."""
@@ -160,13 +161,15 @@ class Simulation:
             seconds += self.costs.step + self.costs.row * rows
             self.steps += 1
             self.rows += rows
-            if now - self.folded_at >= FOLD_SECONDS:
-                seconds += self.costs.fold * self.rows
-                self.folded_at = now
+            if now >= self.fold_at:
+                taken = self.costs.fold * self.rows
+                seconds += taken
+                self.fold_at = now + max(FOLD_SECONDS, FOLD_PAUSE * taken)
         elif what == "pack":
             seconds += self.costs.pack
-        self.served += seconds
-        end = self.compute(now, seconds) + (self.costs.get if what == "step" else 0.0)
+        waits = self.costs.get if what == "step" else 0.0
+        self.served += seconds + waits
+        end = self.compute(now, seconds) + waits
         self.at(end, self.served_event, what, worker)
 
     def served_event(self, now: float, what: str, worker: int) -> None:
@@ -268,31 +271,50 @@ def check(runs: Sequence[dict[str, float]], costs: Costs, sleep: tuple[float, fl
 
 
 CELLS = 1_000_000
-PLANS = [
-    # workers, seconds a cell, cells a pack, seconds between reports, drivers
-    (1000, 4.0, 64, 2.0, 1),
-    (1000, 4.0, 64, 30.0, 1),
-    (4000, 4.0, 64, 2.0, 1),
-    (4000, 4.0, 64, 60.0, 1),
-    (4000, 4.0, 64, 60.0, 4),
-    (4000, 16.0, 64, 60.0, 1),
-    (4000, 60.0, 32, 120.0, 1),
+PLANS: list[tuple[int, float, int | str, float | str, int]] = [
+    (250, 4.0, 32, 2.0, 1),
+    (1000, 4.0, 32, 2.0, 1),
+    (1000, 4.0, 32, "auto", 1),
+    (4000, 4.0, 32, 2.0, 1),
+    (4000, 4.0, 32, "auto", 1),
+    (4000, 4.0, "auto", "auto", 4),
+    (4000, 4.0, 32, "auto", 4),
+    (4000, 60.0, 8, 2.0, 1),
+    (4000, 60.0, 8, "auto", 1),
+    (4000, 60.0, 8, "auto", 4),
 ]
-SIMULATED = 25
-"""Cells for every worker that are simulated in packs of a plan; the rest would go on alike."""
+"""Workers, seconds a cell, cells_per_pack, seconds between reports (auto: as packs do), drivers."""
 
 
 def plans(costs: Costs) -> None:
-    """10^6 cells on many workers, each with a core of its own, one driver or several that share the sweep."""
-    print("workers | s a cell | cells a pack | report s | drivers | efficiency | load of a driver | steps/s | hours")
-    for workers, seconds, pack, report, drivers in PLANS:
-        own, cells = workers // drivers, CELLS // drivers
-        times = np.random.default_rng(0).gamma(16.0, seconds / 16.0, cells)
-        found = simulate(times, own, lambda left, pack=pack, own=own: max(1, min(pack, left // own)), costs, report)
+    """10^6 cells on many workers, each with a core of its own; several drivers have a part of them each."""
+    print(f"10^6 cells; {1000 * costs.put:.0f} ms for a PUT or a GET, of which the driver waits for its GETs")
+    print(
+        "workers | s a cell | cells_per_pack | report s | drivers | whole | a driver's load | steps/s | packs | hours"
+    )
+    for workers, seconds, pack, wanted, drivers in PLANS:
+        own = workers // drivers
+        report = settled(own, costs, seconds) if wanted == "auto" else float(wanted)
+        times = np.random.default_rng(0).gamma(16.0, seconds / 16.0, CELLS // drivers)
+        found = simulate(times, own, by_batches(_pack_size(pack, own)), costs, report)
         print(
-            f"{workers} | {seconds:g} | {pack} | {report:g} | {drivers} | {found.whole:.3f} | {found.load:.2f} | "
-            f"{drivers * found.steps / found.wall:.0f} | {found.wall / 3600:.2f}"
+            f"{workers} | {seconds:g} | {pack} | {report:.0f} | {drivers} | {found.whole:.3f} | {found.load:.2f} | "
+            f"{drivers * found.steps / found.wall:.0f} | {drivers * found.packs} | {found.wall / 3600:.2f}",
+            flush=True,
         )
+
+
+def settled(workers: int, costs: Costs, seconds: float) -> float:
+    """Where the time between reports and what a report takes come to rest."""
+    report = REPORT_SECONDS
+    for _ in range(20):
+        report = report_seconds(workers, costs.get + costs.step + costs.row * max(1.0, report / seconds))
+    return report
+
+
+def by_batches(size: Callable[[int], int]) -> Callable[[int], int]:
+    """Packs are formed of so many cells at a time as configurations are proposed."""
+    return lambda left: size((left - 1) % ALL_AT_ONCE + 1)
 
 
 def main() -> None:
