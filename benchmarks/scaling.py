@@ -1,6 +1,6 @@
 """Scaling efficiency of the whole scheduling path, with packs that sleep and with real ones.
 
-    python benchmarks/scaling.py [--cells 96] [--low 0.25] [--high 1.0] [--real] [WORKERS ...]
+    python benchmarks/scaling.py [--cells 72] [--low 0.25] [--high 1.0] [--real] [WORKERS ...]
 
 Every cell sleeps a time of its own, uniform between `low` and `high` seconds, in a worker process without torch, and
 leaves a real row; Tune, the searcher, the ledger and the parts on disk are those of any sweep. So many logical CPUs
@@ -270,7 +270,7 @@ def main() -> None:
     """Measure every number of workers in a process of its own."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workers", nargs="*", type=int, default=[])
-    parser.add_argument("--cells", type=int, default=96, help="cells for every worker")
+    parser.add_argument("--cells", type=int, default=72, help="cells for every worker")
     parser.add_argument("--low", type=float, default=0.25)
     parser.add_argument("--high", type=float, default=1.0)
     parser.add_argument("--real", action="store_true", help="packs that compute, up to the cores that there are")

@@ -1,6 +1,6 @@
 """A simulation of the scheduler, checked against `scaling.py`, and what it says of 1,000 GPUs and 10^6 trials.
 
-    python benchmarks/simulation.py [--cells 96] [--measure 1 2 4 8 16 32 64] [--file FOUND.json]
+    python benchmarks/simulation.py [--cells 72] [--measure 1 2 4 8 16 32 64] [--file FOUND.json]
 
 One driver serves one event at a time: the end of a step (its rows), the end of a pack, an actor that took the next
 one. Workers run a pack's cells, report as packs do, and wait for the driver where a step or a pack ends. Everything
@@ -262,7 +262,7 @@ def check(runs: Sequence[dict[str, float]], costs: Costs, sleep: tuple[float, fl
         gave = " (gave the costs)" if run["workers"] <= CALIBRATION else ""
         workers, cells = int(run["workers"]), int(run["cells"])
         times = np.random.default_rng(0).uniform(*sleep, cells)
-        found = simulate(times, workers, _pack_size("auto", workers), costs, REPORT_SECONDS)
+        found = simulate(times, workers, by_batches(_pack_size("auto", workers)), costs, REPORT_SECONDS)
         print(
             f"{workers}{gave} | {run['whole']:.3f} | {found.whole:.3f} | "
             f"{found.whole - run['whole']:+.3f} | {run['steady']:.3f} | {found.steady:.3f} | "
@@ -321,7 +321,7 @@ def main() -> None:
     """Measure, or read what was measured; check; plan."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--measure", nargs="*", type=int, default=[1, 2, 4, 8, 16, 32, 64])
-    parser.add_argument("--cells", type=int, default=96, help="cells for every worker")
+    parser.add_argument("--cells", type=int, default=72, help="cells for every worker")
     parser.add_argument("--low", type=float, default=0.25)
     parser.add_argument("--high", type=float, default=1.0)
     parser.add_argument("--file", type=Path, default=None)
