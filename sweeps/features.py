@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models import sentences
 from models.backbones import BACKBONES
 from models.readouts.gaussian import shrink
 from sweeps.identity import content_id
@@ -132,6 +134,22 @@ class FeatureCache:
             fresh = kept.with_name(f".{kept.name}.{uuid.uuid4().hex}")
             save_file({name: value.contiguous() for name, value in network.state_dict().items()}, fresh)
             os.replace(fresh, kept)
+
+    def sentences(self, texts: Sequence[str]) -> np.ndarray:
+        """Sentence embeddings (texts, 384), computed once per node: the encoder takes seconds to import and load."""
+        entry = self.folder / content_id(["sentences", sentences.VERSION, version(sentences.WHEEL), list(texts)])
+        for left in reversed(range(TRIES)):
+            try:
+                with locked(entry / "vectors.lock"):
+                    os.utime(entry)
+                    if not (entry / "vectors.npy").exists():
+                        _write(entry / "vectors.npy", sentences.embed(texts))
+                        self._prune()
+                    return np.asarray(np.load(entry / "vectors.npy"))
+            except FileNotFoundError:  # another process needed the room
+                if not left:
+                    raise
+        raise AssertionError
 
     @staticmethod
     def _missing(entry: Path, depths: Sequence[int], index: int) -> list[int]:

@@ -20,6 +20,7 @@ from sweeps.report.current import NAME, Current
 from sweeps.schedule import Progress, Sweep
 from sweeps.search import Listed, Proposer, make_proposer
 from sweeps.storage import Store, attempt
+from sweeps.truth import kept_truths
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -206,8 +207,10 @@ def _find_truths(plan: Plan, ledger: Ledger, resources: Mapping[str, float], dis
     if not any("teacher" in facts.notes for facts in plan.facts):
         return
     if not _truths_known(plan, ledger) or not _truth_ids(plan):
-        display.say("making the simulated recording, and the depths that cannot be told apart in it")
-        found = tune.find_truths(plan.context(), resources)
+        found = kept_truths(plan.context())
+        if found is None:
+            display.say("making the simulated recording, and the depths that cannot be told apart in it")
+            found = tune.find_truths(plan.context(), resources)
         ids = _truth_ids(plan)
         rows = [
             {

@@ -1,24 +1,30 @@
-"""The truth of a simulated recording: which depths cannot be told apart, computed before the sweep."""
+"""The truth of a simulated recording: which depths cannot be told apart, computed before the sweep.
+
+Imports torch only to compute: the driver reads what its node has kept.
+"""
 
 from __future__ import annotations
 
 import json
+import uuid
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from metrics import correlation
 from models.backbones import BACKBONES
 from models.readouts import READOUTS
-from sweeps.closed_form import Readout
 from sweeps.context import Context
 from sweeps.errors import InputError
 from sweeps.identity import content_id
 from sweeps.recordings import read_spec
-from sweeps.recordings.simulated import SimulatedSpec, noise_free
-from sweeps.workshop import Workshop
+from sweeps.recordings.simulated import SimulatedSpec, noise_free, recording_folder
+
+if TYPE_CHECKING:
+    from sweeps.workshop import Workshop
 
 MARGIN = 0.02
 """Noise-free select correlations closer than this to the planted depth's cannot be told apart."""
@@ -47,25 +53,55 @@ def truths(context: Context) -> list[Truth]:
     InputError when the depths that cannot be told apart are more than a quarter of all: such an answer could not be
     checked.
     """
+    from sweeps.workshop import Workshop
+
     workshop = Workshop(context)
+    return [each for spec in _simulated(context) for each in _truths_of(workshop, spec)]
+
+
+def kept_truths(context: Context) -> list[Truth] | None:
+    """What `truths` would return, where this node has made the recordings and kept their truths; else None."""
     found: list[Truth] = []
-    for raw in context.recordings:
-        spec = read_spec(raw)
-        if isinstance(spec, SimulatedSpec):
-            found += _truths_of(workshop, spec)
+    for spec in _simulated(context):
+        held = _kept(context, spec)
+        if held is None or not recording_folder(spec, _cache(context)).exists():
+            return None
+        found += held
     return found
+
+
+def _simulated(context: Context) -> Iterator[SimulatedSpec]:
+    specs = (read_spec(raw) for raw in context.recordings)
+    return (spec for spec in specs if isinstance(spec, SimulatedSpec))
+
+
+def _cache(context: Context) -> Path:
+    return Path(context.cache).expanduser()
+
+
+def _file(context: Context, spec: SimulatedSpec) -> Path:
+    """Where the truth of a recording is kept, under everything that decides it."""
+    versions = [READOUTS["ridge"].version, BACKBONES[spec.teacher.backbone].version]
+    identity = content_id([spec.identity(), context.split, MARGIN, versions])
+    return _cache(context) / "simulated" / f"truth-{identity}.json"
+
+
+def _kept(context: Context, spec: SimulatedSpec) -> list[Truth] | None:
+    """The truth of a recording as it is kept, or None; a shuffled one has none to keep."""
+    if spec.shuffled:
+        return []
+    try:
+        held = json.loads(_file(context, spec).read_text())
+    except FileNotFoundError:
+        return None
+    return [Truth(**{**each, "alike": tuple(each["alike"]), "recording": spec.name}) for each in held]
 
 
 def _truths_of(workshop: Workshop, spec: SimulatedSpec) -> list[Truth]:
     recording = workshop.recording(spec.name)
-    if spec.shuffled:
-        return []
-    versions = [READOUTS["ridge"].version, BACKBONES[spec.teacher.backbone].version]
-    identity = content_id([spec.identity(), workshop.context.split, MARGIN, versions])
-    kept = Path(workshop.context.cache) / "simulated" / f"truth-{identity}.json"
-    if kept.exists():
-        held = json.loads(kept.read_text())
-        return [Truth(**{**each, "alike": tuple(each["alike"]), "recording": spec.name}) for each in held]
+    kept = _kept(workshop.context, spec)
+    if kept is not None:
+        return kept
     found = _compute(workshop, spec)
     for each in found:
         if 4 * len(each.alike) > len(each.correlations):
@@ -75,11 +111,16 @@ def _truths_of(workshop: Workshop, spec: SimulatedSpec) -> list[Truth]:
                 key=f"recordings.{recording.name}.areas.{each.area}.depth",
                 value=each.planted,
             )
-    kept.write_text(json.dumps([asdict(each) for each in found]))
+    file = _file(workshop.context, spec)
+    fresh = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
+    fresh.write_text(json.dumps([asdict(each) for each in found]))
+    fresh.replace(file)
     return found
 
 
 def _compute(workshop: Workshop, spec: SimulatedSpec) -> list[Truth]:
+    from sweeps.closed_form import Readout
+
     recording = workshop.recording(spec.name)
     rates = noise_free(spec, Path(workshop.context.cache))
     fold = workshop.folds(recording, 0)[0]

@@ -129,9 +129,7 @@ class Workshop:
 
     def embed(self, captions: tuple[str, ...]) -> np.ndarray:
         """Sentence embeddings (captions, 384), kept."""
-        from models.sentences import embed
-
-        return self._embeddings.get(captions, lambda: embed(captions))
+        return self._embeddings.get(captions, lambda: self.cache.sentences(captions))
 
     def shown(self, recording: Recording, sees: str = "images") -> dict[str, Shown]:
         """What a twin is shown, by name: "fit", "recorded.ROLE", "probe.KIND"; texts for one that `sees` texts."""

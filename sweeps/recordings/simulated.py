@@ -115,7 +115,7 @@ def open_simulated(spec: SimulatedSpec, base: str, cache: Path) -> Recording:
     """Open the recording in this node's cache, made there first if need be."""
     from sweeps.features import locked
 
-    home = cache / "simulated" / spec.identity()
+    home = recording_folder(spec, cache)
     with locked(home.with_suffix(".lock")):
         if not home.exists():
             _make(spec, home, cache)
@@ -125,9 +125,14 @@ def open_simulated(spec: SimulatedSpec, base: str, cache: Path) -> Recording:
     )
 
 
+def recording_folder(spec: SimulatedSpec, cache: Path) -> Path:
+    """Where a node keeps the recording once it is made."""
+    return cache / "simulated" / spec.identity()
+
+
 def noise_free(spec: SimulatedSpec, cache: Path) -> np.ndarray:
     """Noise-free rates (scenes, units) of the `fit` stimuli: what the truth is computed from."""
-    rates: np.ndarray = np.load(cache / "simulated" / spec.identity() / "rates.npy", allow_pickle=False)
+    rates: np.ndarray = np.load(recording_folder(spec, cache) / "rates.npy", allow_pickle=False)
     return rates
 
 

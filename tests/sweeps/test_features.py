@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from models.backbones import BACKBONES
+from models.sentences import embed
 from sweeps.features import SHARD, FeatureCache, as_images
 
 CPU = torch.device("cpu")
@@ -92,3 +93,18 @@ def test_the_oldest_entries_go_first_and_fresh_ones_stay(tmp_path: Path) -> None
     cache.limit = 0
     cache._prune()
     assert [key for key, entry in entries.items() if entry.exists()] == ["fresh"]
+
+
+def test_sentences_are_embedded_once_per_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts, direct = ("a red cup", "a dog on grass", ""), embed(("a red cup", "a dog on grass", ""))
+    np.testing.assert_array_equal(FeatureCache(tmp_path, 1e9, CPU).sentences(texts), direct)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("embedded again")
+
+    monkeypatch.setattr("models.sentences.embed", refuse)
+    again = FeatureCache(tmp_path, 1e9, CPU)
+    np.testing.assert_array_equal(again.sentences(texts), direct)
+    for other in (texts[:2], texts[::-1]):
+        with pytest.raises(AssertionError, match="embedded again"):
+            again.sentences(other)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,7 @@ from sweeps.recordings.simulated import DEFAULT_AREAS, SimulatedSpec
 from sweeps.report.answer import are_recovered, recovered
 from sweeps.results import load
 from sweeps.schema import configuration_of
-from sweeps.truth import Truth, truths
+from sweeps.truth import Truth, kept_truths, truths
 from sweeps.workshop import Workshop
 
 AREAS = {
@@ -133,6 +136,20 @@ def test_depths_that_cannot_be_told_apart_may_not_be_many(home: Path, monkeypatc
     monkeypatch.setattr("sweeps.truth.MARGIN", 2.0)
     with pytest.raises(InputError, match="cannot be told apart, more than a quarter"):
         truths(plan_of(simulated(), home).context())
+
+
+def test_a_kept_truth_is_read_without_torch(home: Path) -> None:
+    plan, other = (plan_of(simulated(seed=seed), home) for seed in (0, 1))
+    found = truths(plan.context())
+    assert kept_truths(plan.context()) == found
+    assert kept_truths(other.context()) is None  # not made yet
+    code = (
+        "import pickle, sys\nfrom sweeps.truth import kept_truths\n"
+        "found = kept_truths(pickle.load(sys.stdin.buffer))\n"
+        "print(len(found), [name for name in ('torch', 'transformers') if name in sys.modules])"
+    )
+    held = subprocess.run([sys.executable, "-c", code], input=pickle.dumps(plan.context()), capture_output=True)
+    assert held.stdout.decode().strip() == f"{len(AREAS)} []", held.stderr.decode()
 
 
 def test_a_planted_depth_beyond_the_teacher_is_refused(home: Path) -> None:
