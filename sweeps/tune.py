@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from sweeps.truth import Truth
 
 REPORT_SECONDS, REPORT_MOST = 2.0, 120.0
-"""A pack writes its finished rows as one part about this often; with many workers less often, see PackSearcher."""
+"""A pack writes its finished rows as one part about this often, a new process its first ones at once; with many workers
+less often, see PackSearcher."""
 
 STEP_SECONDS = 0.005
 """What Tune itself takes for the report of a step."""
@@ -51,13 +52,14 @@ TUNE_ENVIRONMENT = {
 class SweepPack(tune.Trainable):
     """One pack at a time, in a process that lives through many packs.
 
-    Each step fits cells for about two seconds (longer with many workers), writes their rows as one part and reports
-    the part's name: a row is durable before the driver hears of it.
+    Each step fits cells for about two seconds (longer with many workers; the first one: what is fitted in one go),
+    writes their rows as one part and reports the part's name: a row is durable before the driver hears of it.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
         """Check the code of this process, then open the workshop."""
         self._refused = ""
+        self._fresh = True
         self._bench: Any = None
         self._context = dict(config["context"])
         try:
@@ -115,7 +117,8 @@ class SweepPack(tune.Trainable):
             raise self._broken
         cells: list[dict[str, Any]] = []
         replicates: list[dict[str, Any]] = []
-        until, done = time.monotonic() + self._seconds, True
+        until, done = time.monotonic() + (0.0 if self._fresh else self._seconds), True
+        self._fresh = False
         for rows, held in self._rows:
             cells += rows
             replicates += held
