@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import json
+import math
 import os
+import struct
 import time
 import uuid
+import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,8 +22,11 @@ from sweeps.splits import Fold
 
 SPLITS = ("select", "report")
 
-LAYOUT = 1
+LAYOUT = 2
 """Raise when the layout of a file changes: files of other layouts are left alone and pruned in time."""
+
+MARK, HEAD = b"cell-fit", struct.Struct("<8sQI")
+"""What every file begins with: the mark, the size of its header in bytes, the checksum of header and arrays."""
 
 LOOK = 0.05
 """Share of the limit that a process writes before it looks whether there is too much."""
@@ -95,7 +101,7 @@ class FitCache:
             return None
         try:
             fit = _read(content, shown)
-        except Exception:  # whatever a damaged file makes numpy, zipfile or json raise
+        except Exception:  # whatever a damaged file makes numpy, struct or json raise
             with suppress(OSError):
                 path.unlink()
             return None
@@ -109,11 +115,11 @@ class FitCache:
             return
         path = self._path(cell_id)
         fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        content = _as_bytes(*_pack(fit, shown))
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with open(fresh, "wb") as file:
-                np.savez(file, **_pack(fit, shown))  # type: ignore[arg-type]
-            self._unseen += _bytes(fresh)
+            fresh.write_bytes(content)
+            self._unseen += len(content)
             os.replace(fresh, path)
         except OSError:
             with suppress(OSError):
@@ -123,7 +129,7 @@ class FitCache:
             self._prune()
 
     def _path(self, cell_id: str) -> Path:
-        return self.folder / f"layout-{LAYOUT}" / cell_id[:2] / f"{cell_id}.npz"
+        return self.folder / f"layout-{LAYOUT}" / cell_id[:2] / f"{cell_id}.fit"
 
     def _prune(self) -> None:
         """Remove what was used longest ago above the limit, of any layout, and what processes that died left half."""
@@ -137,15 +143,36 @@ class FitCache:
                     path.unlink()
 
 
+def _as_bytes(arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> bytes:
+    """One file: HEAD (mark, size of the header, checksum of all that follows), a JSON header, the arrays' bytes.
+
+    A zip of many small arrays takes longer to write than a small readout takes to fit.
+    """
+    held = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    layout = [[name, array.dtype.str, array.shape] for name, array in held.items()]
+    header = json.dumps({"arrays": layout, **facts}).encode()
+    body = b"".join([header, *(array.tobytes() for array in held.values())])
+    return HEAD.pack(MARK, len(header), zlib.crc32(body)) + body
+
+
 def _read(content: bytes, shown: Mapping[str, str]) -> CellFit | None:
-    with np.load(io.BytesIO(content), allow_pickle=False) as held:
-        facts = json.loads(str(held["facts"]))
-        if not shown.items() <= facts["shown"].items():
-            return None
-        return _unpack({name: held[name] for name in held.files}, facts)
+    """The fit in a file, None when it was shown other pictures; any error when the file is damaged."""
+    mark, size, checksum = HEAD.unpack_from(content)
+    body = memoryview(content)[HEAD.size :]
+    if mark != MARK or zlib.crc32(body) != checksum:
+        raise ValueError("damaged")
+    header = json.loads(bytes(body[:size]))
+    if not shown.items() <= header["shown"].items():
+        return None
+    arrays, start = {}, size
+    for name, kind, shape in header["arrays"]:
+        array = np.frombuffer(body, np.dtype(kind), math.prod(shape), start).reshape(shape).copy()
+        arrays[name], start = array, start + array.nbytes
+    return _unpack(arrays, header)
 
 
-def _pack(fit: CellFit, shown: Mapping[str, str]) -> dict[str, np.ndarray]:
+def _pack(fit: CellFit, shown: Mapping[str, str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Arrays by name, and the rest as what JSON can hold."""
     arrays: dict[str, np.ndarray] = {}
     for split in SPLITS:
         rows = np.flatnonzero(np.isfinite(fit.held_out[split]).any(axis=1))
@@ -155,10 +182,10 @@ def _pack(fit: CellFit, shown: Mapping[str, str]) -> dict[str, np.ndarray]:
         arrays |= {f"shown/{split}/{name}": responses for name, responses in fit.shown[split].items()}
         arrays |= {f"extras/{split}/{name}": held for name, held in fit.extras[split].items()}
     facts = {"facts": fit.facts, "shown": dict(shown), "shape": fit.held_out[SPLITS[0]].shape}
-    return arrays | {"facts": np.array(json.dumps(facts))}
+    return arrays, facts
 
 
-def _unpack(arrays: Mapping[str, np.ndarray], facts: Mapping[str, dict]) -> CellFit:
+def _unpack(arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> CellFit:
     parts: dict[str, dict[str, np.ndarray]] = {"held_out": {}, "baseline": {}}
     for split in SPLITS:
         for part, held in parts.items():

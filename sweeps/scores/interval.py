@@ -27,7 +27,7 @@ def _drawn(view: CellView) -> np.ndarray:
     groups = view.recording.groups[view.rows]
     key = ("weights", view.recording.fingerprint, view.split_seed, groups.tobytes())
     weights = view.remember(key, lambda: group_weights(groups, REPLICATES, seed=view.split_seed))
-    varied = np.nanstd(view.observed, axis=0) > 0
+    varied = view.deviation > 0
     predicted = np.nanstd(view.predicted, axis=0) > 0
     draws = np.asarray(bootstrap_correlation(*view.beyond_mean(), groups, weights), dtype=np.float32)
     return draws * np.float32((varied & predicted).sum() / max(1, varied.sum()))

@@ -17,7 +17,7 @@ def prediction(view: CellView) -> dict[str, float]:
     taken beyond the mean of the fold's training stimuli (see CellView.beyond_mean).
     """
     raw = np.asarray(correlation(*view.beyond_mean()))
-    varied = np.nanstd(view.observed, axis=0) > 0
+    varied = view.deviation > 0
     scored = np.where(np.isnan(raw) & varied, 0.0, raw)
     ceiling = np.asarray(view.of_brain("ceiling", lambda: noise_ceiling(view.repeats)))
     usable = ceiling >= 0.1

@@ -77,6 +77,11 @@ class CellView:
         """Repeat averages of the split (rows, units)."""
         return self.recording.fit.average[self.rows][:, self.units]
 
+    @property
+    def deviation(self) -> np.ndarray:
+        """Standard deviation (units,) of the repeat averages of the split."""
+        return np.asarray(self.of_brain("deviation", lambda: np.nanstd(self.observed, axis=0)))
+
     def beyond_mean(self) -> tuple[np.ndarray, np.ndarray]:
         """Predicted and observed (rows, units), each less the mean response of the training stimuli.
 
@@ -86,7 +91,7 @@ class CellView:
         mean but for rounding is exactly 0 here.
         """
         beyond = self.predicted - self.baseline
-        size = np.abs(self.baseline) + np.nanstd(self.observed, axis=0)
+        size = np.abs(self.baseline) + self.deviation
         beyond[np.abs(beyond) <= ROUNDING * size] = 0.0
         return beyond, self.observed - self.baseline
 

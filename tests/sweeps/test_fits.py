@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import pickle
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sweeps.fits import SPLITS, CellFit, FitCache
+from sweeps.fits import HEAD, MARK, SPLITS, CellFit, FitCache
 
 SHOWN = {"probe.objects": "key of the pictures"}
 
@@ -52,15 +55,17 @@ def test_a_fit_that_was_shown_other_pictures_does_not_serve(tmp_path: Path) -> N
     assert cache.load("abcd", {**SHOWN, "probe.captions": "new"}) is None
 
 
-@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 not a zip", None, 8, 6])
-def test_a_damaged_file_is_removed_and_fitted_again(tmp_path: Path, damage: bytes | int | None) -> None:
+@pytest.mark.parametrize("damage", ["empty", "cut", "longer", "foreign", "mark", "size", "header", "numbers"])
+def test_a_damaged_file_is_removed_and_fitted_again(tmp_path: Path, damage: str) -> None:
     cache = FitCache(tmp_path, 1e9)
     cache.save("abcd", some_fit(), SHOWN)
-    [path] = tmp_path.rglob("*.npz")
-    content = bytearray(path.read_bytes())
-    if isinstance(damage, int):  # flags and compression method of a member: "is encrypted", "is not supported"
-        content[content.index(b"PK\x01\x02") + 2 + damage] = 99
-    path.write_bytes(content[:-40] if damage is None else damage if isinstance(damage, bytes) else content)
+    [path] = tmp_path.rglob("*.fit")
+    content = path.read_bytes()
+    places = {"mark": 3, "size": 8, "header": content.index(b"shape") + 9, "numbers": len(content) - 4}
+    whole = {"empty": b"", "cut": content[:-40], "longer": content + b"x", "foreign": b"PK\x03\x04 not a fit"}
+    flipped = bytearray(content)
+    flipped[places.get(damage, 0)] ^= 1
+    path.write_bytes(whole.get(damage, bytes(flipped)))
     assert cache.load("abcd", SHOWN) is None
     assert not path.exists()
     cache.save("abcd", some_fit(), SHOWN)
@@ -70,21 +75,26 @@ def test_a_damaged_file_is_removed_and_fitted_again(tmp_path: Path, damage: byte
 def test_pickles_are_not_read(tmp_path: Path) -> None:
     cache = FitCache(tmp_path, 1e9)
     cache.save("abcd", some_fit(), SHOWN)
-    [path] = tmp_path.rglob("*.npz")
-    np.savez(path, facts=np.array([{"a": 1}], dtype=object))
-    assert cache.load("abcd", SHOWN) is None
+    [path] = tmp_path.rglob("*.fit")
+    arrays = [["rows/select", "|O", [1]]]
+    header = json.dumps({"arrays": arrays, "shown": SHOWN, "shape": [12, 3], "facts": {}}).encode()
+    for body in (pickle.dumps(some_fit()), header + bytes(8)):  # a pickle, and an array of objects
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(HEAD.pack(MARK, len(header), zlib.crc32(body)) + body)
+        assert cache.load("abcd", SHOWN) is None
+        assert not path.exists()
 
 
 def test_the_fits_used_longest_ago_make_room(tmp_path: Path) -> None:
     unlimited = FitCache(tmp_path, 1e9)
     for place, name in enumerate(("aa", "bb", "cc")):
         unlimited.save(name, some_fit(place), SHOWN)
-        os.utime(next(tmp_path.rglob(f"{name}.npz")), (place, place))
-    size = next(tmp_path.rglob("aa.npz")).stat().st_size
+        os.utime(next(tmp_path.rglob(f"{name}.fit")), (place, place))
+    size = next(tmp_path.rglob("aa.fit")).stat().st_size
     assert unlimited.load("aa", SHOWN) is not None  # used just now: the oldest is bb
     tight = FitCache(tmp_path, 2.5 * size)
     tight.save("dd", some_fit(4), SHOWN)
-    assert sorted(path.stem for path in tmp_path.rglob("*.npz")) == ["aa", "dd"]
+    assert sorted(path.stem for path in tmp_path.rglob("*.fit")) == ["aa", "dd"]
 
 
 def test_a_limit_of_nothing_keeps_nothing(tmp_path: Path) -> None:
@@ -96,18 +106,18 @@ def test_a_limit_of_nothing_keeps_nothing(tmp_path: Path) -> None:
 def test_what_other_layouts_and_dead_processes_left_makes_room_too(tmp_path: Path) -> None:
     old = tmp_path / "fits" / "layout-0" / "aa"
     old.mkdir(parents=True)
-    (old / "aa.npz").write_bytes(b"x" * 10_000)
-    (old / ".bb.npz.1234").write_bytes(b"x")
+    (old / "aa.fit").write_bytes(b"x" * 10_000)
+    (old / ".bb.fit.1234").write_bytes(b"x")
     for path in old.iterdir():
         os.utime(path, (1, 1))
     cache = FitCache(tmp_path, 9_000)
     cache.save("abcd", some_fit(), SHOWN)
-    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["abcd.npz"]
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["abcd.fit"]
 
 
 def test_the_limit_holds_while_one_process_writes(tmp_path: Path) -> None:
     cache = FitCache(tmp_path, 50_000)
     for place in range(60):
         cache.save(f"{place:04d}", some_fit(place), SHOWN)
-    held = sum(path.stat().st_size for path in tmp_path.rglob("*.npz"))
+    held = sum(path.stat().st_size for path in tmp_path.rglob("*.fit"))
     assert 25_000 < held <= 50_000 * 1.05 + 5_000

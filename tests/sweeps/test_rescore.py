@@ -80,7 +80,7 @@ def test_a_new_score_of_a_finished_sweep_fits_nothing_again(
 def test_without_the_kept_fits_the_cells_are_fitted_again(experiment: Experiment, tmp_path: Path) -> None:
     small = {**experiment, "scores": ["prediction"], "compute": {"fits_gb": 0}}
     first = run(small, tmp_path)
-    assert not list((tmp_path / "cache").rglob("*.npz"))
+    assert not list((tmp_path / "cache" / "fits").rglob("*.*"))
     before = load(first.storage, "cells").set_index("cell_id")
     run_inline(plan_of({**small, "scores": ["prediction", "feve"]}, tmp_path))
     after = load(first.storage, "cells").set_index("cell_id").loc[before.index]
