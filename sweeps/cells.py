@@ -7,7 +7,7 @@ import json
 import zlib
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from models.backbones import BACKBONES
@@ -91,7 +91,7 @@ class Pack:
 
     def as_config(self) -> str:
         """A short text for Tune, which keeps those of all packs: 256 cells of one readout take some 6 kB."""
-        held = {"attempt": self.attempt, "earlier": self.earlier, "cells": [asdict(cell) for cell in self.cells]}
+        held = {"attempt": self.attempt, "earlier": self.earlier, "cells": [vars(cell) for cell in self.cells]}
         return base64.b85encode(zlib.compress(json.dumps(held).encode())).decode()
 
     @classmethod

@@ -117,7 +117,8 @@ class FitCache:
         fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         content = _as_bytes(*_pack(fit, shown))
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.parent.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
             fresh.write_bytes(content)
             self._unseen += len(content)
             os.replace(fresh, path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from sweeps.cells import Cell
 from sweeps.closed_form import bands_of, fit_readout
 from sweeps.fits import SPLITS, CellFit, empty_fit
 from sweeps.recordings.recording import Recording
-from sweeps.workshop import Workshop
+from sweeps.workshop import Workshop, rows_key
 
 Done = list[tuple[int, list[CellFit] | Exception]]
 """Numbers of jobs that are done together, and the fits of their cells, or the error that ended them."""
@@ -157,7 +158,9 @@ def _fit_closed_form(workshop: Workshop, cell: Cell) -> CellFit:
             bands = bands_of(workshop, recording, cell, fitted)
             readout = fit_readout(workshop, recording, bands, cell, fitted)
             found.held_out[split][held] = readout.predict([band.fit[held] for band in bands])
-            found.baseline[split][held] = mean_response(recording, cell.area, fitted)
+            place = ("mean", recording.fingerprint, cell.area, rows_key(fitted))
+            mean = partial(mean_response, recording, cell.area, fitted)
+            found.baseline[split][held] = workshop.brain.get(place, mean)
             for name in bands[0].shown:
                 share = readout.predict([band.shown[name] for band in bands]) / len(folds)
                 found.shown[split][name] = found.shown[split].get(name, 0.0) + share

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -138,6 +139,7 @@ def column_notes(name: str) -> dict[str, str]:
     return {}
 
 
+@functools.cache
 def _config_type(name: str) -> pa.DataType:
     family, _, key = name.partition(".")
     if name == "seed" or family == "depth":

@@ -113,7 +113,11 @@ class Recording:
 
     def units(self, area: str) -> np.ndarray:
         """Indices of the units of an area."""
-        return np.flatnonzero(self.areas == area)
+        return self._places.get(area, np.empty(0, dtype=np.int64))
+
+    @cached_property
+    def _places(self) -> dict[str, np.ndarray]:
+        return {area: np.flatnonzero(self.areas == area) for area in self.area_names()}
 
 
 def mean_over_repeats(values: np.ndarray) -> np.ndarray:
