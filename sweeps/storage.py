@@ -114,7 +114,7 @@ class Store:
         content = self.get(f"parts/{table}/{name}")
         if content is None:
             raise FileNotFoundError(f"{self.uri}/parts/{table}/{name}")
-        return pq.read_table(io.BytesIO(content))
+        return from_bytes(content)
 
     def part_names(self, table: str) -> list[str]:
         """Names of the parts that are there, sorted."""
@@ -132,7 +132,7 @@ class Store:
         content = self.get(f"{table}/{table}.parquet")
         if content is None:
             return None, set()
-        held = pq.read_table(io.BytesIO(content))
+        held = from_bytes(content)
         metadata = held.schema.metadata or {}
         return held, set(json.loads(metadata.get(FOLDED, b"[]")))
 
@@ -146,8 +146,8 @@ class Store:
         """Every row of a table once: the fold and all newer parts; None when neither exists."""
         held, folded = self.read_fold(table)
         fresh = [name for name in self.part_names(table) if name not in folded]
-        if held is None and not fresh:
-            return None
+        if not fresh:  # a fold holds every row once already
+            return None if held is None else unify(table, [held])
         parts = [part for part in (self._part_or_none(table, name) for name in fresh) if part is not None]
         return fold(table, [part for part in [held, *parts] if part is not None])
 
@@ -163,6 +163,11 @@ def to_bytes(table: pa.Table) -> bytes:
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue()
+
+
+def from_bytes(content: bytes) -> pa.Table:
+    """The table in Parquet bytes, one chunk for each of its row groups."""
+    return pq.ParquetFile(pa.BufferReader(content)).read()
 
 
 def fold(table: str, parts: list[pa.Table], schema: pa.Schema | None = None) -> pa.Table:
