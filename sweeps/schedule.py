@@ -30,6 +30,15 @@ from sweeps.trial import join_costs, join_scores
 FLUSH_ROWS = 500
 FLUSH_SECONDS = 5.0
 
+TURN_SECONDS = 0.1
+"""For how long the running packs are not heard while an adaptive search is asked."""
+
+KNOWN_PER_ASKED = 8
+"""Finished trials for every configuration that is asked at once for each running pack."""
+
+MANY = 10**6
+"""Cells still to come: what an adaptive search asks at once goes to one worker, in packs as large as they get."""
+
 
 @dataclass
 class Progress:
@@ -94,7 +103,8 @@ class Sweep:
         self.rows: list[dict[str, Any]] = []
         self.flushed_at = time.monotonic()
         self.seen: set[str] = set()
-        self.stale = 0
+        self.nothing_new = self.stale = 0
+        self.stale_since: int | None = None
         self.exhausted = False
         if self.proposer.adaptive:
             self._adopt()
@@ -129,9 +139,33 @@ class Sweep:
         return token, pack
 
     def plan(self) -> None:
-        """Propose until there is something to run, scores to wait for, or nothing left."""
-        while not (self.queue or self.unpacked or self.exhausted or (self.proposer.adaptive and self.open)):
+        """Propose until there is something to run or nothing left.
+
+        An adaptive search is asked for little at a time, by what is known then: no pack waits for others to end. While
+        packs run it is given up for now after TURN_SECONDS, so that their reports are heard, and after a batch of
+        nothing new, until some trial has ended.
+        """
+        start = time.monotonic()
+        while not (self.queue or self.unpacked or self.exhausted or self._has_to_wait(start)):
             self._propose()
+
+    def _has_to_wait(self, start: float) -> bool:
+        late = time.monotonic() - start > TURN_SECONDS
+        return self.proposer.adaptive and bool(self.running) and (late or self.stale_since == self._ended)
+
+    @property
+    def _ended(self) -> int:
+        """Trials that have ended, earlier runs included."""
+        return self.progress.done + self.progress.failed + self.progress.known
+
+    def _portion(self) -> int:
+        """Configurations to ask of an adaptive search: more with more known, one by one near the end.
+
+        While a trial more or less in what is known matters, and so that no worker ends long after the others.
+        """
+        workers = len(self.running) + 1
+        left = (self.experiment.search.trials or 0) - self.progress.trials
+        return max(1, min(self.proposer.at_once, self._ended // (KNOWN_PER_ASKED * workers), left // (2 * workers)))
 
     @property
     def finished(self) -> bool:
@@ -140,19 +174,25 @@ class Sweep:
 
     def _propose(self) -> None:
         wanted = self.experiment.search.trials
-        batch = self.proposer.propose()
+        batch = self.proposer.propose(self._portion())
         fresh: dict[str, Cell] = {}
         news = 0
         for configuration in batch:
             if wanted is not None and self.progress.trials >= wanted:
                 break
             news += self._take(configuration, fresh)
-        self.stale = 0 if news else self.stale + 1
         enough = wanted is not None and self.progress.trials >= wanted
-        if not batch or enough or (self.proposer.adaptive and self.stale >= TRIES):
+        if not batch or enough or (self.proposer.adaptive and self._stale(news, len(batch))):
             self.exhausted = True
         self.progress.cells += len(fresh)
         self.unpacked.extend(fresh.values())
+
+    def _stale(self, news: int, asked: int) -> bool:
+        """Count batches without anything new; whether that were enough of them, and no trial is open to learn from."""
+        self.nothing_new = 0 if news else self.nothing_new + asked
+        self.stale, begun = divmod(self.nothing_new, self.proposer.batch)
+        self.stale_since = self._ended if self.stale and begun < asked else None
+        return self.stale >= TRIES and not self.open
 
     def _take(self, configuration: Configuration, fresh: dict[str, Cell]) -> bool:
         """Take up a proposed configuration; whether it is new to this run."""
@@ -185,11 +225,12 @@ class Sweep:
         return True
 
     def _form_packs(self) -> None:
+        size = (lambda _: self.pack_size(MANY)) if self.proposer.adaptive else self.pack_size
         by_attempt: dict[int, list[Cell]] = defaultdict(list)
         for job in jobs_of(self.unpacked):
             by_attempt[max(self.attempts.get(cell.cell_id, 0) for cell in job)].extend(job)
         for attempt, cells in sorted(by_attempt.items()):
-            packs = form_packs(cells, self.pack_size, attempt)
+            packs = form_packs(cells, size, attempt)
             self.queue.extend(replace(pack, earlier=self.known.earlier(pack.cells)) for pack in packs)
         self.unpacked = []
 

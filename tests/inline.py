@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,30 @@ def run_inline(
             sweep.died(token, str(death), node_lost=death.node)
     _settle(sweep, ledger)
     return sweep
+
+
+def run_simulated(plan: Plan, workers: int, seconds: Callable[[Pack], float]) -> tuple[Sweep, list[int]]:
+    """Run a plan with several workers on a simulated clock: a pack takes so many `seconds`, asking takes none.
+
+    Beside the sweep, for every time that a worker got no pack although more was to be proposed: how many trials
+    had been proposed by then.
+    """
+    ledger, store = Ledger(Store(plan.storage), plan.columns()), Store(plan.storage)
+    sweep, bench = _sweep(plan, ledger, False), Bench(Workshop(plan.context()))
+    now, in_vain = 0.0, []
+    busy: list[tuple[float, str, Pack]] = []
+    while True:
+        while len(busy) < workers and (found := sweep.next_pack()) is not None:
+            heapq.heappush(busy, (now + seconds(found[1]), *found))
+        in_vain += [sweep.progress.trials] * (workers - len(busy)) * (not sweep.exhausted)
+        if not busy:
+            break
+        now, token, pack = heapq.heappop(busy)
+        rows = [row for job in jobs_of(pack.cells) for row in bench.rows(job, pack.attempt, pack.earlier)[0]]
+        sweep.absorb(store.write_part("cells", rows))
+        sweep.done(token)
+    _settle(sweep, ledger)
+    return sweep, in_vain
 
 
 class ProcessDied(Exception):

@@ -11,13 +11,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from inline import plan_of, run_inline, trials_of
+from inline import plan_of, run_inline, run_simulated, trials_of
 
+from sweeps import schedule
+from sweeps.adaptive import ASK, POPULATION, Adaptive
 from sweeps.errors import InputError
 from sweeps.experiment import Search
 from sweeps.identity import canonical
+from sweeps.memory import SEEN, Memory, best
 from sweeps.read_space import read_space
-from sweeps.search import ALL_AT_ONCE, ASK, POPULATION, TRIES, Adaptive, Listed, Proposer, make_proposer
+from sweeps.search import ALL_AT_ONCE, TRIES, Listed, Proposer, make_proposer
 from sweeps.space import Configuration, Space
 
 PREDICTION, DIMENSIONALITY = "select.prediction", "select.dimensionality"
@@ -255,7 +258,88 @@ def test_trials_that_an_edited_space_does_not_hold_are_left_out() -> None:
     found = proposer(space(depth={"shared": [0, 1]}), "tpe")
     other = next(space(depth={"V1": [0], "V4": [1]}).grid())
     assert not found.adopt(other, planted(other))
-    assert found.told == []
+    assert len(found.told) == 0
+
+
+# -- what is remembered -----------------------------------------------------------------------------
+
+
+def far() -> Space:
+    """A space of which nothing is asked twice."""
+    return space(readout={"ridge": {"alpha": {"low": 0.1, "high": 10, "log": True}}})
+
+
+def states(found: Adaptive) -> list[str]:
+    return [trial.state.name for trial in found.study.get_trials(deepcopy=False)]
+
+
+@pytest.mark.parametrize("method", ["tpe", "nsga2"])
+def test_the_study_stays_small_and_keeps_what_runs_and_what_is_best(method: str) -> None:
+    found = proposer(far(), method)
+    found.told.seen = 40
+    running = found.propose(3)
+    most = -math.inf
+    for _ in range(300):
+        [asked] = found.propose(1)
+        score = -abs(math.log(asked["readout"]["alpha"] / 3))
+        most = max(most, score)
+        found.tell(asked, {PREDICTION: score})
+        assert len(states(found)) <= 2 * 40 + 4 + 3
+        assert states(found).count("RUNNING") == 3
+        assert found.study.best_value == most
+    for each in running:
+        found.tell(each, {PREDICTION: 1000.0})
+    assert states(found).count("RUNNING") == 0
+    assert found.study.best_value == 1000.0
+
+
+def test_what_is_asked_depends_on_the_order_of_the_calls_alone() -> None:
+    def asked(order: list[int]) -> list[str]:
+        found = proposer(far(), "tpe")
+        found.told.seen = 12
+        texts = []
+        for _ in range(15):
+            batch = found.propose(4)
+            texts += [canonical(each) for each in batch]
+            for place in order:
+                found.tell(batch[place], {PREDICTION: -abs(math.log(batch[place]["readout"]["alpha"]))})
+        return texts
+
+    assert asked([0, 1, 2, 3]) == asked([0, 1, 2, 3])
+    assert asked([0, 1, 2, 3]) != asked([3, 2, 1, 0])
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3])
+@pytest.mark.parametrize("count", [1, 7, 40, 200])
+def test_the_best_are_the_first_fronts(columns: int, count: int) -> None:
+    """No row that is left out beats one that is chosen, and every objective's own best is among them."""
+    values = np.round(np.random.default_rng(columns).random((90, columns)), 2)
+    values[[5, 50]] = np.nan
+    chosen = set(best(values, count).tolist())
+    assert len(chosen) == min(count, 88)
+    for row in set(range(90)) - chosen - {5, 50}:
+        assert not any((values[row] >= values[each]).all() and (values[row] > values[each]).any() for each in chosen)
+    if count >= 7:
+        assert np.array_equal(values[sorted(chosen)].max(axis=0), np.nanmax(values, axis=0))
+
+
+def test_of_a_front_that_is_too_large_the_least_crowded_stay() -> None:
+    along = np.array([0.0, 0.01, 0.02, 0.5, 0.98, 0.99, 1.0])
+    assert best(np.column_stack([along, 1 - along]), 3).tolist() == [0, 3, 6]
+
+
+def test_memory_holds_the_best_and_the_newest_of_distinct_configurations() -> None:
+    memory = Memory([PREDICTION])
+    scores = np.random.default_rng(1).random(5 * SEEN)
+    for number, score in enumerate(scores):
+        memory.add({"seed": number}, {PREDICTION: float(score)})
+        memory.add({"seed": number}, {PREDICTION: float(score)})
+    memory.add({"seed": -1}, None)
+    memory.thin()
+    held = {configuration["seed"] for configuration, _ in memory}
+    assert (memory.count, memory.scored, len(held)) == (10 * SEEN + 1, 10 * SEEN, SEEN)
+    assert set(np.argsort(scores)[-SEEN // 4 :]) <= held
+    assert set(range(5 * SEEN - SEEN // 2, 5 * SEEN)) <= held
 
 
 # -- in a sweep -------------------------------------------------------------------------------------
@@ -289,6 +373,63 @@ def test_a_search_goes_on_where_it_ended(searched: dict[str, Any], tmp_path: Pat
     second = run_inline(plan)
     assert (second.progress.trials, second.progress.done, second.progress.known) == (6, 2, 4)
     assert len(trials_of(plan)) == 6
+
+
+def unequal(pack: Any) -> float:
+    """Seconds of a pack: from 1 to 16, by its cells."""
+    return float(sum(1 + int(cell.cell_id[:1], 16) for cell in pack.cells))
+
+
+@pytest.mark.parametrize("method", ["tpe", "nsga2"])
+@pytest.mark.parametrize("workers", [2, 7])
+def test_no_worker_waits_while_trials_are_to_be_proposed(
+    searched: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, workers: int
+) -> None:
+    monkeypatch.setattr(schedule, "TURN_SECONDS", math.inf)  # the simulated clock knows no asking
+    searched["space"]["readout"] = {"ridge": {"alpha": {"low": 0.01, "high": 10, "log": True}, "pool": 2}}
+    searched["search"] = {"method": method, "trials": 50}
+    plan = plan_of(searched, tmp_path)
+    sweep, in_vain = run_simulated(plan, workers, unequal)
+    assert in_vain == []
+    assert (sweep.progress.trials, sweep.progress.done, len(trials_of(plan))) == (50, 50, 50)
+
+
+def test_trials_are_told_one_by_one_and_asked_by_what_is_known(searched: dict[str, Any], tmp_path: Path) -> None:
+    """While one pack runs on, the others come and go, and each is known to the study when the next is asked."""
+    searched["space"]["readout"] = {"ridge": {"alpha": {"low": 0.01, "high": 10, "log": True}, "pool": 2}}
+    searched["search"] = {"method": "tpe", "trials": 30}
+    slowest = []
+
+    def seconds(pack: Any) -> float:
+        slowest.append(pack.cells[0].cell_id)
+        return 1000.0 if len(slowest) == 1 else 1.0
+
+    sweep, _ = run_simulated(plan_of(searched, tmp_path), 2, seconds)
+    found = sweep.proposer
+    assert isinstance(found, Adaptive)
+    assert states(found)[0] == "COMPLETE"
+    times = [trial.datetime_complete for trial in found.study.get_trials(deepcopy=False)]
+    assert times[0] == max(times)
+    assert sweep.progress.done == 30
+
+
+def test_one_worker_repeats_itself(searched: dict[str, Any], tmp_path: Path) -> None:
+    searched["space"]["readout"] = {"ridge": {"alpha": {"low": 0.01, "high": 10, "log": True}, "pool": 2}}
+    searched["search"] = {"method": "tpe", "trials": 30}
+    plans = [plan_of(searched, tmp_path / name) for name in ("one", "two")]
+    for plan in plans:
+        run_inline(plan)
+    one, two = (list(trials_of(plan).index) for plan in plans)
+    assert one == two
+
+
+@pytest.mark.parametrize("method", ["tpe", "nsga2"])
+def test_several_workers_find_all_of_a_small_space(searched: dict[str, Any], tmp_path: Path, method: str) -> None:
+    """A worker waits where a batch brought nothing new; the search does not end for that while a trial is open."""
+    searched["search"] = {"method": method, "trials": 50, "batch": 4}
+    sweep, _ = run_simulated(plan_of(searched, tmp_path), 3, unequal)
+    assert (sweep.progress.trials, sweep.progress.done) == (4, 4)
+    assert sweep.stale >= TRIES
 
 
 @pytest.mark.parametrize("method", ["grid", "random"])
