@@ -84,8 +84,9 @@ def best(values: np.ndarray, count: int) -> np.ndarray:
 
 def _beaten(values: np.ndarray) -> np.ndarray:
     """Mask of the rows that some other row beats."""
-    above = (values[None] >= values[:, None]).all(axis=2) & (values[None] > values[:, None]).any(axis=2)
-    return np.asarray(above.any(axis=1))
+    others, own = values[None], values[:, None]
+    above = np.all(others >= own, axis=2) & np.any(others > own, axis=2)
+    return np.asarray(np.any(above, axis=1))
 
 
 def _spacing(values: np.ndarray) -> np.ndarray:
