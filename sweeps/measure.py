@@ -189,6 +189,7 @@ class Bench:
             extras={name: each[rows] for name, each in fit.extras[split].items()},
             network=(lambda: frozen_network(self.workshop, cell)) if sees and not cell.twin else None,
             backbone_key=cell.network_key(),
+            keep=self.workshop.kept.get,
             probes=probes,
         )
 

@@ -22,6 +22,7 @@ from sweeps.experiment import Split
 from sweeps.features import FeatureCache
 from sweeps.fits import FitCache
 from sweeps.identity import content_id, digest_bytes
+from sweeps.kept import Kept
 from sweeps.kernels import Columns, Kernels, centred_kernels, columns_of, feature_sets, lags_of
 from sweeps.probes import SHOWN, Probe, open_probe
 from sweeps.recordings import open_recording
@@ -72,6 +73,7 @@ class Workshop:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.cache = FeatureCache(Path(self.context.cache), context.cache_gb * 1e9, self.device)
         self.fits = FitCache(Path(self.context.cache), context.fits_gb * 1e9)
+        self.kept = Kept(Path(self.context.cache))
         self._recordings = Recent(64)
         self._probes = Recent(4)
         self._folds = Recent(64)

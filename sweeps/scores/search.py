@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from metrics import (
+    VERSIONS,
     asymmetry_index,
     bootstrap_interval,
     group_weights,
@@ -124,9 +125,43 @@ def search(view: CellView) -> dict[str, float]:
     probe = view.probes.get("search")
     if probe is None or view.network is None or not isinstance(probe.source, RenderedSearch):
         return unavailable("search")
+    key = ["search", VERSIONS["search"], view.backbone_key, probe.fingerprint]
     source, network = probe.source, view.network
-    outcomes = view.remember(("search", view.backbone_key, probe.fingerprint), lambda: searched(network(), source))
+    outcomes = view.remember(tuple(key), lambda: _once(view, key, network, source))
     return unavailable("search") | (compared(outcomes) if outcomes else {})
+
+
+def _once(view: CellView, key: list[Any], make: Callable[[], Any], source: RenderedSearch) -> Outcomes:
+    """The outcomes of a backbone, searched or read from this node's disk."""
+
+    def compute() -> dict[str, np.ndarray]:
+        network = make()
+        density = np.array(getattr(network, "pixels_per_degree", None) or np.nan)
+        return {"density": density, **_as_arrays(searched(network, source))}
+
+    arrays = view.keep(key, compute)
+    outcomes = _as_outcomes(arrays, source)
+    if outcomes:
+        _compare_density(float(arrays["density"]), source.scale)
+    return outcomes
+
+
+def _as_arrays(outcomes: Outcomes) -> dict[str, np.ndarray]:
+    return {
+        f"{name}/{side}/{what}": held
+        for name, pair in outcomes.items()
+        for side, one in enumerate(pair)
+        for what, held in (("sizes", one.sizes), ("saccades", one.saccades))
+    }
+
+
+def _as_outcomes(arrays: Mapping[str, np.ndarray], source: RenderedSearch) -> Outcomes:
+    """The inverse of `_as_arrays`."""
+    done = [name for name in source.experiments if f"{name}/0/sizes" in arrays]
+    pairs = {
+        name: [[arrays[f"{name}/{side}/{what}"] for what in ("sizes", "saccades")] for side in (0, 1)] for name in done
+    }
+    return {name: (Outcome(*easy), Outcome(*hard)) for name, (easy, hard) in pairs.items()}
 
 
 def searched(network: Any, source: RenderedSearch) -> dict[str, tuple[Outcome, Outcome]]:
@@ -143,7 +178,6 @@ def searched(network: Any, source: RenderedSearch) -> dict[str, tuple[Outcome, O
         raster = attention_raster(network, blocks)
     if raster is None or narrowest_cell(source) < RESOLVED * raster.pixel:
         return {}
-    _compare_density(network, source.scale)
     plans = list(source.plans())
     found = {}
     for name in source.experiments:
@@ -162,12 +196,12 @@ def narrowest_cell(source: RenderedSearch) -> int:
     return int(min(np.diff(edges).min() for edges in grids))
 
 
-def _compare_density(network: Any, scale: float) -> None:
-    """Warn where an eccentric network takes the displays to be nearer or farther than they are."""
-    shown, density = PIXELS_PER_DEGREE * scale, getattr(network, "pixels_per_degree", None)
-    if density is not None and abs(density - shown) > TOLERANCE * shown:
+def _compare_density(density: float, scale: float) -> None:
+    """Warn where an eccentric network takes the displays to be nearer or farther than they are; NaN: it is none."""
+    shown = PIXELS_PER_DEGREE * scale
+    if abs(density - shown) > TOLERANCE * shown:
         told = f"the displays have {shown:g} pixels per degree, the eccentric backbone that searches them {density:g}"
-        warnings.warn(f"{told}: its windows grow at other angles than meant", RuntimeWarning, stacklevel=2)
+        warnings.warn(f"{told}: its windows grow at other angles than meant", RuntimeWarning, stacklevel=3)
 
 
 def _outcome(network: Any, blocks: Sequence[int], raster: Raster, plans: list[Display]) -> Outcome:

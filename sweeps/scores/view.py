@@ -26,7 +26,8 @@ class CellView:
     responses to other stimuli: "probe.objects", "probe.captions" and, where the recording has them,
     "recorded.objects", "recorded.captions". `tables` are the probes' tables, and `embed` the sentence encoder.
     `cell_id` and `seed` are the cell's own; `common_units` the smallest number of units of any area of the recording.
-    `remember` keeps what depends on the recording alone. `transferred` is filled for twins of features (see
+    `remember` keeps what depends on the recording alone, while this process lives, and `keep` arrays by name on this
+    node's disk, under a key that says all that they depend on (see sweeps.kept). `transferred` is filled for twins of
     feature_transfer), `extras` (rows first) by twins that predict more (see CellFit). `linear` readouts have the same
     Jacobian everywhere. `predictor` gives the twin as a function of pictures (see sweeps.predictors), `maps` the
     feature maps (rows, channels, h, w) that it reads of the split's pictures; both are None where there are none.
@@ -56,6 +57,9 @@ class CellView:
     network: Callable[[], Any] | None = None
     backbone_key: str = ""
     probes: Mapping[str, Probe] = field(default_factory=dict)
+    keep: Callable[[Any, Callable[[], Mapping[str, np.ndarray]]], Mapping[str, np.ndarray]] = lambda key, compute: (
+        compute()
+    )
 
     def random(self, name: str) -> np.random.Generator:
         """A generator for the draws of one score, seeded by the cell."""
@@ -67,7 +71,7 @@ class CellView:
         key = [self.recording.fingerprint.encode(), self.units.tobytes(), self.split.encode(), self.rows.tobytes()]
         return int(digest_bytes(key)[:12], 16)
 
-    def of_brain(self, name: str, compute: Callable[[], Any]) -> Any:
+    def of_brain(self, name: Hashable, compute: Callable[[], Any]) -> Any:
         """A value that depends on what was recorded alone, not on the twin: computed once per area and split."""
         key = (name, self.recording.fingerprint, self.units.tobytes(), self.split, self.rows.tobytes())
         return self.remember(key, compute)

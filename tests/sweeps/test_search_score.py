@@ -18,6 +18,7 @@ import sweeps
 from metrics import asymmetry_index, search_slope
 from models.attention import FINEST_ATTENTION
 from models.backbones import BACKBONES
+from sweeps.kept import Kept
 from sweeps.probes import Probe, open_probe
 from sweeps.probes.search_displays import EXPERIMENTS, RenderedSearch
 from sweeps.recordings.recording import Recording, StimulusSet
@@ -186,6 +187,32 @@ def test_a_single_item_is_found_at_once_and_networks_are_searched_once() -> None
     search(view_of(probe, Marked, remember=remember, backbone_key="two"))
     assert Marked.calls > calls
     assert first["search_asymmetry"] == pytest.approx(np.mean([first[f"search_asymmetry_{n}"] for n in (2, 5)]))
+
+
+@pytest.mark.parametrize(("scale", "density"), [(1.0, 30.0), (1.0, 20.0), (0.64, 20.0)])
+def test_another_process_of_the_node_reads_what_was_searched(tmp_path: Path, scale: float, density: float) -> None:
+    """Also that a network cannot search (cells of 31 pixels), and that its density is not that of the displays."""
+
+    def make() -> Marked:
+        network = Marked()
+        network.pixels_per_degree = density
+        return network
+
+    probe = open_probe("search", {"rendered": {"displays": 3, "experiments": ["lighting", "corner"], "scale": scale}})
+    found, calls, told = [], [], []
+    for _ in range(2):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            found.append(search(view_of(probe, make, keep=Kept(tmp_path).get)))
+        calls.append(Marked.calls)
+        told.append([str(each.message) for each in caught])
+    np.testing.assert_equal(found[1], found[0])
+    assert calls[1] == calls[0]
+    assert told[0] == told[1]
+    assert len(told[0]) == (scale == 1.0 and density != 30.0)
+    assert np.isfinite(found[0]["search_asymmetry"]) == (scale == 1.0)
+    search(view_of(probe, make, keep=Kept(tmp_path).get, backbone_key="two"))
+    assert Marked.calls > calls[1]
 
 
 class Pooled(Marked):
