@@ -11,6 +11,9 @@ from metrics._arrays import Array, Floats, like, to_complete_matrix, to_labels, 
 PENALTIES: tuple[float, ...] = tuple(10.0**power for power in range(-3, 5))
 """Penalties tried by leave-one-out, relative to the mean diagonal of the kernel."""
 
+AT_ONCE = 2**22
+"""Numbers (samples x penalties x targets) that leave-one-out holds at a time."""
+
 
 @dataclass(frozen=True)
 class Alignment:
@@ -68,12 +71,22 @@ class Alignment:
         >>> Alignment.fit(np.eye(4)).leave_one_out(np.ones((4, 1)), 1.0).tolist()
         [0.0]
         """
-        values = to_matrix(targets, "targets")
-        values = values - values.mean(axis=0)
-        shrink = self.singular**2 / (self.singular**2 + self._ridge(penalty))
-        residual = values - self.left @ (shrink[:, None] * (self.left.T @ values))
-        leverage = 1 - 1 / len(self.left) - (self.left**2) @ shrink
-        return ((residual / leverage[:, None]) ** 2).mean(axis=0)
+        return self._single_errors(to_matrix(targets, "targets"), (penalty,))[0]
+
+    def _single_errors(self, values: Floats, penalties: tuple[float, ...]) -> Floats:
+        """``leave_one_out`` for several penalties, (penalties, targets): what they share is computed once."""
+        squared, samples, count = self.singular**2, len(self.left), len(penalties)
+        shrink = squared[:, None] / (squared[:, None] + np.array([self._ridge(penalty) for penalty in penalties]))
+        leverage = 1 - 1 / samples - (self.left**2) @ shrink
+        errors = np.empty((count, values.shape[1]))
+        width = max(1, AT_ONCE // (samples * count))
+        for start in range(0, values.shape[1], width):
+            part = values[:, start : start + width]
+            part = part - part.mean(axis=0)
+            shrunk = shrink[:, :, None] * (self.left.T @ part)[:, None]
+            fitted = (self.left @ shrunk.reshape(len(squared), count * part.shape[1])).reshape(samples, count, -1)
+            errors[:, start : start + width] = (((part[:, None] - fitted) / leverage[:, :, None]) ** 2).mean(axis=0)
+        return errors
 
     def choose(self, targets: Array, penalties: tuple[float, ...] = PENALTIES) -> float:
         """The penalty, one for all targets, with the smallest mean of leave-one-out error over variance.
@@ -88,7 +101,7 @@ class Alignment:
         kept = variance > (1e-12 * np.abs(values).max(axis=0, initial=0.0)) ** 2
         if not kept.any():
             return max(penalties)
-        errors = [float((self.leave_one_out(values[:, kept], p) / variance[kept]).mean()) for p in penalties]
+        errors = (self._single_errors(values[:, kept], penalties) / variance[kept]).mean(axis=1)
         return penalties[int(np.argmin(errors))]
 
     def predict(self, targets: Array, source: Array, penalty: float | None = None) -> Array:
@@ -102,6 +115,19 @@ class Alignment:
         >>> Alignment.fit(x).predict(3 * x, [[10.0]], penalty=1e-9).round(3).tolist()
         [[30.0]]
         """
+        return like(self.carry(targets, self.project(source), penalty), targets, source)
+
+    def carry(self, targets: Array, projected: Floats, penalty: float | None = None) -> Floats:
+        """``predict`` at what was projected before, for many targets at the same rows.
+
+        Shapes: targets (samples, targets), projected (rows, rank) by ``project`` -> (rows, targets) in target units.
+        Edge rule: as ``predict``.
+
+        >>> x = np.arange(5.0)[:, None]
+        >>> ridge = Alignment.fit(x)
+        >>> ridge.carry(3 * x, ridge.project([[10.0]]), penalty=1e-9).round(3).tolist()
+        [[30.0]]
+        """
         values = to_matrix(targets, "targets")
         if len(values) != len(self.left):
             raise ValueError(f"the alignment holds {len(self.left)} samples; targets have {len(values)}")
@@ -110,8 +136,7 @@ class Alignment:
             raise ValueError(f"penalty must be above 0; got {penalty}")
         mean = values.mean(axis=0)
         shrink = self.singular / (self.singular**2 + self._ridge(penalty))
-        weights = shrink[:, None] * (self.left.T @ (values - mean))
-        return like(mean + self.project(source) @ weights, targets, source)
+        return np.asarray(mean + projected @ (shrink[:, None] * (self.left.T @ (values - mean))))
 
     def leave_groups_out(self, targets: Array, groups: Array, penalty: float) -> Floats:
         """Mean squared error per target when every group of samples is predicted without it, without refitting.

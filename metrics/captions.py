@@ -37,16 +37,16 @@ def _standardise(fit: Floats, test: Floats) -> tuple[Floats, Floats]:
 
 @dataclass(frozen=True)
 class _Direction:
-    """One direction of the transfer: a decomposed source, its test rows, and the targets on both parts."""
+    """One direction of the transfer: a decomposed source, its projected test rows, and the targets on both parts."""
 
     alignment: Alignment
-    source_test: Floats
+    projected: Floats
     target_fit: Floats
     target_test: Floats
 
     def score(self, order: NDArray[np.intp], penalty: float | None) -> float:
         """Mean correlation over targets on the test scenes, with the fit scenes paired in ``order``."""
-        predicted = self.alignment.predict(self.target_fit[order], self.source_test, penalty)
+        predicted = self.alignment.carry(self.target_fit[order], self.projected, penalty)
         return mean_of_finite(pearson(predicted, self.target_test))
 
 
@@ -55,10 +55,10 @@ def _directions(captions: Alignment, captions_test: Floats, fit: Floats, test: F
     source_fit, source_test = _standardise(fit, test)
     components = slice(0, min(COMPONENTS, len(captions.singular)))
     scores_fit = (captions.left * captions.singular)[:, components]
-    scores_test = captions.project(captions_test)[:, components]
+    projected, back = captions.project(captions_test), Alignment.fit(source_fit)
     return [
-        _Direction(captions, captions_test, fit, test),
-        _Direction(Alignment.fit(source_fit), source_test, scores_fit, scores_test),
+        _Direction(captions, projected, fit, test),
+        _Direction(back, back.project(source_test), scores_fit, projected[:, components]),
     ]
 
 

@@ -54,8 +54,20 @@ def _draw(
     noisy = predicted + spread * random.standard_normal(predicted.shape)
     varied = np.flatnonzero((noisy.std(axis=0) > FLAT) & (observed.std(axis=0) > FLAT))
     units = np.sort(random.permutation(varied)[: view.common_units])
-    twin, brain = standardised(noisy[:, units]), standardised(observed[:, units])
-    return participation_ratio(twin), participation_ratio(brain), two_nn(twin), two_nn(brain)
+    twin = standardised(noisy[:, units])
+    brain = _of_brain(view, observed, units, drawn=len(varied) > view.common_units)
+    return participation_ratio(twin), brain[0], two_nn(twin), brain[1]
+
+
+def _of_brain(view: CellView, observed: np.ndarray, units: np.ndarray, drawn: bool) -> tuple[float, float]:
+    """Participation ratio and TwoNN of the recorded responses; kept for other cells unless the units were drawn."""
+
+    def compute() -> tuple[float, float]:
+        brain = standardised(observed[:, units])
+        return participation_ratio(brain), two_nn(brain)
+
+    found: tuple[float, float] = compute() if drawn else view.of_brain(("dimensions", units.tobytes()), compute)
+    return found
 
 
 def standardised(responses: np.ndarray) -> np.ndarray:

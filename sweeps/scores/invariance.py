@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 
@@ -18,10 +20,9 @@ def invariance(view: CellView) -> dict[str, float]:
     """
     if "probe.objects" not in view.shown:
         return unavailable("invariance")
-    table = view.tables["objects"]
-    chosen = view.half(table["object"])
+    views = _views(view, "probe", view.tables["objects"])
     return {
-        "invariance": _decode(view.shown["probe.objects"][chosen], table[chosen]),
+        "invariance": views.decode(view.shown["probe.objects"]),
         "brain_invariance": _brain(view),
     }
 
@@ -34,12 +35,11 @@ def invariance_alignment(view: CellView) -> dict[str, float]:
     """
     if "objects" not in view.recording.sets or "recorded.objects" not in view.shown:
         return unavailable("invariance_alignment")
-    table = view.recording.sets["objects"].table
-    chosen = view.half(table["object"])
+    views = _recorded(view)
     spread = view.of_brain("spread of object views", lambda: _spread(view))
     random = view.random("invariance_alignment")
-    clean = view.shown["recorded.objects"][chosen]
-    twins = [_decode(clean + spread * random.standard_normal(clean.shape), table[chosen]) for _ in range(3)]
+    clean = view.shown["recorded.objects"][views.chosen]
+    twins = [views.decode_chosen(clean + spread * random.standard_normal(clean.shape)) for _ in range(3)]
     return {"invariance_alignment": 1.0 - abs(float(np.mean(twins)) - _brain(view))}
 
 
@@ -55,14 +55,40 @@ def _brain(view: CellView) -> float:
 
 
 def _brain_decoding(view: CellView) -> float:
-    held = view.recording.sets["objects"]
-    chosen = view.half(held.table["object"])
-    return _decode(held.average[chosen][:, view.units], held.table[chosen])
+    return _recorded(view).decode(view.recording.sets["objects"].average[:, view.units])
 
 
-def _decode(responses: np.ndarray, table: pd.DataFrame) -> float:
-    objects = table["object"].to_numpy(dtype=str)
-    if len(np.unique(objects)) < 2:
-        return float("nan")
-    accuracy = object_decoding(responses, objects, pd.to_numeric(table["transform"]).to_numpy())
-    return chance_corrected(accuracy, len(np.unique(objects)))
+@dataclass(frozen=True)
+class _Views:
+    """Mask of the views of this split's objects, and of these the object, as a number, and the transformation."""
+
+    chosen: np.ndarray
+    objects: np.ndarray
+    transforms: np.ndarray
+
+    @classmethod
+    def of(cls, view: CellView, table: pd.DataFrame) -> _Views:
+        chosen = view.half(table["object"])
+        _, objects = np.unique(table["object"].to_numpy(dtype=str)[chosen], return_inverse=True)
+        return cls(chosen, objects, pd.to_numeric(table["transform"]).to_numpy()[chosen])
+
+    def decode(self, responses: np.ndarray) -> float:
+        """Chance-corrected decoding from responses to all views (views, units)."""
+        return self.decode_chosen(responses[self.chosen])
+
+    def decode_chosen(self, responses: np.ndarray) -> float:
+        """The same from responses to the chosen views; NaN where there are not two objects."""
+        classes = len(np.unique(self.objects))
+        if classes < 2:
+            return float("nan")
+        return chance_corrected(object_decoding(responses, self.objects, self.transforms), classes)
+
+
+def _recorded(view: CellView) -> _Views:
+    return _views(view, view.recording.fingerprint, view.recording.sets["objects"].table)
+
+
+def _views(view: CellView, name: str, table: pd.DataFrame) -> _Views:
+    """The views of a table, made once for all cells: of the sweep's probe, or of a recording by its fingerprint."""
+    found: _Views = view.remember(("views", name, view.split_seed, view.split), lambda: _Views.of(view, table))
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from metrics import caption_transfer
+from metrics import Alignment, caption_transfer
 from metrics.captions import CaptionTransfer
 from sweeps.scores import unavailable
 from sweeps.scores.view import CellView
@@ -33,7 +33,15 @@ def transfer(view: CellView) -> dict[str, float]:
 
 def _transfer(view: CellView, captions: tuple[str, ...], responses: np.ndarray) -> CaptionTransfer:
     fit, test = scene_split(view, len(captions))
-    return caption_transfer(view.embed(captions), responses, fit, test, seed=view.seed)
+    shared = caption_alignment(view, captions, fit)
+    return caption_transfer(view.embed(captions), responses, fit, test, seed=view.seed, alignment=shared)
+
+
+def caption_alignment(view: CellView, captions: tuple[str, ...], fit: np.ndarray) -> Alignment:
+    """The decomposed embeddings of the captions that fit, the same for all twins, areas and splits."""
+    key = ("captions", captions, fit.tobytes())
+    found: Alignment = view.remember(key, lambda: Alignment.fit(view.embed(captions)[fit]))
+    return found
 
 
 def _brain_transfer(view: CellView) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 
 from metrics import Alignment, benjamini_hochberg, block_permutation_p, correlation, noise_variance_of_mean
 from sweeps.scores import unavailable
-from sweeps.scores.transfer import scene_split
+from sweeps.scores.transfer import caption_alignment, scene_split
 from sweeps.scores.view import CellView
 
 SHUFFLES = 3
@@ -19,7 +19,10 @@ RATE = 0.05
 
 @dataclass(frozen=True)
 class _Scenes:
-    """Captioned scenes of a recording: embeddings and recorded averages, on the scenes that fit and that test."""
+    """Captioned scenes of a recording: embeddings and recorded averages, on the scenes that fit and that test.
+
+    `projected` are the embeddings of those that test on the axes of those that fit.
+    """
 
     embedded: np.ndarray
     seen: np.ndarray
@@ -27,14 +30,16 @@ class _Scenes:
     fit: np.ndarray
     test: np.ndarray
     alignment: Alignment
+    projected: np.ndarray
 
     @classmethod
     def of(cls, view: CellView) -> _Scenes:
         sets = view.recording.sets
-        fit, test = scene_split(view, len(sets["captions"].table))
-        embedded = view.embed(tuple(sets["captions"].table["caption"]))
+        captions = tuple(sets["captions"].table["caption"])
+        fit, test = scene_split(view, len(captions))
+        embedded, alignment = view.embed(captions), caption_alignment(view, captions, fit)
         seen, read = (sets[role].average[:, view.units] for role in ("captions", "text"))
-        return cls(embedded, seen, read, fit, test, Alignment.fit(embedded[fit]))
+        return cls(embedded, seen, read, fit, test, alignment, alignment.project(embedded[test]))
 
     def to_reading(self, pictures: np.ndarray, order: np.ndarray | None = None) -> np.ndarray:
         """r per unit: what responses to pictures lead to expect of reading a caption, against what was recorded.
@@ -42,7 +47,7 @@ class _Scenes:
         The alignment takes captions to the responses to their pictures on the scenes that fit.
         """
         fitted = pictures[self.fit] if order is None else pictures[self.fit][order]
-        return np.asarray(correlation(self.alignment.predict(fitted, self.embedded[self.test]), self.read[self.test]))
+        return np.asarray(correlation(self.alignment.carry(fitted, self.projected), self.read[self.test]))
 
     def to_seeing(self, pictures: np.ndarray) -> np.ndarray:
         """r per unit the other way: pictures to captions by the twin, captions to responses as when they are read."""
@@ -52,7 +57,7 @@ class _Scenes:
 
     def within_reading(self) -> tuple[np.ndarray, np.ndarray]:
         """r per unit of responses to captions predicted from captions, and its p adjusted over units."""
-        predicted = self.alignment.predict(self.read[self.fit], self.embedded[self.test])
+        predicted = self.alignment.carry(self.read[self.fit], self.projected)
         observed = self.read[self.test]
         p = block_permutation_p(predicted, observed, block=1, permutations=499)
         return np.asarray(correlation(predicted, observed)), np.asarray(benjamini_hochberg(p))

@@ -49,6 +49,21 @@ def test_leave_one_out_equals_refitting(features: int) -> None:
     np.testing.assert_allclose(alignment.leave_one_out(target, penalty), np.mean(errors, axis=0), rtol=1e-8)
 
 
+@pytest.mark.parametrize("at_once", [1, 2 * 60 * len(PENALTIES), 2**22])  # one target at a time, two, all
+@pytest.mark.parametrize("noise", [0.3, 2.0, 8.0])
+def test_the_chosen_penalty_has_the_least_error(at_once: int, noise: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All penalties at once find what each by itself does; targets that are constant or miss a sample do not count."""
+    monkeypatch.setattr("metrics.alignment.AT_ONCE", at_once)
+    rng = np.random.default_rng(3)
+    source = rng.normal(size=(60, 20))
+    target = source @ rng.normal(size=(20, 7)) + noise * 4 * rng.normal(size=(60, 7))
+    ridge = Alignment.fit(source)
+    errors = [(ridge.leave_one_out(target, each) / target.var(axis=0)).mean() for each in PENALTIES]
+    assert 0 < np.argmin(errors) < len(PENALTIES) - 1
+    spoilt = np.column_stack([np.full(60, 3.0), target, np.where(np.arange(60) == 5, np.nan, source[:, 0])])
+    assert ridge.choose(target) == ridge.choose(spoilt) == PENALTIES[int(np.argmin(errors))]
+
+
 def test_the_chosen_penalty_follows_the_noise() -> None:
     rng = np.random.default_rng(2)
     source = rng.normal(size=(80, 40))
