@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -19,7 +19,7 @@ from models.twin import Twin
 KEY = "area"
 """Of the one readout of such a twin."""
 
-Statistics = Sequence[tuple[Tensor, Tensor]]
+Statistics = list[tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,14 @@ class FrozenFit:
     judge: Judge | None = None
 
 
+class Fitted(NamedTuple):
+    """The readouts of a `FrozenFit` without and with the second fit (the same one without it); see `FitHistory`."""
+
+    select: Readout
+    report: Readout
+    pruned: bool
+
+
 def fit_frozen(
     name: str,
     maps: Sequence[Tensor],
@@ -59,13 +67,11 @@ def fit_frozen(
     (((_, found),),) = fit_frozen_many([wanted])
     if isinstance(found, Exception):
         raise found
-    return found[1]
+    return found.report
 
 
-def fit_frozen_many(
-    wanted: Sequence[FrozenFit], path: str = "auto"
-) -> Iterator[list[tuple[int, tuple[Readout, Readout] | Exception]]]:
-    """(number, readouts without and with the second fit) of those that are done together; one twice without it.
+def fit_frozen_many(wanted: Sequence[FrozenFit], path: str = "auto") -> Iterator[list[tuple[int, Fitted | Exception]]]:
+    """(number, readouts) of those that are done together, as they are.
 
     Maps are averaged to at most `pool` a side and z-scored over train stimuli, per channel and positions, or per
     entry for the mlp; the readouts, in evaluation mode, take maps as they were given, averaged or not. Those that
@@ -85,14 +91,14 @@ def fit_frozen_many(
         yield [(turn, _reading(twins[turn], statistics[turn], outcome)) for turn, outcome in outcomes]
 
 
-def _reading(fitted: Wanted, statistics: Statistics, outcome: Outcome) -> tuple[Readout, Readout] | Exception:
+def _reading(fitted: Wanted, statistics: Statistics, outcome: Outcome) -> Fitted | Exception:
     """The readouts of a fit, which read the maps themselves from now on."""
     if isinstance(outcome, Exception):
         return outcome
     readouts = [held.readout(KEY) for held in (fitted.kept, fitted.twin) if held is not None]
     for readout in readouts:
         readout.absorb(statistics)
-    return readouts[0], readouts[-1]
+    return Fitted(readouts[0], readouts[-1], outcome.pruned)
 
 
 def _made(wanted: FrozenFit) -> Readout:

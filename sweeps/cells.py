@@ -68,9 +68,9 @@ class Cell:
         return canonical([component.identity(self.backbone), seed, self.twin])
 
     def data(self) -> str:
-        """Cells with the same text share recording and features."""
+        """Cells with the same text share recording and features, or are of twins that may be trained as a stack."""
         if self.twin:
-            return self.together()
+            return canonical([self.backbone["name"], self.readout["name"]])
         seed = BACKBONES[self.backbone["name"]].seed_in_use(self.backbone, self.seed)
         return canonical([self.recording, self.backbone, seed, self.readout["name"]])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -12,7 +12,7 @@ class Context:
 
     `depths` are the blocks of each backbone that the sweep may read: features of all of them are computed in
     one pass. `score_keys` identify every score by name. `fingerprints` are the driver's, which every
-    node must see too.
+    node must see too. `halving` are the settings of successive halving, `rungs` is the actor that it asks.
     """
 
     sweep: str
@@ -30,3 +30,5 @@ class Context:
     fits_gb: float
     digest: str
     commit: str = ""
+    halving: dict[str, Any] = field(default_factory=dict)
+    rungs: str = ""

@@ -26,6 +26,17 @@ class Split(Strict):
     select: float = Field(0.2, gt=0, le=0.5)
 
 
+class Halving(Strict):
+    """Asynchronous successive halving of fits by gradient descent, on the select split.
+
+    After `first` epochs, `first * factor`, `first * factor^2`, ... a fit goes on if its correlation is among the best
+    1 / `factor` of those that have come so far.
+    """
+
+    first: int = Field(ge=1)
+    factor: int = Field(3, ge=2)
+
+
 class Search(Strict):
     """How configurations are proposed."""
 
@@ -34,6 +45,7 @@ class Search(Strict):
     objectives: list[str] = Field(["select.prediction"], min_length=1)
     seed: int = Field(0, ge=0)
     batch: int | None = Field(None, ge=1)
+    halving: Halving | None = None
 
     @model_validator(mode="after")
     def _trials_needed(self) -> Search:

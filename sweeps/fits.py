@@ -45,6 +45,7 @@ class CellFit:
     `extras[split][name]`, whose first axis is that of the fit stimuli, are what a kind of twin predicts besides, such
     as responses given those of other units. `facts` are numbers worth keeping, such as the median alpha.
     `transferred[split]` gives, for twins of features, predictions from the recording's other feature sets.
+    A `pruned` one was ended half-way by halving and is not kept.
     """
 
     held_out: dict[str, np.ndarray]
@@ -53,6 +54,7 @@ class CellFit:
     facts: dict[str, float] = field(default_factory=dict)
     extras: dict[str, dict[str, np.ndarray]] = field(default_factory=lambda: {split: {} for split in SPLITS})
     transferred: dict[str, Callable[[], Mapping[str, np.ndarray]]] = field(default_factory=dict)
+    pruned: bool = False
 
     def keep(
         self, fold: Fold, split: str, baseline: np.ndarray, predicted: Mapping[str, np.ndarray], folds: int

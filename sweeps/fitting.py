@@ -16,6 +16,7 @@ from models.readouts import READOUTS
 from sweeps.cells import Cell
 from sweeps.closed_form import bands_of, fit_readout
 from sweeps.fits import SPLITS, CellFit, empty_fit
+from sweeps.halving import Halving
 from sweeps.recordings.recording import Recording
 from sweeps.workshop import Workshop, rows_key
 
@@ -23,10 +24,11 @@ Done = list[tuple[int, list[CellFit] | Exception]]
 """Numbers of jobs that are done together, and the fits of their cells, or the error that ended them."""
 
 
-def fits_of(workshop: Workshop, jobs: Sequence[Sequence[Cell]]) -> Iterator[Done]:
+def fits_of(workshop: Workshop, jobs: Sequence[Sequence[Cell]], halving: Halving | None = None) -> Iterator[Done]:
     """The fits of jobs (cells that belong together), as they are done: from this node's cache, else fitted.
 
-    What was kept is what a fit gives, to the last bit. Nothing is raised from here.
+    What was kept is what a fit gives, to the last bit. With `halving` fits by gradient descent may be ended half-way.
+    Nothing is raised from here.
     """
     missing = []
     for number, cells in enumerate(jobs):
@@ -35,7 +37,7 @@ def fits_of(workshop: Workshop, jobs: Sequence[Sequence[Cell]]) -> Iterator[Done
             missing.append(number)
         else:
             yield [(number, held)]
-    for done in fit_jobs(workshop, [jobs[number] for number in missing]):
+    for done in fit_jobs(workshop, [jobs[number] for number in missing], halving):
         yield [(missing[turn], _kept(workshop, jobs[missing[turn]], outcome)) for turn, outcome in done]
 
 
@@ -53,7 +55,7 @@ def fit_cells(workshop: Workshop, cells: Sequence[Cell]) -> list[CellFit]:
     return found
 
 
-def fit_jobs(workshop: Workshop, jobs: Sequence[Sequence[Cell]]) -> Iterator[Done]:
+def fit_jobs(workshop: Workshop, jobs: Sequence[Sequence[Cell]], halving: Halving | None = None) -> Iterator[Done]:
     """Fit jobs, see `fit_cells`: gradient descent many at once, closed forms and twins with latents in turn.
 
     Where something unforeseen ends the fit of many, those that are left are fitted one by one.
@@ -67,7 +69,7 @@ def fit_jobs(workshop: Workshop, jobs: Sequence[Sequence[Cell]]) -> Iterator[Don
     for fit, numbers in many.items():
         left = dict.fromkeys(numbers)
         try:
-            for done in fit(workshop, [jobs[number] for number in numbers]):
+            for done in fit(workshop, [jobs[number] for number in numbers], halving):
                 for turn, _ in done:
                     left.pop(numbers[turn])
                 yield [(numbers[turn], outcome) for turn, outcome in done]
@@ -76,23 +78,24 @@ def fit_jobs(workshop: Workshop, jobs: Sequence[Sequence[Cell]]) -> Iterator[Don
                 yield [(number, error) for number in left]
                 continue
             for number in left:
-                yield from ([(number, outcome) for _, outcome in done] for done in fit_jobs(workshop, [jobs[number]]))
+                for done in fit_jobs(workshop, [jobs[number]], halving):
+                    yield [(number, outcome) for _, outcome in done]
 
 
-Fitter = Callable[[Workshop, Sequence[Sequence[Cell]]], Iterator[Done]]
+Fitter = Callable[[Workshop, Sequence[Sequence[Cell]], Halving | None], Iterator[Done]]
 
 
-def _frozen(workshop: Workshop, jobs: Sequence[Sequence[Cell]]) -> Iterator[Done]:
+def _frozen(workshop: Workshop, jobs: Sequence[Sequence[Cell]], halving: Halving | None) -> Iterator[Done]:
     from sweeps.frozen import fit_frozen_cells
 
-    for done in fit_frozen_cells(workshop, [cell for (cell,) in jobs]):
+    for done in fit_frozen_cells(workshop, [cell for (cell,) in jobs], halving):
         yield [(turn, outcome if isinstance(outcome, Exception) else [outcome]) for turn, outcome in done]
 
 
-def _trained(workshop: Workshop, jobs: Sequence[Sequence[Cell]]) -> Iterator[Done]:
+def _trained(workshop: Workshop, jobs: Sequence[Sequence[Cell]], halving: Halving | None) -> Iterator[Done]:
     from sweeps.training import fit_trained_twins
 
-    yield from fit_trained_twins(workshop, jobs)
+    yield from fit_trained_twins(workshop, jobs, halving)
 
 
 def _fit_in_turn(workshop: Workshop, cells: Sequence[Cell]) -> list[CellFit]:
@@ -113,7 +116,7 @@ def _tried(action: Callable[[], list[CellFit] | None]) -> Any:
 
 def _held(workshop: Workshop, cells: Sequence[Cell]) -> list[CellFit] | Exception | None:
     """The fits of a job from the cache, None unless all are there."""
-    return _tried(lambda: _loaded(workshop, cells))  # type: ignore[no-any-return]
+    return _tried(lambda: _loaded(workshop, cells))
 
 
 def _loaded(workshop: Workshop, cells: Sequence[Cell]) -> list[CellFit] | None:
@@ -132,7 +135,8 @@ def _kept(workshop: Workshop, cells: Sequence[Cell], fits: list[CellFit] | Excep
     if isinstance(fits, Exception):
         return fits
     for cell, fit in zip(cells, fits, strict=True):
-        workshop.fits.save(cell.cell_id, fit, _shown_keys(workshop, cell))
+        if not fit.pruned:
+            workshop.fits.save(cell.cell_id, fit, _shown_keys(workshop, cell))
         fit.transferred = _transfers(workshop, cell)
     return fits
 

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from models.backbones import BACKBONES
 from models.fit import predict
-from models.frozen import FrozenFit, fit_frozen_many
-from models.readouts.protocol import Readout
+from models.frozen import Fitted, FrozenFit, fit_frozen_many
 from models.stacks.paths import free_bytes
 from models.twin import Twin
 from sweeps.cells import Cell
 from sweeps.fits import SPLITS, CellFit, empty_fit
 from sweeps.fitting import mean_response
+from sweeps.halving import Halving
 from sweeps.recordings.recording import Recording
 from sweeps.training import places
 from sweeps.workshop import Workshop
@@ -25,12 +25,9 @@ from sweeps.workshop import Workshop
 MEMORY = 0.25
 """Share of the free memory that the maps of cells may fill which are fitted in one go."""
 
-Readouts = tuple[Readout, Readout]
-"""Of one outer fold: what gives select predictions, and report predictions (the same, or fitted anew with refit)."""
-
 
 def fit_frozen_cells(
-    workshop: Workshop, cells: Sequence[Cell], path: str = "auto"
+    workshop: Workshop, cells: Sequence[Cell], halving: Halving | None = None, path: str = "auto"
 ) -> Iterator[list[tuple[int, CellFit | Exception]]]:
     """Gradient readouts of frozen backbones' maps: (number, fit) of cells, as they are done.
 
@@ -38,15 +35,15 @@ def fit_frozen_cells(
     as there is memory for; the error of one cell is its outcome alone.
     """
     for numbers, maps in _batches(workshop, cells):
-        for done in _fitted(workshop, [cells[number] for number in numbers], maps, path):
+        for done in _fitted(workshop, [cells[number] for number in numbers], maps, halving, path):
             yield [(numbers[turn], outcome) for turn, outcome in done]
 
 
-def frozen_readouts(workshop: Workshop, cell: Cell) -> list[Readouts]:
-    """The readouts of every outer fold of a cell; raises what its fit raises."""
+def frozen_readouts(workshop: Workshop, cell: Cell) -> list[Fitted]:
+    """The readouts of every outer fold of a cell, never ended half-way; raises what its fit raises."""
     ((_, maps),) = _batches(workshop, [cell])
-    found: dict[int, Readouts] = {}
-    for done in fit_frozen_many(_wanted(workshop, cell, maps[0])):
+    found: dict[int, Fitted] = {}
+    for done in fit_frozen_many(_wanted(workshop, cell, maps[0], None)):
         for turn, outcome in done:
             if isinstance(outcome, Exception):
                 raise outcome
@@ -55,11 +52,15 @@ def frozen_readouts(workshop: Workshop, cell: Cell) -> list[Readouts]:
 
 
 def _fitted(
-    workshop: Workshop, cells: Sequence[Cell], maps: Sequence[Sequence[Tensor]], path: str
+    workshop: Workshop,
+    cells: Sequence[Cell],
+    maps: Sequence[Sequence[Tensor]],
+    halving: Halving | None,
+    path: str,
 ) -> Iterator[list[tuple[int, CellFit | Exception]]]:
-    wanted = [_wanted(workshop, cell, held) for cell, held in zip(cells, maps, strict=True)]
+    wanted = [_wanted(workshop, cell, held, halving) for cell, held in zip(cells, maps, strict=True)]
     places = [(number, turn) for number, each in enumerate(wanted) for turn in range(len(each))]
-    found: list[dict[int, Readouts | Exception]] = [{} for _ in cells]
+    found: list[dict[int, Fitted | Exception]] = [{} for _ in cells]
     for outcomes in fit_frozen_many([each for one in wanted for each in one], path):
         done = []
         for place, outcome in outcomes:
@@ -72,8 +73,8 @@ def _fitted(
             yield done
 
 
-def _wanted(workshop: Workshop, cell: Cell, maps: Sequence[Tensor]) -> list[FrozenFit]:
-    """The readouts that a cell asks for, one for each outer fold."""
+def _wanted(workshop: Workshop, cell: Cell, maps: Sequence[Tensor], halving: Halving | None) -> list[FrozenFit]:
+    """The readouts that a cell asks for, one for each outer fold; halving compares the cells of one area."""
     recording = workshop.recording(cell.recording)
     units = recording.units(cell.area)
     key = "responses", recording.fingerprint, cell.area
@@ -90,12 +91,13 @@ def _wanted(workshop: Workshop, cell: Cell, maps: Sequence[Tensor]) -> list[Froz
             cell.seed,
             places(recording, units),
             refit,
+            halving and halving.judge(f"{cell.recording}/{cell.area}/{turn}", cell.cell_id),
         )
-        for fold in workshop.folds(recording, cell.seed)
+        for turn, fold in enumerate(workshop.folds(recording, cell.seed))
     ]
 
 
-def _fit_of(workshop: Workshop, cell: Cell, folds: Sequence[Readouts | Exception]) -> CellFit | Exception:
+def _fit_of(workshop: Workshop, cell: Cell, folds: Sequence[Fitted | Exception]) -> CellFit | Exception:
     """Predictions of the readouts of all outer folds; the first error if there is one."""
     recording = workshop.recording(cell.recording)
     shown = _shown(workshop, recording, cell)
@@ -103,7 +105,8 @@ def _fit_of(workshop: Workshop, cell: Cell, folds: Sequence[Readouts | Exception
     for fold, readouts in zip(workshop.folds(recording, cell.seed), folds, strict=True):
         if isinstance(readouts, Exception):
             return readouts
-        for split, readout in zip(SPLITS, readouts, strict=True):
+        found.pruned |= readouts.pruned
+        for split, readout in zip(SPLITS, readouts[:2], strict=True):
             twin = Twin(None, {"": readout})
             predicted = {name: predict(twin, each, [""])[""].cpu().double().numpy() for name, each in shown.items()}
             baseline = mean_response(recording, cell.area, fold.fitted_on(split, cell.readout["refit"]))

@@ -11,17 +11,17 @@ from sweeps.ledger import Ledger
 from sweeps.scores import SCORES, cell_columns
 from sweeps.slim import FACTS, Finished, SlimRow
 
-TRIAL_FIELDS = ("trial_id", "status", "error", "score_keys", "attempt", "config")
+TRIAL_FIELDS = ("trial_id", "status", "error", "score_keys", "attempt", "config", "halving")
 """Columns of earlier trials that are read besides the objectives."""
 
 
 class Known:
     """Rows that need not be made again.
 
-    A row is final when it failed, or when it is done and holds every wanted score; with `retry_failed` rows with
-    an error (also that of a single score) are not. `names` tells which scores a set of rows holds under the
-    present VERSIONs and probes. `attempts` counts how often a cell or trial that is not final was tried before.
-    `configurations`: those of finished trials are kept, for a search that adopts them.
+    A row is final when it failed, or when it holds every wanted score and is done, or was pruned under the present
+    `halving`; with `retry_failed` rows with an error (also that of a single score) are not. `names` tells which scores
+    a set of rows holds under the present VERSIONs and probes. `attempts` counts how often a cell or trial that is not
+    final was tried before. `configurations`: those of finished trials are kept, for a search that adopts them.
     """
 
     def __init__(
@@ -32,11 +32,12 @@ class Known:
         objectives: Iterable[str],
         retry_failed: bool,
         configurations: bool = False,
+        halving: str = "",
     ) -> None:
         self.score_keys = dict(score_keys)
         self.wanted = {score_keys[name] for name in wanted}
         self.objectives = tuple(objectives)
-        self.retry_failed = retry_failed
+        self.retry_failed, self.halving = retry_failed, halving
         self.attempts: dict[str, int] = {}
         self.cells: dict[str, SlimRow] = {}
         self.lacking: dict[str, dict[str, Any]] = {}
@@ -65,15 +66,18 @@ class Known:
 
     def finished(self, row: Mapping[str, Any], config: str = "") -> Finished:
         """What a search needs to know of a trial's row."""
-        if row["status"] != "done":
+        if row["status"] == "failed":
             return Finished(None, config)
         found = {name: row.get(name) for name in self.objectives}
-        return Finished({name: math.nan if value is None else value for name, value in found.items()}, config)
+        values = {name: math.nan if value is None else value for name, value in found.items()}
+        return Finished(values, config, row["status"] == "pruned")
 
     def _final(self, row: Mapping[str, Any]) -> bool:
         if self.retry_failed and row["error"]:
             return False
-        return row["status"] != "done" or self.wanted <= set(row["score_keys"].split())
+        if row["status"] == "pruned" and row["halving"] != self.halving:
+            return False
+        return row["status"] == "failed" or self.wanted <= set(row["score_keys"].split())
 
     def names(self, score_keys: Iterable[str]) -> list[str]:
         """Scores that every one of these rows holds, given their `score_keys`."""

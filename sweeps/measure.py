@@ -87,11 +87,14 @@ class Bench:
         the new scores; a score that raises is NaN with its error in a `done` row. Nothing is raised from here.
         """
         start = time.perf_counter()
-        for done in fits_of(self.workshop, jobs):
-            shared = (time.perf_counter() - start) / sum(len(jobs[number]) for number, _ in done)
-            for number, fits in done:
-                yield self._rows(jobs[number], fits, attempt, earlier, shared)
-            start = time.perf_counter()
+        again = [job for job in jobs if any(cell.cell_id in earlier for cell in job)]  # done before: never ended now
+        fresh = [job for job in jobs if not any(cell.cell_id in earlier for cell in job)]
+        for chosen, halving in ((again, None), (fresh, self.workshop.halving)):
+            for done in fits_of(self.workshop, chosen, halving):
+                shared = (time.perf_counter() - start) / sum(len(chosen[number]) for number, _ in done)
+                for number, fits in done:
+                    yield self._rows(chosen[number], fits, attempt, earlier, shared)
+                start = time.perf_counter()
 
     def _rows(
         self,
@@ -116,7 +119,10 @@ class Bench:
             return [self._failed(cell, attempt, seconds, each, text) for cell, each in parts_failed], []
         seconds = shared + (time.perf_counter() - start) / len(cells)
         rows = [
-            self._row(cell, attempt, seconds, each, found.error, "done") | found.scores | fit.facts | self._sizes(cell)
+            self._row(cell, attempt, seconds, each, found.error, "pruned" if fit.pruned else "done")
+            | found.scores
+            | fit.facts
+            | self._sizes(cell)
             for cell, fit, each, found in zip(cells, fits, asked, scored, strict=True)
         ]
         draws = [
@@ -225,6 +231,7 @@ class Bench:
             "attempt": attempt,
             "data_fingerprint": context.fingerprints[cell.recording],
             "split": canonical(context.split),
+            "halving": canonical(context.halving) if status == "pruned" else None,
             "components": components_of(cell.backbone, cell.readout),
             **provenance(context.commit, str(self.workshop.device)),
             **asked.facts,

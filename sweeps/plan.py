@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from models.backbones import BACKBONES
+from models.readouts import READOUTS
 from sweeps.cells import Planner
 from sweeps.context import Context
 from sweeps.depths import DepthMaps, blocks_of
@@ -81,6 +82,7 @@ class Plan:
             fits_gb=self.experiment.compute.fits_gb,
             digest=self.digest,
             commit=commit(),
+            halving=halving.model_dump() if (halving := self.experiment.search.halving) else {},
         )
 
     def _depths(self) -> dict[str, list[int]]:
@@ -147,6 +149,7 @@ def make_plan(
         _check_recorded(space, facts)
         _check_splits(held, facts)
         _check_contrasts(held, space)
+        _check_halving(held, space)
         check_guidance(held.guidance, space.areas)
         make_proposer(space, held.search)
     except InputError as error:
@@ -195,6 +198,17 @@ def _check_probes(probes: Mapping[str, Probe]) -> None:
     if "captions" in probes and len(probes["captions"]) < FEWEST_SCENES:
         problem = f"too few to score: at least {FEWEST_SCENES} captioned scenes are needed"
         raise InputError(problem, key="probes.captions", value=len(probes["captions"]))
+
+
+def _check_halving(experiment: Experiment, space: Space) -> None:
+    """Refuse halving where nothing is fitted by descent: it would end nothing."""
+    if experiment.search.halving and not any(each.component.fitted_by == "gradient" for each in space.readouts):
+        raise InputError(
+            "halving ends fits by gradient descent, and no readout of the space is fitted so: leave it out, or add "
+            + ", ".join(name for name, each in READOUTS.items() if each.fitted_by == "gradient"),
+            key="search.halving",
+            value=experiment.search.halving.model_dump(),
+        )
 
 
 def _check_backbones(space: Space, facts: list[RecordingFacts]) -> None:

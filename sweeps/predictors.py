@@ -82,7 +82,7 @@ def _of_frozen(workshop: Workshop, cell: Cell) -> Predictor:
 
     if READOUTS[cell.readout["name"]].fitted_by in SOLVERS:
         return Predictor([(lambda pictures: _flat(maps(pictures)), linear_layer(workshop, cell))], shape, device)
-    readouts = [report.requires_grad_(False) for _, report in frozen_readouts(workshop, cell)]
+    readouts = [found.report.requires_grad_(False) for found in frozen_readouts(workshop, cell)]
     return Predictor([_part(maps, readout, readout) for readout in readouts], shape, device)
 
 

@@ -141,7 +141,8 @@ def _execute(plan: Plan, sweep: Sweep, ledger: Ledger, address: str | None, cpus
         _keep_experiment(plan)
         _find_truths(plan, ledger, resources, display)
         try:
-            tune.run_packs(sweep, plan.context(), resources, count, display.update)
+            with tune.halved(plan.context()) as context:
+                tune.run_packs(sweep, context, resources, count, display.update)
         finally:
             _settle(sweep, ledger)
 

@@ -18,6 +18,7 @@ from typing import Any
 from sweeps.cells import Cell, Pack, Planner, components_of, form_packs, jobs_of
 from sweeps.depths import depth_text
 from sweeps.experiment import Experiment
+from sweeps.halving import settings_text
 from sweeps.identity import canonical
 from sweeps.known import Known
 from sweeps.ledger import Ledger
@@ -42,11 +43,12 @@ MANY = 10**6
 
 @dataclass
 class Progress:
-    """Counts of one run. `known` trials were finished before it began."""
+    """Counts of one run. `known` trials were finished before it began; `pruned` ones are among those `done`."""
 
     trials: int = 0
     done: int = 0
     failed: int = 0
+    pruned: int = 0
     known: int = 0
     known_failed: int = 0
     cells: int = 0
@@ -89,7 +91,13 @@ class Sweep:
         self.proposer = proposer
         self.ledger = ledger
         self.known = Known(
-            ledger, score_keys, experiment.scores, experiment.search.objectives, retry_failed, proposer.adaptive
+            ledger,
+            score_keys,
+            experiment.scores,
+            experiment.search.objectives,
+            retry_failed,
+            proposer.adaptive,
+            settings_text(experiment.search.halving),
         )
         self.cells, self.trials, self.attempts = self.known.cells, self.known.trials, self.known.attempts
         self.common = dict(common)
@@ -246,7 +254,7 @@ class Sweep:
             if cell_id in self.cells and self.cells[cell_id]["status"] == "done":
                 continue
             self.cells[cell_id] = self.known.slim(row)
-            self.progress.cells_done += row["status"] == "done"
+            self.progress.cells_done += row["status"] != "failed"
             self.progress.cells_failed += row["status"] == "failed"
             for trial_id in self.waiting.pop(cell_id, []):
                 trial = self.open[trial_id]
@@ -319,6 +327,7 @@ class Sweep:
         failed = row["status"] == "failed"
         self.progress.failed += failed
         self.progress.done += not failed
+        self.progress.pruned += row["status"] == "pruned"
         finished = self.trials[trial.trial_id] = self.known.finished(row)
         self.proposer.tell(trial.configuration, finished.objectives)
         self._note_best(finished)
@@ -326,13 +335,14 @@ class Sweep:
 
     def _trial_row(self, trial: OpenTrial) -> dict[str, Any]:
         held = [self.cells[cell.cell_id] for cell in trial.cells]
-        failed = any(row["status"] == "failed" for row in held)
+        worst = next((word for word in ("failed", "pruned") if any(row["status"] == word for row in held)), "done")
         errors = [(cell, row["error"]) for cell, row in zip(trial.cells, held, strict=True) if row["error"]]
         names = self.known.names(row["score_keys"] or "" for row in held)
         row: dict[str, Any] = {
             **self.common,
             "trial_id": trial.trial_id,
-            "status": "failed" if failed else "done",
+            "status": worst,
+            "halving": self.known.halving if worst == "pruned" else None,
             "error": "; ".join(f"{cell.recording}/{cell.area}: {error}" for cell, error in errors) or None,
             **cell_configuration(trial.configuration),
             **{f"cell.{cell.recording}.{cell.area}": cell.cell_id for cell in trial.cells},
@@ -344,11 +354,11 @@ class Sweep:
             "finished": datetime.now(UTC),
             **join_costs(held),
         }
-        return row if failed else row | join_scores(held, names)
+        return row if worst == "failed" else row | join_scores(held, names)
 
     def _note_best(self, finished: Finished) -> None:
         for objective, value in (finished.objectives or {}).items():
-            if not math.isnan(value):
+            if not finished.pruned and not math.isnan(value):
                 self.progress.best[objective] = max(value, self.progress.best.get(objective, -math.inf))
 
     def flush_if_due(self) -> None:

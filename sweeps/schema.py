@@ -28,6 +28,7 @@ SHARED = {
     "attempt": pa.int64(),
     "data_fingerprint": pa.string(),
     "split": pa.string(),
+    "halving": pa.string(),
     "components": pa.string(),
     "device": pa.string(),
     "host": pa.string(),

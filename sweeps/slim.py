@@ -65,8 +65,10 @@ def _interned(value: Any) -> Any:
 class Finished:
     """What a search needs to know of a finished trial: its objectives (None: it failed), and its configuration.
 
-    The configuration, as JSON, is kept of earlier runs alone.
+    The configuration, as JSON, is kept of earlier runs alone. The objectives of a `pruned` trial are those that it had
+    when its fit was ended: a search learns from them, but it is no candidate for the best.
     """
 
     objectives: dict[str, float] | None
     config: str = ""
+    pruned: bool = False

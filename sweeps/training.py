@@ -18,6 +18,7 @@ from sweeps.cells import Cell
 from sweeps.depths import resolve
 from sweeps.fits import SPLITS, CellFit, empty_fit
 from sweeps.fitting import mean_response
+from sweeps.halving import Halving
 from sweeps.items import Items, items_of, still_frames
 from sweeps.recordings.recording import Recording
 from sweeps.shared_stimuli import kept_apart
@@ -38,7 +39,7 @@ Shown = dict[tuple[str, int], dict[str, Items]]
 
 
 def fit_trained_twins(
-    workshop: Workshop, jobs: Sequence[Sequence[Cell]], path: str = "auto"
+    workshop: Workshop, jobs: Sequence[Sequence[Cell]], halving: Halving | None = None, path: str = "auto"
 ) -> Iterator[list[tuple[int, list[CellFit] | Exception]]]:
     """Cores trained together with a readout per cell, once per outer fold: (number, fits) of jobs, as they are done.
 
@@ -48,7 +49,7 @@ def fit_trained_twins(
     shared: Shown = {}
     opened = [_Job(workshop, cells, shared) for cells in jobs]
     turns = [(number, turn) for number, job in enumerate(opened) for turn in range(job.turns)]
-    wanted = [opened[number].wanted(turn) for number, turn in turns]
+    wanted = [opened[number].wanted(turn, halving) for number, turn in turns]
     for outcomes in fit_twins(wanted, path):
         done = []
         for place, outcome in outcomes:
@@ -57,6 +58,8 @@ def fit_trained_twins(
             job.waiting.discard(turn)
             if isinstance(outcome, Exception):
                 job.error = job.error or outcome
+            else:
+                job.pruned |= outcome.pruned
             if not job.waiting:
                 twins = [wanted[at] for at, (owner, _) in enumerate(turns) if owner == number]
                 done.append((number, job.error or job.fits(twins)))
@@ -74,6 +77,7 @@ class _Job:
         self.turns = max(len(each) for each in self.folds.values())
         self.waiting = set(range(self.turns))
         self.error: Exception | None = None
+        self.pruned = False
 
     def now(self, turn: int) -> dict[str, Fold]:
         """The fold of each recording; those with fewer folds repeat their last one."""
@@ -86,8 +90,8 @@ class _Job:
             self.items[key] = all_items(self.workshop, self.cells[0], self.recordings[name])
         return self.items[key]
 
-    def wanted(self, turn: int) -> Wanted:
-        """The twin of an outer fold, to be fitted."""
+    def wanted(self, turn: int, halving: Halving | None = None) -> Wanted:
+        """The twin of an outer fold, to be fitted; halving compares all twins."""
         first, items = self.cells[0], {name: self.shown(name)["fit"] for name in self.recordings}
         rows = kept_apart(items, {name: each.groups for name, each in self.recordings.items()}, self.now(turn))
         data = {name: _data(self.cells, each, items[name], *rows[name]) for name, each in self.recordings.items()}
@@ -96,7 +100,8 @@ class _Job:
             _assembled(self.workshop, self.cells, self.recordings, data) for _ in range(1 + first.readout["refit"])
         ]
         kind = free(first.backbone, PRICES), first.readout["name"]
-        return Wanted(twins[0], data, settings, kind, twins[1] if len(twins) > 1 else None)
+        judge = halving and halving.judge(f"twins/{turn}", first.cell_id)
+        return Wanted(twins[0], data, settings, kind, twins[1] if len(twins) > 1 else None, judge)
 
     def fits(self, fitted: Sequence[Wanted]) -> list[CellFit]:
         """Predictions of the twins of all outer folds."""
@@ -105,6 +110,7 @@ class _Job:
             recording, key = self.recordings[cell.recording], cell_key(cell)
             folds = self.folds[cell.recording]
             found[key] = empty_fit(recording, len(recording.units(cell.area)))
+            found[key].pruned = self.pruned
             shown = self.shown(cell.recording)
             for fold, each in zip(folds, fitted, strict=False):
                 for split, twin in zip(SPLITS, (each.kept or each.twin, each.twin), strict=True):

@@ -12,9 +12,10 @@ import shutil
 import socket
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +80,7 @@ class SweepPack(tune.Trainable):
         from sweeps.workshop import Workshop
 
         torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", "1"))))
-        self._bench = Bench(Workshop(Context(**context)))
+        self._bench = Bench(Workshop(Context(**context), rungs_of(context)))
         self._store = Store(context["storage"])
 
     def _load(self, config: Mapping[str, Any]) -> None:
@@ -248,6 +249,48 @@ class Watch(Unsaved, tune.Callback):
         """Let the display and the fold keep time."""
         self.searcher._guarded(self.searcher.sweep.flush_if_due)
         self.update()
+
+
+class Rungs:
+    """The actor of a sweep that successive halving asks; see `sweeps.halving.Rungs`."""
+
+    def __init__(self, factor: int) -> None:
+        from sweeps.halving import Rungs as Held
+
+        self.held = Held(factor)
+
+    def stays(self, group: str, epochs: int, fit: str, score: float) -> bool:
+        """Whether a fit goes on."""
+        return self.held.stays(group, epochs, fit, score)
+
+
+@contextmanager
+def halved(context: Context) -> Iterator[Context]:
+    """The context with the actor that its halving asks; the actor ends with the sweep."""
+    if not context.halving:
+        yield context
+        return
+    name = f"cortex-sweeps-halving-{uuid.uuid4().hex}"
+    actor = ray.remote(Rungs).options(name=name, num_cpus=0).remote(context.halving["factor"])  # type: ignore[attr-defined]
+    try:
+        yield replace(context, rungs=name)
+    finally:
+        ray.kill(actor)
+
+
+def rungs_of(context: Mapping[str, Any]) -> Callable[..., bool] | None:
+    """What asks a sweep's actor; a fit goes on where the actor is gone."""
+    if not context["rungs"]:
+        return None
+    actor = ray.get_actor(context["rungs"])
+
+    def ask(*given: Any) -> bool:
+        try:
+            return bool(ray.get(actor.stays.remote(*given)))
+        except ray.exceptions.RayActorError:
+            return True
+
+    return ask
 
 
 def node_lost(error: str) -> bool:

@@ -21,6 +21,7 @@ from sweeps.errors import InputError, Refusal
 from sweeps.experiment import Split
 from sweeps.features import FeatureCache
 from sweeps.fits import FitCache
+from sweeps.halving import Ask, Halving
 from sweeps.identity import content_id, digest_bytes
 from sweeps.kept import Kept
 from sweeps.kernels import Columns, Kernels, centred_kernels, columns_of, feature_sets, lags_of
@@ -65,11 +66,15 @@ class Shown:
 
 
 class Workshop:
-    """Opens what packs need, once per process; every method is a pure function of its arguments."""
+    """Opens what packs need, once per process; every method is a pure function of its arguments.
 
-    def __init__(self, context: Context) -> None:
+    `ask` is whom successive halving asks (see `sweeps.halving`); it is this process's own without it.
+    """
+
+    def __init__(self, context: Context, ask: Ask | None = None) -> None:
         self.context = replace(context, cache=str(Path(context.cache).expanduser()))
         self.split = Split(**context.split)
+        self.halving = Halving.of(context.halving, ask)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.cache = FeatureCache(Path(self.context.cache), context.cache_gb * 1e9, self.device)
         self.fits = FitCache(Path(self.context.cache), context.fits_gb * 1e9)

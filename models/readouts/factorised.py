@@ -36,7 +36,7 @@ class FactorisedReadout(LinearReadout):
     `normalize=True`. The bump and the smoothness are choices of ours.
     """
 
-    prices = ("l1", "group", "mask_l1", "laplace")
+    prices: tuple[str, ...] = ("l1", "group", "mask_l1", "laplace")
 
     def __init__(
         self,

@@ -42,7 +42,7 @@ class GaussianReadout(LinearReadout, Drawing):
     digital twins" (NeurIPS 2025). The pull is a choice of ours.
     """
 
-    prices = ("l1", "group", "position_l1", "position_pull")
+    prices: tuple[str, ...] = ("l1", "group", "position_l1", "position_pull")
 
     def __init__(
         self,

@@ -51,7 +51,7 @@ class MlpReadout(Readout):
 
     centre: Tensor
     spread: Tensor
-    prices = ("l1",)
+    prices: tuple[str, ...] = ("l1",)
 
     def __init__(
         self,

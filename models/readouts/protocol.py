@@ -152,7 +152,7 @@ class LinearReadout(Readout):
     """
 
     places = True
-    prices = ("l1", "group")
+    prices: tuple[str, ...] = ("l1", "group")
 
     def draw_weights(self) -> nn.Parameter:
         """Start of the weights (units, outputs, channels of all maps + beside): normal, 0.1 / sqrt(features)."""

@@ -96,6 +96,7 @@ class Display:
         counts, seconds = self.counts, time.monotonic() - self.began
         ran = counts.done + counts.failed
         failed = f", {counts.failed} of them failed" if counts.failed else ""
+        failed += f", {counts.pruned} ended half-way" if counts.pruned else ""
         return (
             f"{counts.trials} trials: {ran} run now from {counts.executed} cells{failed}, "
             f"{counts.known} known before; {seconds:.1f} s"

@@ -36,7 +36,7 @@ def run(experiment: Experiment, folder: Path) -> Plan:
 
 
 def no_fitting(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_: Any, jobs: list[Any]) -> list[Any]:
+    def refuse(_: Any, jobs: list[Any], halving: Any) -> list[Any]:
         return [[(number, AssertionError("a stored fit was fitted again"))] for number in range(len(jobs))]
 
     monkeypatch.setattr("sweeps.fitting.fit_jobs", refuse)
