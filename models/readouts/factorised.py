@@ -65,16 +65,27 @@ class FactorisedReadout(LinearReadout):
         """The masks (units, h, w) that are applied, each of norm one."""
         return [mask / (mask.square().sum(dim=(1, 2), keepdim=True) + 1e-12).sqrt() for mask in self.masks]
 
-    def features(self, maps: list[Tensor], shift: Tensor | None) -> Tensor:
-        """Features (stimuli, channels of all maps, units): every channel summed under the unit's mask."""
+    def looks(self, maps: list[Tensor], shift: Tensor | None) -> list[tuple[Tensor, Tensor]]:
+        """The pooled maps, moved by the shift, and the masks (units, h, w) of each."""
         small = pooled(maps, self.pool)
         found = [tuple(each.shape[-2:]) for each in small]
         if found != [tuple(size) for size in self.sizes]:
             raise ValueError(f"the readout was made for maps of (h, w) = {self.sizes}, got {found}")
         if shift is not None:
             small = [moved(each, shift) for each in small]
-        parts = [each.flatten(2) @ mask.flatten(1).T for each, mask in zip(small, self.normalised(), strict=True)]
-        return torch.cat(parts, dim=1)
+        return list(zip(small, self.normalised(), strict=True))
+
+    def features_of(self, map: Tensor, where: Tensor) -> Tensor:
+        """Features (stimuli, channels, units): every channel summed under the unit's mask."""
+        return map.flatten(2) @ where.flatten(1).T
+
+    def seen_in(self, planes: Tensor, where: Tensor) -> Tensor:
+        """Planes (units, outputs, stimuli, h, w) summed under the masks: (stimuli, units, outputs)."""
+        return (planes * where[:, None, None]).sum(dim=(3, 4)).permute(2, 0, 1)
+
+    def planes_first(self, map: Tensor) -> bool:
+        """Where pixels are fewer than channels: as many products, but less is held in between."""
+        return map.shape[-2] * map.shape[-1] < map.shape[1]
 
     def constants(self, levels: list[Tensor]) -> Tensor:
         """Level times the sum of the mask, for every channel and unit."""

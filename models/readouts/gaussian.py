@@ -11,10 +11,13 @@ from torch import Tensor, nn
 from models.draws import Drawing
 from models.readouts.positions import AffineAnchors, CoordinatePositions
 from models.readouts.protocol import LinearReadout
-from models.readouts.sampling import Shape, pooled, sample, shrink
+from models.readouts.sampling import Shape, pooled, sample, sample_own, shrink
 from models.regularizers import position_pull
 
 __all__ = ["START_SPREAD", "GaussianReadout", "sample", "shrink"]
+
+FEW_PIXELS = 64
+"""Maps of at most so many pixels are weighed before they are looked at."""
 
 START_SPREAD = 0.1
 """Standard deviation of a position at the start of training, in half maps."""
@@ -91,14 +94,27 @@ class GaussianReadout(LinearReadout, Drawing):
         moved = torch.einsum("uij,nuj->nui", self.spread, eps) if full else self.spread * eps
         return (mean + moved).clamp(-1.0, 1.0)
 
-    def features(self, maps: list[Tensor], shift: Tensor | None, noise: Tensor | None = None) -> Tensor:
-        """Features (stimuli, channels of all maps, units) at the units' positions, the same in every map."""
+    def looks(
+        self, maps: list[Tensor], shift: Tensor | None, noise: Tensor | None = None
+    ) -> list[tuple[Tensor, Tensor]]:
+        """The pooled maps and the units' positions ([stimuli,] units, 2), the same in every map."""
         small = pooled(maps, self.pool)
         positions = self.positions(len(small[0]), noise)
         if shift is not None:
             positions = positions + shift[:, None]
-        found = [sample(each, positions) for each in small]
-        return torch.cat(found, dim=1) if len(found) > 1 else found[0]
+        return [(each, positions) for each in small]
+
+    def features_of(self, map: Tensor, where: Tensor) -> Tensor:
+        """Features (stimuli, channels, units) at positions ([stimuli,] units, 2)."""
+        return sample(map, where)
+
+    def seen_in(self, planes: Tensor, where: Tensor) -> Tensor:
+        """Planes (units, outputs, stimuli, h, w) at the units' positions: (stimuli, units, outputs)."""
+        return sample_own(planes, where)
+
+    def planes_first(self, map: Tensor) -> bool:
+        """Small maps: gathering every channel at every position takes longer than weighing a few pixels."""
+        return map.shape[-2] * map.shape[-1] <= FEW_PIXELS
 
     def constants(self, levels: list[Tensor]) -> Tensor:
         """The levels themselves: the weights of bilinear sampling add up to one everywhere inside [-1, 1]^2."""

@@ -163,8 +163,20 @@ class LinearReadout(Readout):
     weights: nn.Parameter
 
     @abstractmethod
-    def features(self, maps: list[Tensor], shift: Tensor | None) -> Tensor:
-        """Features (stimuli, channels of all maps, units)."""
+    def looks(self, maps: list[Tensor], shift: Tensor | None) -> list[tuple[Tensor, Tensor]]:
+        """The maps (stimuli, channels, h, w) as they are read, and where or how units look at each of them."""
+
+    @abstractmethod
+    def features_of(self, map: Tensor, where: Tensor) -> Tensor:
+        """Features (stimuli, channels, units) of one map, as `looks` gives it."""
+
+    @abstractmethod
+    def seen_in(self, planes: Tensor, where: Tensor) -> Tensor:
+        """What every unit sees of planes of its own: (units, outputs, stimuli, h, w) -> (stimuli, units, outputs)."""
+
+    @abstractmethod
+    def planes_first(self, map: Tensor) -> bool:
+        """Whether it costs less to weigh the channels of the whole map than to take features and weigh those."""
 
     @abstractmethod
     def constants(self, levels: list[Tensor]) -> Tensor:
@@ -172,13 +184,22 @@ class LinearReadout(Readout):
 
     def drives(self, maps: list[Tensor], shift: Tensor | None, beside: Tensor | None) -> Tensor:
         """See `Readout`."""
-        features = self.features(maps, shift)
-        seen = features.shape[1]
-        weights = self.weights[..., :seen].permute(1, 2, 0)
-        drives = torch.stack([(features * each).sum(dim=1) for each in weights], dim=2) + self.bias
+        drives, seen = self.bias, 0
+        for each, where in self.looks(maps, shift):
+            weights = self.weights[..., seen : seen + each.shape[1]]
+            drives = drives + self._drive(each, where, weights)
+            seen += each.shape[1]
         if beside is not None:
             drives = drives + torch.einsum("nk,uok->nuo", beside, self.weights[..., seen:])
         return drives
+
+    def _drive(self, map: Tensor, where: Tensor, weights: Tensor) -> Tensor:
+        """weights . features of one map (stimuli, units, outputs), in the order that costs less."""
+        if self.planes_first(map):
+            planes = weights.flatten(0, 1) @ map.transpose(0, 1).flatten(1)  # one product for all of a stack
+            return self.seen_in(planes.reshape(*weights.shape[:2], len(map), *map.shape[2:]), where)
+        features = self.features_of(map, where)
+        return torch.stack([(features * each).sum(dim=1) for each in weights.permute(1, 2, 0)], dim=2)
 
     def penalty(self) -> Tensor:
         """l1 and group prices of the weights; see the class."""

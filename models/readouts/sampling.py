@@ -29,6 +29,28 @@ def sample(maps: Tensor, positions: Tensor) -> Tensor:
     return F.grid_sample(maps, positions[:, :, None], mode="bilinear", align_corners=True)[..., 0]
 
 
+def sample_own(planes: Tensor, positions: Tensor) -> Tensor:
+    """Planes (units, outputs, stimuli, h, w) of each unit at its position: (stimuli, units, outputs).
+
+    Positions ([stimuli,] units, 2) and what lies beyond the rim as in `sample`, which this is for one channel a unit.
+    """
+    units, _, stimuli, high, wide = planes.shape
+    places = positions.expand(stimuli, units, 2).transpose(0, 1)
+    across, down = ((places[..., axis] + 1.0) / 2.0 * (length - 1) for axis, length in ((0, wide), (1, high)))
+    left, top = across.detach().floor(), down.detach().floor()
+    flat, found = planes.flatten(3), planes.new_zeros(())
+    for right in (0, 1):
+        for below in (0, 1):
+            column, row = left + right, top + below
+            shares = (across - left if right else column + 1.0 - across), (down - top if below else row + 1.0 - down)
+            inside = (column >= 0) & (column < wide) & (row >= 0) & (row < high)
+            share = torch.where(inside, shares[0] * shares[1], 0.0 * shares[0])  # NaN stays NaN
+            index = (row.clamp(0, high - 1) * wide + column.clamp(0, wide - 1)).nan_to_num(0.0).long()
+            values = flat.gather(3, index[:, None, :, None].expand(-1, flat.shape[1], -1, -1))[..., 0]
+            found = found + values * share[:, None]
+    return found.permute(2, 0, 1)
+
+
 def shrink(maps: Tensor, size: int) -> Tensor:
     """Average maps (stimuli, channels, h, w) to at most `size` rows and columns; never enlarge them."""
     high, wide = min(size, maps.shape[-2]), min(size, maps.shape[-1])

@@ -8,6 +8,7 @@ from models.losses import LOSSES
 from models.readouts import READOUTS
 from models.readouts.gaussian import GaussianReadout, sample, shrink
 from models.readouts.locate import located, response_statistics, starting_positions
+from models.readouts.sampling import sample_own
 
 torch.set_num_threads(1)
 
@@ -63,8 +64,9 @@ def test_noise_in_training_only():
 
 def test_given_noise_replaces_the_draws():
     readout, maps = build(3, 4, 0), torch.randn(5, 3, 6, 6)
-    quiet = readout.features([maps], None, torch.zeros(5, 4, 2))
-    torch.testing.assert_close(quiet, readout.eval().features([maps], None))
+    ((_, quiet),) = readout.looks([maps], None, torch.zeros(5, 4, 2))
+    ((_, still),) = readout.eval().looks([maps], None)
+    torch.testing.assert_close(quiet, still.expand(5, -1, -1))
 
 
 def test_seed_decides_weights_and_noise():
@@ -274,3 +276,33 @@ def test_reading_blocks_by_area_equals_concatenating_and_slicing():
             rate = F.elu((own * readout.weights[:, 0].T).sum(dim=1) + readout.bias[:, 0]) + 1
             torch.testing.assert_close(readout(blocks[block], shift, behaviour), rate)
             start += width
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+@pytest.mark.parametrize("size", [(5, 4), (1, 6), (1, 1)])
+def test_planes_of_ones_own_are_sampled_as_channels_are(size, outputs):
+    """Against grid_sample of all channels, inside, on the rim and beyond it; gradients too."""
+    draws = torch.Generator().manual_seed(0)
+    planes = torch.randn(3, outputs, 7, *size, generator=draws, requires_grad=True)
+    positions = torch.cat([torch.rand(6, 3, 2, generator=draws) * 2.6 - 1.3, torch.ones(1, 3, 2)]).requires_grad_()
+    every = sample(planes.flatten(0, 1).transpose(0, 1), positions).unflatten(1, (3, outputs))
+    expected = torch.stack([every[:, unit, :, unit] for unit in range(3)], dim=1)
+    found = sample_own(planes, positions)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    ours, theirs = (torch.autograd.grad(each.square().sum(), [planes, positions]) for each in (found, expected))
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["gaussian", "factorised"])
+@pytest.mark.parametrize("loss", ["poisson", "zero-inflated-gamma"])
+def test_both_orders_of_weighing_give_one_drive(name, loss, monkeypatch):
+    draws = torch.Generator().manual_seed(0)
+    maps = [torch.randn(6, 5, 4, 3, generator=draws), torch.randn(6, 3, 7, 7, generator=draws)]
+    parameters = {key: each.default for key, each in READOUTS[name].parameters.items()} | {"loss": loss}
+    readout = READOUTS[name].load()([each.shape[1:] for each in maps], 4, parameters, 0).eval()
+    shift = torch.rand(6, 2, generator=draws) - 0.5
+    found = []
+    for first in (True, False):
+        monkeypatch.setattr(type(readout), "planes_first", lambda self, map, first=first: first)
+        found.append(readout.drives(maps, shift, None))
+    torch.testing.assert_close(*found, rtol=1e-5, atol=1e-5)

@@ -319,7 +319,7 @@ def test_refit_has_seen_the_select_rows(name):
     given = defaults(name, epochs=12, patience=12, loss="gaussian", l1=0.0)
     plain = fit_frozen(name, maps, responses, train, select, given, 3)
     wanted = FrozenFit(name, maps, responses, train, select, given, 3, refit=True)
-    (((_, (first, second)),),) = fit_frozen_many([wanted])
+    (((_, (first, second, _)),),) = fit_frozen_many([wanted])
     again = fit_frozen(name, maps, responses, train, select, given, 3, refit=True)
     with torch.no_grad():
         assert torch.equal(plain(maps), first(maps))

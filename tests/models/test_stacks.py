@@ -69,7 +69,8 @@ def outcomes(wanted, path):
 def assert_same(wanted, ours, alone):
     assert sorted(ours) == sorted(alone) == list(range(len(wanted)))
     for turn, each in enumerate(wanted):
-        for readout, other in zip(ours[turn], alone[turn], strict=True):
+        assert not ours[turn].pruned
+        for readout, other in zip(ours[turn][:2], alone[turn][:2], strict=True):
             assert not readout.training
             with torch.no_grad():
                 torch.testing.assert_close(readout(each.maps), other(each.maps), **TOLERANCE)
