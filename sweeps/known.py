@@ -67,10 +67,10 @@ class Known:
     def finished(self, row: Mapping[str, Any], config: str = "") -> Finished:
         """What a search needs to know of a trial's row."""
         if row["status"] == "failed":
-            return Finished(None, config)
-        found = {name: row.get(name) for name in self.objectives}
-        values = {name: math.nan if value is None else value for name, value in found.items()}
-        return Finished(values, config, row["status"] == "pruned")
+            return Finished(self.objectives, None, config)
+        found = (row.get(name) for name in self.objectives)
+        values = tuple(math.nan if value is None else value for value in found)
+        return Finished(self.objectives, values, config, row["status"] == "pruned")
 
     def _final(self, row: Mapping[str, Any]) -> bool:
         if self.retry_failed and row["error"]:

@@ -110,7 +110,7 @@ class Sweep:
         self.waiting: dict[str, list[str]] = defaultdict(list)
         self.rows: list[dict[str, Any]] = []
         self.flushed_at = time.monotonic()
-        self.seen: set[str] = set()
+        self.uncounted = set(self.trials)
         self.nothing_new = self.stale = 0
         self.stale_since: int | None = None
         self.exhausted = False
@@ -126,7 +126,7 @@ class Sweep:
                 self._count_known(trial_id, known)
 
     def _count_known(self, trial_id: str, known: Finished) -> None:
-        self.seen.add(trial_id)
+        self.uncounted.discard(trial_id)
         self.progress.trials += 1
         self.progress.known += 1
         self.progress.known_failed += known.objectives is None
@@ -209,13 +209,12 @@ class Sweep:
         known = self.trials.get(trial_id)
         if known is not None:
             self.proposer.tell(configuration, known.objectives)
-            counted = trial_id not in self.seen
+            counted = trial_id in self.uncounted
             if counted:
                 self._count_known(trial_id, known)
             return counted
         if trial_id in self.open:
             return False
-        self.seen.add(trial_id)
         self.progress.trials += 1
         missing = {cell.cell_id for cell in cells if cell.cell_id not in self.cells}
         if missing and cells[0].twin:  # trained together: none of its cells can be fitted without the others
