@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from sweeps.schema import schema_of
-from sweeps.storage import Store, fold
+from sweeps.storage import Store, from_bytes, merge
 
 TABLES = ("trials", "cells", "bootstraps", "truths")
 FOLD_SECONDS, FOLD_PAUSE = 60.0, 20.0
@@ -20,63 +20,72 @@ BATCH = 2000
 
 
 class Ledger:
-    """Reads the log once at the start, then follows it part by part; folds it now and then."""
+    """Reads the log once at the start, then follows it part by part; folds it now and then.
+
+    Only parts that are newer than the fold are held, compressed; the folded rows lie in storage, and are read group by
+    group.
+    """
 
     def __init__(self, store: Store, columns: Mapping[str, list[str]]) -> None:
         self.store = store
         self.schemas = {table: schema_of(table, columns.get(table, [])) for table in TABLES}
         self.parts: dict[str, set[str]] = {}
-        self.tables: dict[str, list[pa.Table]] = {}
+        self.fresh: dict[str, dict[str, bytes]] = {}
         self.stale: set[str] = set(TABLES)
         for table in TABLES:
-            held, folded = store.read_fold(table)
-            self.parts[table] = folded
-            self.tables[table] = [] if held is None else [held]
+            self.parts[table] = store.open_fold(table)[1]
+            self.fresh[table] = {}
             self.follow(table)
         self.fold_at = time.monotonic() + FOLD_SECONDS
 
     def rows(self, table: str, columns: Iterable[str] | None = None) -> Iterator[dict[str, Any]]:
         """Every row once, as far as they are known, with those of the `columns` that the table has."""
-        held = self._fold(table)
-        if columns is not None:
-            held = held.select([name for name in columns if name in held.column_names])
-        for batch in held.to_batches(max_chunksize=BATCH):
-            yield from batch.to_pylist()
+        for held in self._pieces(table)[0]:
+            names = held.column_names if columns is None else [name for name in columns if name in held.column_names]
+            for batch in held.select(names).to_batches(max_chunksize=BATCH):
+                yield from batch.to_pylist()
 
     def catch_up(self, table: str) -> list[dict[str, Any]]:
         """Read parts that were not read yet; their rows."""
-        return [row for name in self._fresh(table) for row in self.absorb(table, name)]
+        return [row for name in self._unread(table) for row in self.absorb(table, name)]
 
     def follow(self, table: str) -> None:
         """Take up parts that were not read yet, whose rows nobody asks for."""
-        for name in self._fresh(table):
-            self._add(table, name, self.store.read_part(table, name))
+        for name in self._unread(table):
+            self._add(table, name, self.store.get_part(table, name))
 
     def absorb(self, table: str, part: str) -> list[dict[str, Any]]:
         """Take up one durable part; its rows (none when it is known already)."""
         if part in self.parts[table]:
             return []
-        held = self.store.read_part(table, part)
-        self._add(table, part, held)
-        return held.to_pylist()
+        content = self.store.get_part(table, part)
+        self._add(table, part, content)
+        rows: list[dict[str, Any]] = from_bytes(content).to_pylist()
+        return rows
 
     def write(self, table: str, rows: list[dict[str, Any]]) -> None:
         """Write rows of the driver's own as a part."""
         if rows:
             self._add(table, *self.store.write_rows(table, rows))
 
-    def _fresh(self, table: str) -> list[str]:
+    def _unread(self, table: str) -> list[str]:
         return [name for name in self.store.part_names(table) if name not in self.parts[table]]
 
-    def _add(self, table: str, part: str, held: pa.Table) -> None:
+    def _add(self, table: str, part: str, content: bytes) -> None:
         self.parts[table].add(part)
-        self.tables[table].append(held)
+        self.fresh[table][part] = content
         self.stale.add(table)
 
-    def _fold(self, table: str) -> pa.Table:
-        folded = fold(table, self.tables[table], self.schemas[table])
-        self.tables[table] = [folded]
-        return folded
+    def _pieces(self, table: str) -> tuple[Iterator[pa.Table], set[str]]:
+        """All rows in pieces, and the names of the parts that they are from.
+
+        Another driver of this sweep may have replaced the fold: what it lacks is read from the log again.
+        """
+        held, folded = self.store.open_fold(table)
+        fresh = self.fresh[table]
+        lost = [self.store.get_part(table, name) for name in self.parts[table] - folded - fresh.keys()]
+        news = [part for name, part in fresh.items() if name not in folded]
+        return merge(table, held, [*news, *lost], self.schemas[table]), self.parts[table] | folded
 
     def fold_if_due(self) -> None:
         """Fold when the interval has passed."""
@@ -88,7 +97,9 @@ class Ledger:
         began = time.monotonic()
         for table in tables:
             if table in self.stale:
-                self.store.write_fold(table, self._fold(table), self.parts[table])
+                self.store.write_fold(table, *self._pieces(table))
+                self.fresh[table] = {}
                 self.stale.discard(table)
+        pa.default_memory_pool().release_unused()
         ended = time.monotonic()
         self.fold_at = ended + max(FOLD_SECONDS, FOLD_PAUSE * (ended - began))

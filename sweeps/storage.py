@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import tempfile
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,12 +20,15 @@ from fsspec.implementations.local import LocalFileSystem
 
 from sweeps.errors import InputError
 from sweeps.recordings.images import open_filesystem
-from sweeps.schema import KEYS, as_table, column_notes, unify
+from sweeps.schema import KEYS, as_table, column_notes, schema_of, unify
 
 FOLDED = b"cortex-sweeps.folded"
 PUT_SECONDS = 300.0
 CHECK_SECONDS = 20.0
 """A server that accepts a PUT and then is silent would otherwise be waited for for ever."""
+
+MERGED_ROWS = 10_000
+"""Rows of a row group of a fold: so many folded rows are held uncompressed while it is made anew, some 10 MB."""
 
 RANKS = {"done": 0, "pruned": 1, "failed": 2}
 
@@ -103,18 +107,22 @@ class Store:
         """Write rows as one part and return its name once it is durable."""
         return self.write_rows(table, rows)[0]
 
-    def write_rows(self, table: str, rows: list[dict[str, Any]]) -> tuple[str, pa.Table]:
-        """Write rows as one part; its name, once it is durable, and what it holds."""
-        name, held = f"{uuid.uuid4().hex}.parquet", as_table(table, rows)
-        self.put(f"parts/{table}/{name}", to_bytes(held))
-        return name, held
+    def write_rows(self, table: str, rows: list[dict[str, Any]]) -> tuple[str, bytes]:
+        """Write rows as one part; its name, once it is durable, and its bytes."""
+        name, content = f"{uuid.uuid4().hex}.parquet", to_bytes(as_table(table, rows))
+        self.put(f"parts/{table}/{name}", content)
+        return name, content
 
-    def read_part(self, table: str, name: str) -> pa.Table:
-        """A part by name; FileNotFoundError when it is gone (compacted meanwhile)."""
+    def get_part(self, table: str, name: str) -> bytes:
+        """The bytes of a part by name; FileNotFoundError when it is gone (compacted meanwhile)."""
         content = self.get(f"parts/{table}/{name}")
         if content is None:
             raise FileNotFoundError(f"{self.uri}/parts/{table}/{name}")
-        return from_bytes(content)
+        return content
+
+    def read_part(self, table: str, name: str) -> pa.Table:
+        """A part by name; FileNotFoundError when it is gone (compacted meanwhile)."""
+        return from_bytes(self.get_part(table, name))
 
     def part_names(self, table: str) -> list[str]:
         """Names of the parts that are there, sorted."""
@@ -127,20 +135,27 @@ class Store:
 
     # -- folds --------------------------------------------------------------------------------------
 
-    def read_fold(self, table: str) -> tuple[pa.Table | None, set[str]]:
-        """The folded table and the names of the parts in it; (None, empty) when there is none yet."""
+    def open_fold(self, table: str) -> tuple[pq.ParquetFile | None, set[str]]:
+        """The folded object, still compressed, and the names of the parts in it; (None, empty) when there is none."""
         content = self.get(f"{table}/{table}.parquet")
         if content is None:
             return None, set()
-        held = from_bytes(content)
-        metadata = held.schema.metadata or {}
+        held = pq.ParquetFile(pa.BufferReader(content))
+        metadata = held.schema_arrow.metadata or {}
         return held, set(json.loads(metadata.get(FOLDED, b"[]")))
 
-    def write_fold(self, table: str, rows: pa.Table, parts: Iterable[str]) -> None:
-        """Replace the folded table."""
+    def read_fold(self, table: str) -> tuple[pa.Table | None, set[str]]:
+        """The folded table and the names of the parts in it; (None, empty) when there is none yet."""
+        held, folded = self.open_fold(table)
+        return None if held is None else held.read(), folded
+
+    def write_fold(self, table: str, rows: pa.Table | Iterator[pa.Table], parts: Iterable[str]) -> None:
+        """Replace the folded table; `rows` may come in pieces of one schema, at least one."""
+        pieces = iter([rows] if isinstance(rows, pa.Table) else rows)
+        first = next(pieces)
         metadata = {FOLDED: json.dumps(sorted(parts)).encode()}
-        fields = [field.with_metadata(column_notes(field.name)) for field in rows.schema]
-        self.put(f"{table}/{table}.parquet", to_bytes(rows.cast(pa.schema(fields, metadata=metadata))))
+        fields = [field.with_metadata(column_notes(field.name)) for field in first.schema]
+        self.put(f"{table}/{table}.parquet", _grouped(itertools.chain([first], pieces), pa.schema(fields, metadata)))
 
     def read_table(self, table: str) -> pa.Table | None:
         """Every row of a table once: the fold and all newer parts; None when neither exists."""
@@ -167,7 +182,40 @@ def to_bytes(table: pa.Table) -> bytes:
 
 def from_bytes(content: bytes) -> pa.Table:
     """The table in Parquet bytes, one chunk for each of its row groups."""
-    return pq.ParquetFile(pa.BufferReader(content)).read()
+    return pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
+
+
+def _grouped(pieces: Iterable[pa.Table], schema: pa.Schema) -> bytes:
+    """Pieces of a table as Parquet bytes in groups of MERGED_ROWS, however long the pieces are."""
+    sink, held = io.BytesIO(), schema.empty_table()
+    with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+        for piece in pieces:
+            held = pa.concat_tables([held, piece.cast(schema)])
+            whole = len(held) // MERGED_ROWS * MERGED_ROWS
+            if whole:
+                writer.write_table(held.slice(0, whole), row_group_size=MERGED_ROWS)
+                held = held.slice(whole)
+        if len(held):
+            writer.write_table(held)
+    return sink.getvalue()
+
+
+def merge(
+    table: str, folded: pq.ParquetFile | None, parts: Iterable[bytes], schema: pa.Schema | None = None
+) -> Iterator[pa.Table]:
+    """`fold` of a folded object and newer parts, in pieces of one schema: some folded rows and what is new among them.
+
+    Folded rows are sorted by key, so that of them MERGED_ROWS are held at a time. There is at least one piece.
+    """
+    batches = folded.iter_batches(MERGED_ROWS) if folded else iter(())
+    news = fold(table, [from_bytes(part) for part in parts], schema)
+    full = schema_of(table, [*news.column_names, *(folded.schema_arrow.names if folded else ())])
+    for batch in batches:
+        held, key = pa.Table.from_batches([batch]), KEYS[table]
+        count = pc.sum(pc.less_equal(news[key], held[key][-1])).as_py() or 0
+        yield fold(table, [held, news.slice(0, count)], full)
+        news = news.slice(count)
+    yield unify(table, [news], full)
 
 
 def fold(table: str, parts: list[pa.Table], schema: pa.Schema | None = None) -> pa.Table:

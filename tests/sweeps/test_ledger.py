@@ -37,3 +37,17 @@ def test_slow_folds_are_far_apart(pause: float, again: int, tmp_path: Path, monk
     held.write("cells", [{"cell_id": "a", "status": "done"}])
     held.fold_if_due()
     assert store.folds - before == again
+
+
+def test_what_another_driver_has_left_out_of_the_fold_comes_back(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    own, other = Ledger(store, {}), Ledger(store, {})
+    own.write("cells", [{"cell_id": "a", "status": "done"}])
+    own.fold()
+    other.write("cells", [{"cell_id": "b", "status": "done"}])
+    other.fold()
+    own.write("cells", [{"cell_id": "c", "status": "done"}])
+    own.fold()
+    assert [row["cell_id"] for row in own.rows("cells", ["cell_id"])] == ["a", "b", "c"]
+    assert store.read_fold("cells")[1] == set(store.part_names("cells"))
+    assert [row["cell_id"] for row in own.catch_up("cells")] == ["b"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from inline import plan_of, run_inline
 
 import sweeps
+from sweeps import storage
 from sweeps.errors import InputError
 from sweeps.schema import KEYS, KNOWN, as_table, schema_of
-from sweeps.storage import Store, fold
+from sweeps.storage import Store, fold, merge, to_bytes
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 Rows = list[dict[str, Any]]
@@ -186,3 +188,23 @@ def test_areas_are_trials_joined_with_their_cells(experiment: dict[str, Any], tm
         assert row["score.prediction"] == own.at[row["cell_id"], "score.prediction"]
     means = areas.groupby("trial_id")["score.prediction"].mean()
     pd.testing.assert_series_equal(means, held["score.prediction"].sort_index(), check_names=False, rtol=1e-12)
+
+
+@given(rows_of_cells, rows_of_cells, st.lists(st.integers(0, 12), max_size=3), st.randoms(use_true_random=False))
+@settings(deadline=None, max_examples=30)
+def test_a_fold_is_made_anew_in_pieces(older: Rows, newer: Rows, cuts: list[int], order: random.Random) -> None:
+    schema = schema_of("cells", ["score.prediction", "config.seed"])
+    parts = in_parts(newer, cuts, order)
+    whole = fold("cells", [as_table("cells", older), *parts], schema)
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as place:
+        patch.setattr(storage, "MERGED_ROWS", 2)
+        store = Store(place)
+        store.write_fold("cells", fold("cells", [as_table("cells", older)]), ["old"])
+        pieces = merge("cells", store.open_fold("cells")[0], map(to_bytes, parts), schema)
+        store.write_fold("cells", pieces, ["old", "new"])
+        held, names = store.open_fold("cells")
+        assert held is not None
+        groups = [held.metadata.row_group(group).num_rows for group in range(held.num_row_groups)]
+        assert groups == [2] * (len(whole) // 2) + [1] * (len(whole) % 2)
+        assert contents(held.read()) == contents(whole)
+        assert names == {"old", "new"}
