@@ -29,6 +29,9 @@ STEPS = 4
 CHUNK = 2**21
 """Numbers that are held at a time, alphas x stimuli x units: 8 MB."""
 
+CACHED = 2**18
+"""Numbers of a matrix that stays in a processor's cache between products: 1 MB in float32."""
+
 
 @dataclass(frozen=True)
 class Makers:
@@ -43,14 +46,13 @@ class Makers:
     gain: Tensor
 
     @classmethod
-    def of(cls, makers: Iterable[tuple[Tensor, Tensor]]) -> Makers:
-        """From stimuli (groups, size) and (I - H)_gg (alphas, groups, size, size), float64, group sizes in turn."""
+    def of(cls, inverses: Iterable[tuple[Tensor, Tensor]]) -> Makers:
+        """From stimuli (groups, size) and (I - H)_gg^{-1} (alphas, groups, size, size), float64, sizes in turn."""
         rows: list[Tensor] = []
         blocks, gains = [], []
-        for places, maker in makers:
-            inverse = (1.0 / maker if maker.shape[-1] == 1 else torch.linalg.inv(maker)).float()
-            blocks.append((sum(map(len, rows)), inverse))
-            gains.append(_largest_gain(inverse))
+        for places, inverse in inverses:
+            blocks.append((sum(map(len, rows)), inverse.float().contiguous()))
+            gains.append(_largest_gain(blocks[-1][1]))
             rows.append(places.flatten())
         return cls(torch.cat(rows), tuple(blocks), torch.stack(gains).amax(dim=0))
 
@@ -92,6 +94,18 @@ def combine(shrink: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
     return size * left, left.T @ (shrink / size)
 
 
+def _weighted_products(rows: Tensor, weights: Tensor, held: Tensor, found: Tensor) -> None:
+    """Fill `found` (few, stimuli, units) with rows diag(weights_c) held for rows (stimuli, directions).
+
+    Rows that a cache does not hold are read once for all c, by one product that has the units first.
+    """
+    if rows.numel() < CACHED:
+        torch.matmul(rows, weights[:, :, None] * held, out=found)
+        return
+    stacked = (weights[:, None] * held.T.contiguous()).flatten(0, 1)
+    found.copy_((stacked @ rows.T).unflatten(0, (len(weights), -1)).transpose(1, 2))
+
+
 def contenders(shrink: Tensor, basis: Tensor, inside: Tensor, outside: Tensor | None, makers: Makers) -> Tensor:
     """Alphas (alphas, units) that may have a unit's smallest left-out error.
 
@@ -118,7 +132,7 @@ def contenders(shrink: Tensor, basis: Tensor, inside: Tensor, outside: Tensor | 
         own = slice(start, start + step)
         held = (inside[:, own] / scale[own]).float()
         parts = held.new_empty(mixture.shape[1], len(rows), held.shape[1])
-        torch.matmul(rows, weights[:, :, None] * held, out=parts[:few])
+        _weighted_products(rows, weights, held, parts[:few])
         energy = squares @ held.square()
         if outside is not None:
             parts[few] = (outside[:, own] / scale[own])[makers.rows]

@@ -14,8 +14,9 @@ residual of the intercept alpha/(0 + alpha) = 1 instead of 0.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -31,6 +32,9 @@ ROUNDING = 1e-13
 
 Maker = tuple[Tensor, Tensor]
 """Stimuli (groups, size) of groups of one size, and their blocks of I - H (alphas, groups, size, size)."""
+
+Solver = tuple[Tensor, Callable[[Tensor], Tensor]]
+"""Stimuli (groups, size), and what takes their residuals (alphas, groups, size, units) to left-out ones."""
 
 SCREENED = 2**17
 """Stimuli x units from which on alphas are told apart in float32 first, where it can tell."""
@@ -105,37 +109,47 @@ def leave_group_out_residuals(
     absolute (the penalty on |weights|^2); `groups` are index tensors that cover the stimuli once.
     """
     shrink = _shrink(parts, alphas)
+    solvers = _solvers(residual_makers(parts, shrink, groups))
     found = responses.new_empty(len(alphas), *responses.shape)
-    for places, units, residual in _left_out(parts, responses, shrink, residual_makers(parts, shrink, groups)):
+    for places, units, residual in _left_out(parts, responses, shrink, solvers):
         found[:, places, units] = residual
     return found
 
 
-def _left_out_errors(parts: Decomposition, responses: Tensor, shrink: Tensor, makers: Iterable[Maker]) -> Tensor:
+def _left_out_errors(parts: Decomposition, responses: Tensor, shrink: Tensor, solvers: Iterable[Solver]) -> Tensor:
     """Mean squares (alphas, units) of left-out residuals, which are not held all at once."""
     total = responses.new_zeros(len(shrink), responses.shape[1])
-    for _, units, residual in _left_out(parts, responses, shrink, makers):
+    for _, units, residual in _left_out(parts, responses, shrink, solvers):
         total[:, units] += residual.square_().sum(dim=(1, 2))
     return total / len(responses)
 
 
 def _left_out(
-    parts: Decomposition, responses: Tensor, shrink: Tensor, makers: Iterable[Maker]
+    parts: Decomposition, responses: Tensor, shrink: Tensor, solvers: Iterable[Solver]
 ) -> Iterator[tuple[Tensor, slice, Tensor]]:
     """Stimuli (groups, size), units, and left-out residuals (alphas, groups, size, units) of some of either."""
     centred = responses - responses.mean(dim=0)
     inside = parts.basis.T @ centred
     outside = None if parts.full else centred - parts.basis @ inside
-    for places, maker in makers:
-        solve = torch.linalg.lu_factor(maker) if maker.shape[-1] > 1 else None
+    for places, solve in solvers:
         step = max(1, TOGETHER // (len(shrink) * places.numel()))
         for start in range(0, centred.shape[1], step):
             units = slice(start, start + step)
-            residual = parts.basis[places.flatten()] @ (shrink[:, :, None] * inside[:, units])
+            shrunk = shrink.T[:, :, None] * inside[:, None, units]
+            residual = (parts.basis[places.flatten()] @ shrunk.flatten(1)).unflatten(1, shrunk.shape[1:])
             if outside is not None:
-                residual += outside[places.flatten(), units]
-            residual = residual.unflatten(1, places.shape)
-            yield places, units, torch.linalg.lu_solve(*solve, residual) if solve else residual / maker
+                residual += outside[places.flatten(), None, units]
+            residual = residual.movedim(1, 0).unflatten(1, places.shape)
+            yield places, units, solve(residual)
+
+
+def _solvers(makers: Iterable[Maker]) -> Iterator[Solver]:
+    """What solves the blocks of I - H, each factorised once."""
+    for places, maker in makers:
+        if maker.shape[-1] == 1:
+            yield places, maker.reciprocal().mul
+        else:
+            yield places, partial(torch.linalg.lu_solve, *torch.linalg.lu_factor(maker))
 
 
 def _shrink(parts: Decomposition, alphas: Tensor) -> Tensor:
@@ -164,7 +178,8 @@ def residual_makers(parts: Decomposition, shrink: Tensor, groups: Sequence[Tenso
         for start in range(0, len(alike), most):
             places = torch.stack(alike[start : start + most]).to(parts.basis.device)
             rows = parts.basis[places]  # (groups, size, directions)
-            maker = (rows * shrink[:, None, None, :]) @ rows.transpose(1, 2)
+            shrunk = (rows[:, None] * shrink[:, None]).flatten(1, 2)  # (groups, alphas x size, directions)
+            maker = (shrunk @ rows.transpose(1, 2)).unflatten(1, (len(shrink), size)).transpose(0, 1)
             if not parts.full:
                 whole = torch.eye(size, dtype=rows.dtype, device=rows.device) - 1.0 / parts.stimuli
                 maker += whole - rows @ rows.transpose(1, 2)
@@ -239,7 +254,8 @@ def fit_ridge(
         for each in place.unique():
             own = place == each
             shrink = _shrink(parts, relative[each, None] * scale)
-            errors[own] = _left_out_errors(parts, centred[:, own], shrink, residual_makers(parts, shrink, index))[0]
+            solvers = _solvers(residual_makers(parts, shrink, index))
+            errors[own] = _left_out_errors(parts, centred[:, own], shrink, solvers)[0]
     chosen = relative[place]
     dual = parts.basis @ (inside / (parts.spectrum[:, None] + chosen * scale))
     return RidgeFit(dual, centre - kernel.mean(dim=0).double() @ dual, chosen, errors)
@@ -256,16 +272,17 @@ def _best_alphas(
     if len(alphas) == 1:
         return torch.zeros(units, dtype=torch.long, device=centred.device)
     shrink = _shrink(parts, alphas)
-    makers: Iterable[Maker] = residual_makers(parts, shrink, groups)
+    makers = residual_makers(parts, shrink, groups)
     if centred.numel() < SCREENED or max(map(len, groups)) > units:
-        return _left_out_errors(parts, centred, shrink, makers).argmin(dim=0)
-    makers = list(makers)
+        return _left_out_errors(parts, centred, shrink, _solvers(makers)).argmin(dim=0)
+    inverses = [(places, torch.linalg.inv(maker)) for places, maker in makers]
     outside = None if parts.full else centred - parts.basis @ inside
-    possible = contenders(shrink, parts.basis, inside, outside, Makers.of(makers))
+    possible = contenders(shrink, parts.basis, inside, outside, Makers.of(inverses))
     place = possible.int().argmax(dim=0)
     unsure = possible.sum(dim=0) != 1
     if unsure.any():
-        place[unsure] = _left_out_errors(parts, centred[:, unsure], shrink, makers).argmin(dim=0)
+        solvers = [(places, inverse.matmul) for places, inverse in inverses]
+        place[unsure] = _left_out_errors(parts, centred[:, unsure], shrink, solvers).argmin(dim=0)
     return place
 
 

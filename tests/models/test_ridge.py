@@ -295,8 +295,9 @@ def planted(stimuli: int, features: int, power: float, outliers: float, units: i
 )
 @pytest.mark.parametrize("size", [1, 15])
 @pytest.mark.parametrize("outliers", [1.0, 1e3])
+@pytest.mark.parametrize("cached", [0, 2**18])
 def test_many_units_get_the_alphas_of_float64(
-    stimuli: int, features: int, power: float, size: int, outliers: float, monkeypatch: pytest.MonkeyPatch
+    stimuli: int, features: int, power: float, size: int, outliers: float, cached: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Screening in float32 changes nothing, and leaves few alphas to float64."""
     x, y = planted(stimuli, features, power, outliers)
@@ -306,6 +307,7 @@ def test_many_units_get_the_alphas_of_float64(
     plain = fit_ridge(parts, kernel, y, groups)
     monkeypatch.setattr(ridge, "SCREENED", 0)
     monkeypatch.setattr(left_out, "CHUNK", len(ALPHAS) * stimuli * 25)
+    monkeypatch.setattr(left_out, "CACHED", cached)
     screened = fit_ridge(parts, kernel, y, groups)
     assert torch.equal(plain.alpha, screened.alpha)
     torch.testing.assert_close(plain.dual, screened.dual, rtol=1e-12, atol=0)
@@ -327,7 +329,8 @@ def test_contenders_hold_the_best_alpha_and_little_else(
     shrink, centred = alphas[:, None] / (parts.spectrum + alphas[:, None]), y - y.mean(dim=0)
     inside = parts.basis.T @ centred
     outside = None if parts.full else centred - parts.basis @ inside
-    makers = left_out.Makers.of(ridge.residual_makers(parts, shrink, groups))
+    blocks = ridge.residual_makers(parts, shrink, groups)
+    makers = left_out.Makers.of((places, torch.linalg.inv(block)) for places, block in blocks)
     found = left_out.contenders(shrink, parts.basis, inside, outside, makers)
     assert found.gather(0, errors.argmin(dim=0)[None]).all()
     assert found.sum() < 1.3 * y.shape[1]
