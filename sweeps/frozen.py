@@ -91,7 +91,7 @@ def _wanted(workshop: Workshop, cell: Cell, maps: Sequence[Tensor], halving: Hal
             cell.seed,
             places(recording, units),
             refit,
-            halving and halving.judge(f"{cell.recording}/{cell.area}/{turn}", cell.cell_id),
+            halving.judge(f"{cell.recording}/{cell.area}/{turn}", cell.cell_id) if halving else None,
         )
         for turn, fold in enumerate(workshop.folds(recording, cell.seed))
     ]

@@ -100,7 +100,7 @@ class _Job:
             _assembled(self.workshop, self.cells, self.recordings, data) for _ in range(1 + first.readout["refit"])
         ]
         kind = free(first.backbone, PRICES), first.readout["name"]
-        judge = halving and halving.judge(f"twins/{turn}", first.cell_id)
+        judge = halving.judge(f"twins/{turn}", first.cell_id) if halving else None
         return Wanted(twins[0], data, settings, kind, twins[1] if len(twins) > 1 else None, judge)
 
     def fits(self, fitted: Sequence[Wanted]) -> list[CellFit]:

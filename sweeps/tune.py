@@ -271,7 +271,7 @@ def halved(context: Context) -> Iterator[Context]:
         yield context
         return
     name = f"cortex-sweeps-halving-{uuid.uuid4().hex}"
-    actor = ray.remote(Rungs).options(name=name, num_cpus=0).remote(context.halving["factor"])  # type: ignore[attr-defined]
+    actor: Any = ray.remote(Rungs).options(name=name, num_cpus=0).remote(context.halving["factor"])
     try:
         yield replace(context, rungs=name)
     finally:
