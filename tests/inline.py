@@ -68,7 +68,7 @@ def run_simulated(plan: Plan, workers: int, seconds: Callable[[Pack], float]) ->
         if not busy:
             break
         now, token, pack = heapq.heappop(busy)
-        rows = [row for job in jobs_of(pack.cells) for row in bench.rows(job, pack.attempt, pack.earlier)[0]]
+        rows = [row for found, _ in bench.rows(jobs_of(pack.cells), pack.attempt, pack.earlier) for row in found]
         sweep.absorb(store.write_part("cells", rows))
         sweep.done(token)
     _settle(sweep, ledger)

@@ -26,7 +26,7 @@ TOLERANCE = {"rtol": 1e-4, "atol": 1e-4}
 
 def defaults(name, **changes):
     return (
-        {key: each.default for key, each in READOUTS[name].parameters.items()} | {"epochs": 5, "patience": 2} | changes
+        {key: each.default for key, each in READOUTS[name].parameters.items()} | {"epochs": 3, "patience": 2} | changes
     )
 
 
@@ -217,7 +217,7 @@ CORES = {
 }  # fmt: skip
 
 
-def recordings(names, items=61, clips=False, behaviour=False):
+def recordings(names, items=41, clips=False, behaviour=False):
     draws = torch.Generator().manual_seed(0)
     found = {}
     for name in names:
@@ -226,19 +226,19 @@ def recordings(names, items=61, clips=False, behaviour=False):
         rows = torch.randperm(items, generator=draws)
         responses = {f"{name}/{area}": torch.rand(*lead, 4, generator=draws) for area in ("V1", "LM")}
         beside = [torch.rand(*lead, width, generator=draws) if behaviour else None for width in (3, 2)]
-        found[name] = ReadoutData(inputs, responses, rows[:41], rows[41:], *beside)
+        found[name] = ReadoutData(inputs, responses, rows[:27], rows[27:], *beside)
     return found
 
 
 def trained(core, seeds, depths, data, together=False, refit=True, behaviour=False):
     """Twins that differ in seed, depth, rate, decay, loss and the weights of penalties."""
     component = BACKBONES[core]
-    settled = {name: each.default for name, each in component.parameters.items()} | {"epochs": 3} | CORES[core]
+    settled = {name: each.default for name, each in component.parameters.items()} | {"epochs": 2} | CORES[core]
     settled = {"batch": 16} | settled if core == "factorised3d" else settled | {"batch": 16}
     found = []
     for turn, seed in enumerate(seeds):
         depth = depths[turn % len(depths)]
-        given = defaults("gaussian", l1=[0.01, 0.1][turn % 2], loss=["poisson", "gaussian"][turn % 2], epochs=3)
+        given = defaults("gaussian", l1=[0.01, 0.1][turn % 2], loss=["poisson", "gaussian"][turn % 2], epochs=2)
         own = settled | {"smoothness": [0.1, 1.0][turn % 2]}
         where = {key: depth for each in data.values() for key in each.responses}
         twins = [

@@ -93,24 +93,24 @@ def test_readers_see_a_whole_table_at_any_moment(
     monkeypatch.setattr(ledger, "FOLD_PAUSE", 0.0)
     monkeypatch.setattr(schedule, "FLUSH_SECONDS", 0.0)
     uri = f"{server.uri}/sweeps/small"
-    space = {**experiment["space"], "depth": {"V1": [0, 1, 2, 3], "V4": [0, 1, 2, 3]}, "seed": [0, 1, 2]}
+    space = {**experiment["space"], "depth": {"V1": [0, 1, 2, 3], "V4": [0, 1, 2, 3]}, "seed": [0, 1]}
     held = {**experiment, "space": space, "storage": uri, "compute": {"cells_per_pack": 2}}
     plan = make_plan(held)
     columns = ["trial_id", "status", "error", "config", *plan.columns()["trials"]]
     with reader(uri, columns, f"{server.uri}/stop") as found:
         result = sweeps.run(held, cache=str(tmp_path / "cache"), cpus=2)
         time.sleep(0.5)
-    assert (result.progress.done, result.progress.failed) == (48, 0)
+    assert (result.progress.done, result.progress.failed) == (32, 0)
     assert found["problems"] == []
     for how in ("load", "recipe"):
         counts = found["seen"][how]
-        assert counts[-1] == 48
+        assert counts[-1] == 32
         assert len(set(counts)) >= 4, f"{how} saw only {sorted(set(counts))}: the test shows nothing"
 
     table = pd.read_parquet(f"{uri}/trials", storage_options=server.storage_options)
     pd.testing.assert_frame_equal(table, sweeps.load(uri))
-    assert len(sweeps.load(uri, "areas")) == 96
-    assert sweeps.run(held, cache=str(tmp_path / "cache")).progress.known == 48
+    assert len(sweeps.load(uri, "areas")) == 64
+    assert sweeps.run(held, cache=str(tmp_path / "cache")).progress.known == 32
 
 
 def test_a_recording_in_a_bucket_is_the_same_as_its_local_copy(
