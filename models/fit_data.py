@@ -64,7 +64,7 @@ def take(
     """The items `rows`; of clips `frames` frames from `starts` (rows,) on, where given. Copies these items only."""
 
     def chosen(values: Tensor, axis: int) -> Tensor:
-        picked = values[rows.to(values.device)]
+        picked = values.index_select(0, rows.to(values.device))
         if starts is not None and frames is not None:
             windows = [each.narrow(axis - 1, int(s), frames) for each, s in zip(picked, starts, strict=True)]
             picked = torch.stack(windows)

@@ -113,16 +113,19 @@ class _Data:
     """What readouts are fitted to; the same objects for those that read the same, so that a stack shares them."""
 
     def __init__(self) -> None:
+        self.small: dict[Hashable, list[Tensor]] = {}
         self.maps: dict[Hashable, tuple[list[Tensor], Statistics]] = {}
         self.rows: dict[bytes, Tensor] = {}
 
     def of(self, wanted: FrozenFit, readout: Readout) -> tuple[ReadoutData, Statistics]:
         """The data of a readout, its maps z-scored, and what they were z-scored with."""
         train, select = self._same(wanted.train), self._same(wanted.select)
-        pool = wanted.parameters["pool"]
-        key = (*(id(each) for each in wanted.maps), pool, id(train), type(readout))
+        source = *(id(each) for each in wanted.maps), wanted.parameters["pool"]
+        key = *source, id(train), type(readout)
         if key not in self.maps:
-            small = pooled(wanted.maps, pool)
+            if source not in self.small:
+                self.small[source] = pooled(wanted.maps, wanted.parameters["pool"])
+            small = self.small[source]
             statistics = readout.statistics([each[train.to(each.device)] for each in small])
             normal = [(each - centre) / spread for each, (centre, spread) in zip(small, statistics, strict=True)]
             self.maps[key] = normal, statistics
