@@ -43,7 +43,9 @@ def readouts(name: str, shape: tuple[int, int, int], members: int, one_seed: boo
     """What fits some readouts of one block and gives their predictions, by path."""
     draws = torch.Generator().manual_seed(0)
     maps = torch.randn(SCENES, *shape, generator=draws)
-    responses = torch.rand(SCENES, UNITS, generator=draws)
+    weights = torch.randn(maps[0].numel(), UNITS, generator=draws) / maps[0].numel() ** 0.5
+    clean = torch.nn.functional.softplus(maps.flatten(1) @ weights)
+    responses = clean * (1.0 + 0.3 * torch.rand(SCENES, UNITS, generator=draws))
     rows = [torch.randperm(SCENES, generator=torch.Generator().manual_seed(seed)) for seed in range(members)]
     given = defaults(READOUTS, name) | {"epochs": epochs, "patience": epochs} | READ[name]
     wanted = []

@@ -27,6 +27,10 @@ MOST = 64
 MEMORY = 0.5
 """Share of the free memory that a stack may fill, as far as its need is foreseen."""
 
+CLEARLY, HOPELESS = 0.9, 2.0
+"""A stack is taken if a step of it takes clearly less for each member than alone; if the first, which warms up, takes so
+many times as long, there is no second."""
+
 COPIES = 6
 """A member's parameters, their gradients, two moments, the best state, and one to spare."""
 
@@ -54,7 +58,8 @@ def pays(members: Sequence[Member]) -> bool:
     shared = len({member.same_order for member in members}) == 1
     key = _key(members[0]), len(members).bit_length(), shared
     if key not in _PAYS:
-        _PAYS[key] = _stacked_seconds(members) < _cost(members[0]).seconds
+        alone = _cost(members[0]).seconds
+        _PAYS[key] = _stacked_seconds(members, HOPELESS * alone) < CLEARLY * alone
     return _PAYS[key]
 
 
@@ -105,8 +110,8 @@ def _tried(member: Member) -> Cost:
     return Cost(seconds, 2.0 * sum(held.values()) + COPIES * parameters)
 
 
-def _stacked_seconds(members: Sequence[Member]) -> float:
-    """Seconds of the second step of a stack, for each member that takes part in it."""
+def _stacked_seconds(members: Sequence[Member], hopeless: float) -> float:
+    """Seconds of a step of a stack for each member that takes part in it, the better of two."""
 
     def tried() -> float:
         descent = StackedDescent([member.again() for member in members])
@@ -114,6 +119,8 @@ def _stacked_seconds(members: Sequence[Member]) -> float:
         for turns, batches in islice(descent.turns(), 2):
             step = lambda: descent.step(turns, batches, [1e-3] * len(members))  # noqa: B023, E731
             seconds = min(seconds, _seconds(step, descent.device) / len(turns))
+            if seconds > hopeless:
+                break
         return seconds
 
     return _undone(members, tried)

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from inline import plan_of, run_inline, trials_of
 
+import sweeps
 from models.frozen import FrozenFit, fit_frozen_many
 from models.readouts import READOUTS
 from sweeps.errors import InputError
@@ -149,3 +150,17 @@ def test_halving_without_descent_is_refused(make_recording: Writer, tmp_path: Pa
     with pytest.raises(InputError, match="no readout of the space is fitted so") as caught:
         plan_of(experiment, tmp_path)
     assert caught.value.key == "search.halving"
+
+
+@pytest.mark.slow
+def test_workers_of_a_cluster_ask_one_actor(make_recording: Writer, tmp_path: Path) -> None:
+    """Packs of one cell on two workers: what a fit is compared with comes from both."""
+    folder = make_recording(tmp_path / "data" / "small")
+    halved = experiment_of(folder, halving={"first": 1, "factor": 2}) | {"compute": {"cells_per_pack": 1}}
+    places = {"storage": str(tmp_path / "results"), "cache": str(tmp_path / "cache")}
+    result = sweeps.run(halved, cpus=2, **places)
+    counts = result.trials["status"].value_counts()
+    assert counts["pruned"] >= 1, "with one actor for each worker three fits each would rarely end"
+    assert counts["done"] >= 1
+    assert result.progress.pruned == counts["pruned"]
+    assert sweeps.run(halved, cpus=2, **places).progress.executed == 0
