@@ -28,8 +28,8 @@ MEMORY = 0.5
 """Share of the free memory that a stack may fill, as far as its need is foreseen."""
 
 CLEARLY, HOPELESS = 0.9, 2.0
-"""A stack is taken if a step of it takes clearly less for each member than alone; if the first, which warms up, takes so
-many times as long, there is no second."""
+"""A stack is taken if a step of it takes clearly less for each member than alone; where the first, which warms up, takes
+so many times as long, there is no second."""
 
 COPIES = 6
 """A member's parameters, their gradients, two moments, the best state, and one to spare."""
