@@ -28,7 +28,7 @@ MEMORY = 0.5
 """Share of the free memory that a stack may fill, as far as its need is foreseen."""
 
 CLEARLY, HOPELESS = 0.9, 2.0
-"""A stack is taken if a step takes clearly less of it for each member than alone. Where the first, which warms up, takes
+"""A stack is taken if a step of it takes clearly less for each member than alone. If the first, which warms up, takes
 so many times as long, there is no second."""
 
 COPIES = 6
