@@ -86,6 +86,7 @@ def reader(uri: str, columns: list[str], stop: str) -> Iterator[dict[str, Any]]:
             process.kill()
 
 
+@pytest.mark.slow
 def test_readers_see_a_whole_table_at_any_moment(
     server: S3Server, experiment: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
