@@ -95,9 +95,13 @@ class BestState:
     def offer(self, loss: float, epoch: int) -> bool:
         """Copy the module's state if `loss` is lower than any before, and say so."""
         if loss < self.loss:
-            self.loss, self.epoch, self.state = loss, epoch, copied(self.module)
+            self.loss, self.epoch, self.state = loss, epoch, self.copy()
             return True
         return False
+
+    def copy(self) -> dict[str, Tensor]:
+        """A copy of the present state."""
+        return copied(self.module)
 
     def restore(self) -> None:
         """Put the best state back into the module."""
@@ -122,7 +126,7 @@ class Schedule:
         """The state after this epoch is the best."""
         self.since, self.best = epoch, list(self.path)
 
-    def ends(self, epoch: int, best: Kept) -> bool:
+    def ends(self, epoch: int, best: BestState) -> bool:
         """Whether patience is over for good; if a decay is left, the best state comes back instead."""
         if epoch - self.since < self.settings.patience:
             return False
@@ -131,21 +135,6 @@ class Schedule:
         best.restore()
         self.decays, self.since, self.path = self.decays + 1, epoch, list(self.best)
         return False
-
-
-class Kept(Protocol):
-    """Whatever holds the best state of one fit."""
-
-    loss: float
-    epoch: int
-
-    def offer(self, loss: float, epoch: int) -> bool:
-        """See `BestState`."""
-        ...
-
-    def restore(self) -> None:
-        """See `BestState`."""
-        ...
 
 
 class Judge(Protocol):
@@ -163,7 +152,7 @@ class Judge(Protocol):
 class Course:
     """How one fit goes: its learning rates, its losses, which state is the best, and when it is over."""
 
-    def __init__(self, settings: FitSettings, best: Kept, start: Snapshot, judge: Judge | None = None) -> None:
+    def __init__(self, settings: FitSettings, best: BestState, start: Snapshot, judge: Judge | None = None) -> None:
         self.settings, self.best, self.judge = settings, best, judge
         self.history, self.schedule = FitHistory(start=start), Schedule(settings)
 

@@ -14,13 +14,11 @@ from typing import Any
 import numpy as np
 
 from sweeps.features import locked
+from sweeps.fits import HALF_WRITTEN_SECONDS
 from sweeps.identity import content_id
 
 LIMIT = 200_000_000
 """Bytes on a node, some thousand results."""
-
-HALF_WRITTEN_SECONDS = 3600.0
-"""A file that a dead process began is removed after this time."""
 
 Arrays = Mapping[str, np.ndarray]
 

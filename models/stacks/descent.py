@@ -58,7 +58,7 @@ class StackedDescent:
     """AdamW of all members at once, each with its own rate and weight decay: what `models.fit.Descent` does for one.
 
     A member's numbers are those that it would have alone, up to the order in which floats are added. Members must be
-    alike in structure (`models.stacks.fit.structure`). Their twins are left as they are until `write_back`.
+    alike in structure (`models.stacks.structure`). Their twins are left as they are until `write_back`.
     """
 
     def __init__(self, members: Sequence[Member]) -> None:

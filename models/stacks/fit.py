@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from models.fit import check_refit, finish, fit_prepared, prepared, refit_twin, restarted
 from models.fit_data import ReadoutData, check
 from models.fit_start import Places
-from models.schedule import Course, FitHistory, FitSettings, Judge, Snapshot
+from models.schedule import BestState, Course, FitHistory, FitSettings, Judge, Snapshot
 from models.stacks.descent import Member, StackedDescent, Tensors
 from models.stacks.paths import out_of_memory, pays, room
 from models.stacks.structure import structure
@@ -113,8 +114,9 @@ def _together(members: Sequence[Member], wanted: Sequence[Wanted]) -> list[Outco
             recordings = restarted(member.twin, list(each.data.values()), outcome)
             again[turn] = Member(member.twin, recordings, member.settings, member.kind)
     rates = [outcome.rates for turn, outcome in enumerate(outcomes) if turn in again]  # type: ignore[union-attr]
-    for turn, error in zip(again, _refit(list(again.values()), rates), strict=True):
-        outcomes[turn] = error or outcomes[turn]
+    turns = list(again)
+    for place, error in _refit(list(again.values()), rates).items():
+        outcomes[turns[place]] = error
     return outcomes
 
 
@@ -124,23 +126,19 @@ def keep_state(kept: Twin, fitted: Twin) -> None:
     kept.eval()
 
 
-class Row:
-    """The best state of one member of a stack so far: `models.schedule.Kept`."""
+class Row(BestState):
+    """The best state of one member of a stack so far."""
 
     def __init__(self, descent: StackedDescent, member: Member) -> None:
+        super().__init__(member.twin)
         self.descent, self.member = descent, member
-        self.loss, self.epoch = float("inf"), -1
-        self.state: Tensors = {}
 
-    def offer(self, loss: float, epoch: int) -> bool:
-        """Copy the member's state if `loss` is lower than any before, and say so."""
-        if loss < self.loss:
-            self.loss, self.epoch, self.state = loss, epoch, self.descent.state(self.member)
-            return True
-        return False
+    def copy(self) -> Tensors:
+        """A copy of the member's present state in the stack."""
+        return self.descent.state(self.member)
 
     def restore(self) -> None:
-        """Put the best state back."""
+        """Put the best state back into the stack."""
         self.descent.set_state(self.member, self.state)
 
 
@@ -151,54 +149,64 @@ def _fit(members: Sequence[Member], judges: Sequence[Judge | None]) -> list[Outc
         Course(each.settings, Row(descent, each), Snapshot(each.twin), judge)
         for each, judge in zip(members, judges, strict=True)
     ]
-    found: list[Outcome] = [course.history for course in courses]
-    going, epoch = list(range(len(members))), 0
-    while going:
-        train = descent.epoch([courses[turn].rate(epoch) for turn in going])
-        asked = any(courses[turn].judged(epoch) for turn in going)
-        losses, correlations = descent.select_losses(asked)
-        left = []
-        for turn, *pair, score in zip(going, train, losses, correlations, strict=True):
-            course = courses[turn]
-            try:
-                on = course.goes_on(epoch, *pair) and (not course.judged(epoch) or course.stays(epoch, score))
-            except FloatingPointError as error:
-                found[turn] = error
-                continue
-            if on:
-                left.append(turn)
-            else:
-                _done(descent, members[turn])
-        descent.keep([members[turn] for turn in left])
-        going, epoch = left, epoch + 1
-    descent.asked.eval()
-    return found
+
+    def epoch(going: Sequence[int], number: int) -> list[Callable[[], bool]]:
+        train = descent.epoch([courses[turn].rate(number) for turn in going])
+        losses, scores = descent.select_losses(any(courses[turn].judged(number) for turn in going))
+        heard = zip(going, train, losses, scores, strict=True)
+        return [partial(_goes_on, courses[turn], number, *numbers) for turn, *numbers in heard]
+
+    errors = _run(descent, members, epoch)
+    return [errors.get(turn, course.history) for turn, course in enumerate(courses)]
 
 
-def _refit(members: Sequence[Member], rates: Sequence[Sequence[float]]) -> list[FloatingPointError | None]:
+def _goes_on(course: Course, epoch: int, train: float, select: float, score: float) -> bool:
+    return course.goes_on(epoch, train, select) and (not course.judged(epoch) or course.stays(epoch, score))
+
+
+def _refit(members: Sequence[Member], rates: Sequence[Sequence[float]]) -> dict[int, FloatingPointError]:
     """The loop of `models.fit.refit_twin` for all members at once, each for as many epochs as it has rates."""
     if not members:
-        return []
+        return {}
     descent = StackedDescent(members)
-    found: list[FloatingPointError | None] = [None] * len(members)
-    going, epoch = list(range(len(members))), 0
+
+    def epoch(going: Sequence[int], number: int) -> list[Callable[[], bool]]:
+        losses = descent.epoch([rates[turn][number] for turn in going])
+        return [partial(_has_more, rates[turn], number, loss) for turn, loss in zip(going, losses, strict=True)]
+
+    return _run(descent, members, epoch)
+
+
+def _has_more(rates: Sequence[float], epoch: int, loss: float) -> bool:
+    check_refit(loss, rates[epoch])
+    return epoch + 1 < len(rates)
+
+
+def _run(
+    descent: StackedDescent,
+    members: Sequence[Member],
+    epoch: Callable[[Sequence[int], int], list[Callable[[], bool]]],
+) -> dict[int, FloatingPointError]:
+    """Epochs until no member is left; those that raise are returned with their errors, the others are finished.
+
+    `epoch` is run for the numbers of those that are left, and says of each whether it goes on, or raises its error.
+    """
+    errors: dict[int, FloatingPointError] = {}
+    going, number = list(range(len(members))), 0
     while going:
-        losses = descent.epoch([rates[turn][epoch] for turn in going])
         left = []
-        for turn, loss in zip(going, losses, strict=True):
+        for turn, goes_on in zip(going, epoch(going, number), strict=True):
             try:
-                check_refit(loss, rates[turn][epoch])
+                if goes_on():
+                    left.append(turn)
+                else:
+                    _done(descent, members[turn])
             except FloatingPointError as error:
-                found[turn] = error
-                continue
-            if epoch + 1 < len(rates[turn]):
-                left.append(turn)
-            else:
-                _done(descent, members[turn])
+                errors[turn] = error
         descent.keep([members[turn] for turn in left])
-        going, epoch = left, epoch + 1
+        going, number = left, number + 1
     descent.asked.eval()
-    return found
+    return errors
 
 
 def _done(descent: StackedDescent, member: Member) -> None:
