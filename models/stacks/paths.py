@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -26,6 +27,9 @@ MOST = 64
 
 MEMORY = 0.5
 """Share of the free memory that a stack may fill, as far as its need is foreseen."""
+
+MEMINFO = Path("/proc/meminfo")
+"""Where Linux says what memory is available."""
 
 CLEARLY, HOPELESS = 0.9, 2.0
 """A stack is taken if a step of it takes clearly less for each member than alone. If the first, which warms up, takes
@@ -70,12 +74,18 @@ def forget() -> None:
 
 
 def free_bytes(device: torch.device) -> float:
-    """Memory that a process may fill: of a GPU what is free, of the machine its share of what is available."""
+    """Memory that a process may fill: of a GPU what is free, of the machine its share of what is available.
+
+    Where the system does not say what is available (only Linux does), that is half of the memory there is.
+    """
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
-    with open("/proc/meminfo") as file:
-        held = dict(line.split(":") for line in file)
-    return float(held["MemAvailable"].split()[0]) * 1024 / (os.cpu_count() or 1)
+    if MEMINFO.exists():
+        held = dict(line.split(":") for line in MEMINFO.read_text().splitlines())
+        available = float(held["MemAvailable"].split()[0]) * 1024
+    else:
+        available = 0.5 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return available / (os.cpu_count() or 1)
 
 
 def out_of_memory(error: Exception) -> bool:

@@ -14,7 +14,7 @@ from models.schedule import FitHistory
 from models.stacks import fit as stacks
 from models.stacks.descent import Member, StackedDescent
 from models.stacks.fit import Wanted, fit_twins
-from models.stacks.paths import out_of_memory, pays, room
+from models.stacks.paths import free_bytes, out_of_memory, pays, room
 from models.stacks.structure import structure
 from models.twin import Twin
 
@@ -198,6 +198,14 @@ def test_room_goes_with_the_free_memory(monkeypatch):
     assert room(member, 10) == 10
     monkeypatch.setattr("models.stacks.paths.free_bytes", lambda device: 1.0)
     assert room(member, 10) == 1
+
+
+def test_free_memory_is_known_on_systems_without_meminfo(monkeypatch, tmp_path):
+    linux = free_bytes(torch.device("cpu"))
+    monkeypatch.setattr("models.stacks.paths.MEMINFO", tmp_path / "none")
+    elsewhere = free_bytes(torch.device("cpu"))
+    assert 0 < elsewhere < 1e15
+    assert elsewhere / 10 < linux < elsewhere * 2.1
 
 
 def test_an_unknown_path_is_an_error():
