@@ -38,6 +38,7 @@ from machine import describe_machine
 
 import sweeps
 from sweeps.cells import Cell, Pack, components_of
+from sweeps.cluster import connected
 from sweeps.depths import depth_text
 from sweeps.identity import canonical
 from sweeps.ledger import Ledger
@@ -47,7 +48,7 @@ from sweeps.runner import _pack_size, _settle, _sweep
 from sweeps.schema import cell_configuration
 from sweeps.scores import cell_columns
 from sweeps.storage import Store
-from sweeps.tune import SweepPack, cluster, run_packs
+from sweeps.tune import SweepPack, run_packs
 
 GATE_SECONDS = 1200.0
 """A worker waits for the others no longer than this."""
@@ -207,7 +208,7 @@ def run_one(workers: int, cells: int, sleep: tuple[float, float] | None) -> dict
         sweep = _sweep(plan, ledger, retry_failed=False)
         sweep.pack_size = _pack_size("auto", workers)
         meter = Meter(sweep)
-        with cluster(None, workers):
+        with connected(None, workers):
             asked = time.time()
             pack = SleepingPack if sleep else RealPack
             run_packs(sweep, plan.context(), {"CPU": 1.0}, workers, meter.update, pack)

@@ -1,14 +1,18 @@
 """Intervals by resampling: the cluster bootstrap, the bootstrap of a correlation, the hierarchical bootstrap."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
 
 from metrics._arrays import Array, Floats, like, same_shape, to_float, to_labels, to_matrix
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 BLOCK = 512
 """Units per matrix product in ``bootstrap_correlation``; bounds memory at replicates x 6 x BLOCK floats."""
@@ -112,6 +116,8 @@ def bootstrap_correlation(predicted: Array, observed: Array, groups: Array, weig
         )
     if len(names) < 2:
         return like(np.full(len(drawn), np.nan), predicted, observed)
+    from scipy.sparse import csr_matrix
+
     member = csr_matrix((np.ones(len(group)), (group, np.arange(len(group)))), (len(names), len(group)))
     total, count = np.zeros(len(drawn)), np.zeros(len(drawn))
     for start in range(0, first.shape[1], BLOCK):

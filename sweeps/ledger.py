@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +18,19 @@ FOLD_SECONDS, FOLD_PAUSE = 60.0, 20.0
 
 BATCH = 2000
 """Rows that are Python objects at a time."""
+
+
+@contextmanager
+def plain_memory() -> Iterator[None]:
+    """Give back at the end what Arrow took in between; its usual pool would keep most of it for later."""
+    usual, plain = pa.default_memory_pool(), pa.system_memory_pool()
+    pa.set_memory_pool(plain)
+    try:
+        yield
+    finally:
+        pa.set_memory_pool(usual)
+        usual.release_unused()
+        plain.release_unused()
 
 
 class Ledger:
@@ -95,11 +109,11 @@ class Ledger:
     def fold(self, tables: Iterable[str] = TABLES) -> None:
         """Replace the folded objects of tables that have news."""
         began = time.monotonic()
-        for table in tables:
-            if table in self.stale:
-                self.store.write_fold(table, *self._pieces(table))
-                self.fresh[table] = {}
-                self.stale.discard(table)
-        pa.default_memory_pool().release_unused()
+        with plain_memory():
+            for table in tables:
+                if table in self.stale:
+                    self.store.write_fold(table, *self._pieces(table))
+                    self.fresh[table] = {}
+                    self.stale.discard(table)
         ended = time.monotonic()
         self.fold_at = ended + max(FOLD_SECONDS, FOLD_PAUSE * (ended - began))

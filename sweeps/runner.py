@@ -126,22 +126,22 @@ def _sweep(plan: Plan, ledger: Ledger, retry_failed: bool) -> Sweep:
 
 
 def _execute(plan: Plan, sweep: Sweep, ledger: Ledger, address: str | None, cpus: int | None, display: Display) -> None:
-    from sweeps import tune
+    from sweeps import cluster, tune
 
-    if tune.starts_own(address):
-        _naming(plan, lambda: tune.check_kinds([tune.this_machine(cpus)], _resources(plan, gpu=False)))
-    with tune.cluster(address, cpus) as dashboard:
-        resources = _resources(plan, tune.has_gpu())
-        _naming(plan, lambda: tune.check_resources(resources))
+    if cluster.starts_own(address):
+        _naming(plan, lambda: cluster.check_kinds([cluster.this_machine(cpus)], _resources(plan, gpu=False)))
+    with cluster.connected(address, cpus) as dashboard:
+        resources = _resources(plan, cluster.has_gpu())
+        _naming(plan, lambda: cluster.check_resources(resources))
         workers = plan.experiment.compute.workers
-        count = tune.worker_count(resources) if workers == "auto" else int(workers)
+        count = cluster.worker_count(resources) if workers == "auto" else int(workers)
         sweep.pack_size = _pack_size(plan.experiment.compute.cells_per_pack, count)
         display.started(dashboard, count)
         ledger.fold()
         _keep_experiment(plan)
         _find_truths(plan, ledger, resources, display)
         try:
-            with tune.halved(plan.context()) as context:
+            with cluster.halved(plan.context()) as context:
                 tune.run_packs(sweep, context, resources, count, display.update)
         finally:
             _settle(sweep, ledger)
@@ -203,7 +203,7 @@ def _truths_known(plan: Plan, ledger: Ledger) -> bool:
 
 def _find_truths(plan: Plan, ledger: Ledger, resources: Mapping[str, float], display: Display) -> None:
     """Say, before the sweep, which depths of a simulated recording cannot be told apart."""
-    from sweeps import tune
+    from sweeps import cluster
 
     if not any("teacher" in facts.notes for facts in plan.facts):
         return
@@ -211,7 +211,7 @@ def _find_truths(plan: Plan, ledger: Ledger, resources: Mapping[str, float], dis
         found = kept_truths(plan.context())
         if found is None:
             display.say("making the simulated recording, and the depths that cannot be told apart in it")
-            found = tune.find_truths(plan.context(), resources)
+            found = cluster.find_truths(plan.context(), resources)
         ids = _truth_ids(plan)
         rows = [
             {
@@ -241,13 +241,13 @@ def check(
 
 def check_demand(plan: Plan, address: str | None) -> None:
     """Refuse demands that no node of a running cluster, or of this machine, can meet. Raises InputError."""
-    from sweeps import tune
+    from sweeps import cluster
 
-    if tune.starts_own(address):
-        _naming(plan, lambda: tune.check_kinds([tune.this_machine()], _resources(plan, gpu=False)))
+    if cluster.starts_own(address):
+        _naming(plan, lambda: cluster.check_kinds([cluster.this_machine()], _resources(plan, gpu=False)))
         return
-    with tune.cluster(address):
-        _naming(plan, lambda: tune.check_resources(_resources(plan, tune.has_gpu())))
+    with cluster.connected(address):
+        _naming(plan, lambda: cluster.check_resources(_resources(plan, cluster.has_gpu())))
 
 
 def _naming(plan: Plan, check: Callable[[], None]) -> None:

@@ -38,7 +38,7 @@ KNOWN_PER_ASKED = 8
 """Finished trials for every configuration that is asked at once for each running pack."""
 
 MANY = 10**6
-"""Cells still to come: what an adaptive search asks at once goes to one worker, in packs as large as they get."""
+"""Cells still to come, while more are: packs are as large as they get."""
 
 
 @dataclass
@@ -190,8 +190,8 @@ class Sweep:
                 break
             news += self._take(configuration, fresh)
         enough = wanted is not None and self.progress.trials >= wanted
-        if not batch or enough or (self.proposer.adaptive and self._stale(news, len(batch))):
-            self.exhausted = True
+        ended = self._stale(news, len(batch)) if self.proposer.adaptive else len(batch) < self.proposer.batch
+        self.exhausted = not batch or enough or ended
         self.progress.cells += len(fresh)
         self.unpacked.extend(fresh.values())
 
@@ -232,7 +232,7 @@ class Sweep:
         return True
 
     def _form_packs(self) -> None:
-        size = (lambda _: self.pack_size(MANY)) if self.proposer.adaptive else self.pack_size
+        size = self.pack_size if self.exhausted else lambda _: self.pack_size(MANY)
         by_attempt: dict[int, list[Cell]] = defaultdict(list)
         for job in jobs_of(self.unpacked):
             by_attempt[max(self.attempts.get(cell.cell_id, 0) for cell in job)].extend(job)

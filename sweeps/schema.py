@@ -19,6 +19,10 @@ from sweeps.space import Configuration
 SCHEMA_VERSION = 1
 
 TIME = pa.timestamp("us", tz="UTC")
+TEXT = pa.string()
+TEXTS = pa.dictionary(pa.int32(), pa.string())
+"""Texts of which many are equal, in little memory."""
+
 SHARED = {
     "status": pa.string(),
     "error": pa.string(),
@@ -197,12 +201,13 @@ def as_table(table: str, rows: list[dict[str, Any]], schema: pa.Schema | None = 
     return pa.Table.from_pylist([{name: row.get(name) for name in full.names} for row in rows], schema=full)
 
 
-def unify(table: str, parts: list[pa.Table], schema: pa.Schema | None = None) -> pa.Table:
-    """Parts as one table with every column of any of them."""
+def unify(table: str, parts: list[pa.Table], schema: pa.Schema | None = None, texts: pa.DataType = TEXT) -> pa.Table:
+    """Parts as one table with every column of any of them; texts besides the key are of type `texts`."""
     columns = list(schema.names) if schema else []
     for part in parts:
         columns.extend(name for name in part.column_names if name not in columns)
-    full = schema_of(table, columns)
+    typed = [(each.name, each.type) for each in schema_of(table, columns)]
+    full = pa.schema([(name, texts if kind == TEXT and name != KEYS[table] else kind) for name, kind in typed])
     aligned = [_align(part, full) for part in parts]
     return pa.concat_tables(aligned) if aligned else full.empty_table()
 

@@ -9,9 +9,9 @@ import os
 import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,15 +20,15 @@ from fsspec.implementations.local import LocalFileSystem
 
 from sweeps.errors import InputError
 from sweeps.recordings.images import open_filesystem
-from sweeps.schema import KEYS, as_table, column_notes, schema_of, unify
+from sweeps.schema import KEYS, TEXT, TEXTS, as_table, column_notes, schema_of, unify
 
 FOLDED = b"cortex-sweeps.folded"
 PUT_SECONDS = 300.0
 CHECK_SECONDS = 20.0
 """A server that accepts a PUT and then is silent would otherwise be waited for for ever."""
 
-MERGED_ROWS = 10_000
-"""Rows of a row group of a fold: so many folded rows are held uncompressed while it is made anew, some 10 MB."""
+GROUP_ROWS, MERGED_ROWS = 10_000, 2_500
+"""Rows of a row group of a fold, and folded rows that are compared with news at a time: some 10 MB uncompressed."""
 
 RANKS = {"done": 0, "pruned": 1, "failed": 2}
 
@@ -53,16 +53,32 @@ class Store:
 
     def put(self, name: str, content: bytes) -> None:
         """Write an object as a whole: it exists with all its bytes, or not at all."""
-        path = f"{self.root}/{name}"
-        if not self.local:
-            self.fs.pipe_file(path, content, timeout=PUT_SECONDS)
-            return
-        target = Path(path)
+        if self.local:
+            with self._replaced(name) as file:
+                file.write(content)
+        else:
+            self.fs.pipe_file(f"{self.root}/{name}", content, timeout=PUT_SECONDS)
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[IO[bytes]]:
+        """A file on disk to fill: when it is left, the object holds all that was written; an error leaves none."""
+        if self.local:
+            with self._replaced(name) as file:
+                yield file
+        else:
+            with tempfile.NamedTemporaryFile() as file:
+                yield file
+                file.flush()
+                self.fs.put_file(file.name, f"{self.root}/{name}", timeout=PUT_SECONDS)
+
+    @contextmanager
+    def _replaced(self, name: str) -> Iterator[IO[bytes]]:
+        target = Path(self.root) / name
         target.parent.mkdir(parents=True, exist_ok=True)
         fresh = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
         try:
             with open(fresh, "wb") as file:
-                file.write(content)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(fresh, target)
@@ -136,11 +152,19 @@ class Store:
     # -- folds --------------------------------------------------------------------------------------
 
     def open_fold(self, table: str) -> tuple[pq.ParquetFile | None, set[str]]:
-        """The folded object, still compressed, and the names of the parts in it; (None, empty) when there is none."""
-        content = self.get(f"{table}/{table}.parquet")
-        if content is None:
+        """The folded object, still compressed, and the names of the parts in it; (None, empty) when there is none.
+
+        Locally it stays on disk, where it is whole even when it is replaced meanwhile.
+        """
+        name = f"{table}/{table}.parquet"
+        if self.local:
+            place = Path(self.root) / name
+            held = pq.ParquetFile(place, pre_buffer=False) if place.exists() else None
+        else:
+            content = self.get(name)
+            held = None if content is None else pq.ParquetFile(pa.BufferReader(content))
+        if held is None:
             return None, set()
-        held = pq.ParquetFile(pa.BufferReader(content))
         metadata = held.schema_arrow.metadata or {}
         return held, set(json.loads(metadata.get(FOLDED, b"[]")))
 
@@ -155,7 +179,8 @@ class Store:
         first = next(pieces)
         metadata = {FOLDED: json.dumps(sorted(parts)).encode()}
         fields = [field.with_metadata(column_notes(field.name)) for field in first.schema]
-        self.put(f"{table}/{table}.parquet", _grouped(itertools.chain([first], pieces), pa.schema(fields, metadata)))
+        with self.writing(f"{table}/{table}.parquet") as file:
+            _write_grouped(file, itertools.chain([first], pieces), pa.schema(fields, metadata))
 
     def read_table(self, table: str) -> pa.Table | None:
         """Every row of a table once: the fold and all newer parts; None when neither exists."""
@@ -185,19 +210,18 @@ def from_bytes(content: bytes) -> pa.Table:
     return pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
 
 
-def _grouped(pieces: Iterable[pa.Table], schema: pa.Schema) -> bytes:
-    """Pieces of a table as Parquet bytes in groups of MERGED_ROWS, however long the pieces are."""
-    sink, held = io.BytesIO(), schema.empty_table()
-    with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+def _write_grouped(file: IO[bytes], pieces: Iterable[pa.Table], schema: pa.Schema) -> None:
+    """Write pieces of a table as Parquet in groups of GROUP_ROWS, however long the pieces are."""
+    held = schema.empty_table()
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
         for piece in pieces:
             held = pa.concat_tables([held, piece.cast(schema)])
-            whole = len(held) // MERGED_ROWS * MERGED_ROWS
+            whole = len(held) // GROUP_ROWS * GROUP_ROWS
             if whole:
-                writer.write_table(held.slice(0, whole), row_group_size=MERGED_ROWS)
+                writer.write_table(held.slice(0, whole), row_group_size=GROUP_ROWS)
                 held = held.slice(whole)
         if len(held):
             writer.write_table(held)
-    return sink.getvalue()
 
 
 def merge(
@@ -207,8 +231,8 @@ def merge(
 
     Folded rows are sorted by key, so that of them MERGED_ROWS are held at a time. There is at least one piece.
     """
-    batches = folded.iter_batches(MERGED_ROWS) if folded else iter(())
-    news = fold(table, [from_bytes(part) for part in parts], schema)
+    batches = folded.iter_batches(MERGED_ROWS, use_threads=False) if folded else iter(())
+    news = fold(table, [unify(table, [from_bytes(part)], texts=TEXTS) for part in parts], schema, TEXTS)
     full = schema_of(table, [*news.column_names, *(folded.schema_arrow.names if folded else ())])
     for batch in batches:
         held, key = pa.Table.from_batches([batch]), KEYS[table]
@@ -218,13 +242,13 @@ def merge(
     yield unify(table, [news], full)
 
 
-def fold(table: str, parts: list[pa.Table], schema: pa.Schema | None = None) -> pa.Table:
+def fold(table: str, parts: list[pa.Table], schema: pa.Schema | None = None, texts: pa.DataType = TEXT) -> pa.Table:
     """One row per key: `done` before `pruned` before `failed`, then the latest attempt, then the latest in time.
 
     A pure function of the rows, whatever their order: rows that are equal in all of these are told apart by
     what they hold.
     """
-    joined = unify(table, parts, schema)
+    joined = unify(table, parts, schema, texts)
     key = KEYS[table]
     counts = pc.value_counts(joined[key]).flatten()
     repeated = pc.is_in(joined[key], value_set=counts[0].filter(pc.greater(counts[1], 1)))

@@ -6,31 +6,25 @@ names are ours (see guard).
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
-import socket
 import tempfile
 import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import ray
 from ray import tune
-from ray._private.accelerators import NvidiaGPUAcceleratorManager
 from ray.tune.search import Searcher
 
+from sweeps.cluster import rungs_of
 from sweeps.errors import InputError, Refusal
 from sweeps.guard import claim_names
 
 if TYPE_CHECKING:
     from sweeps.context import Context
     from sweeps.schedule import Sweep
-    from sweeps.truth import Truth
 
 REPORT_SECONDS, REPORT_MOST = 2.0, 120.0
 """A pack writes its finished rows as one part about this often, a new process its first ones at once; with many workers
@@ -38,9 +32,6 @@ less often, see PackSearcher."""
 
 STEP_SECONDS = 0.005
 """What Tune itself takes for the report of a step."""
-
-MANY_NODES = 1000
-"""Stands for a node kind without a limit."""
 
 TUNE_ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -251,48 +242,6 @@ class Watch(Unsaved, tune.Callback):
         self.update()
 
 
-class Rungs:
-    """The actor of a sweep that successive halving asks; see `sweeps.halving.Rungs`."""
-
-    def __init__(self, factor: int) -> None:
-        from sweeps.halving import Rungs as Held
-
-        self.held = Held(factor)
-
-    def stays(self, group: str, epochs: int, fit: str, score: float) -> bool:
-        """Whether a fit goes on."""
-        return self.held.stays(group, epochs, fit, score)
-
-
-@contextmanager
-def halved(context: Context) -> Iterator[Context]:
-    """The context with the actor that its halving asks; the actor ends with the sweep."""
-    if not context.halving:
-        yield context
-        return
-    name = f"cortex-sweeps-halving-{uuid.uuid4().hex}"
-    actor: Any = ray.remote(Rungs).options(name=name, num_cpus=0).remote(context.halving["factor"])
-    try:
-        yield replace(context, rungs=name)
-    finally:
-        ray.kill(actor)
-
-
-def rungs_of(context: Mapping[str, Any]) -> Callable[..., bool] | None:
-    """What asks a sweep's actor; a fit goes on where the actor is gone."""
-    if not context["rungs"]:
-        return None
-    actor = ray.get_actor(context["rungs"])
-
-    def ask(*given: Any) -> bool:
-        try:
-            return bool(ray.get(actor.stays.remote(*given)))
-        except ray.exceptions.RayActorError:
-            return True
-
-    return ask
-
-
 def node_lost(error: str) -> bool:
     """Whether an error says that the node is gone, not the process."""
     return any(words in error for words in ("its node has died", "node was preempted", "NodeDiedError"))
@@ -303,119 +252,6 @@ def last_line(error: str) -> str:
     lines = [line.strip() for line in error.splitlines() if line.strip()]
     named = [line for line in lines if "Error" in line.split(":")[0] and not line.startswith("File")]
     return " ".join((named or lines or ["the process of the pack died"])[-1].split())
-
-
-@contextmanager
-def cluster(address: str | None, cpus: int | None = None) -> Iterator[str]:
-    """A connection to Ray: the given address, else RAY_ADDRESS, else an own local cluster; yields its dashboard.
-
-    A cluster that is up already (a notebook's own) is used as it is and left running; an own one is shut down.
-    """
-    own = not ray.is_initialized()
-    if own:
-        joins = not starts_own(address)
-        local: dict[str, Any] = {"num_cpus": cpus, "dashboard_host": "127.0.0.1"}
-        try:
-            check_answers(address or os.environ.get("RAY_ADDRESS", ""))
-            ray.init(
-                address=address if joins else "local",
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                **({} if joins else local),
-            )
-        except (OSError, ValueError, RuntimeError) as error:
-            where = address or os.environ.get("RAY_ADDRESS", "local")
-            raise InputError(f"no Ray cluster can be reached: {error}", key="address", value=where) from None
-    try:
-        yield getattr(ray._private.worker._global_node, "webui_url", None) or ""
-    finally:
-        if own:
-            ray.shutdown()
-
-
-def check_answers(address: str) -> None:
-    """Raise OSError where nothing listens at host:port: Ray itself would try for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if port.isdigit():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
-
-
-def starts_own(address: str | None) -> bool:
-    """Whether a run would start a Ray of its own."""
-    return address is None and "RAY_ADDRESS" not in os.environ and not ray.is_initialized()
-
-
-def node_kinds() -> list[tuple[dict[str, float], float]]:
-    """Resources of each node that is up, and of each kind that the autoscaler may start, with their number."""
-    kinds = [(dict(node["Resources"]), 1.0) for node in ray.nodes() if node["Alive"]]
-    config = ray._private.state.state.get_cluster_config()
-    startable = [
-        ({key: float(amount) for key, amount in group.resources.items()}, float(group.max_count))
-        for group in (config.node_group_configs if config else ())
-        if group.max_count
-    ]
-    return startable or kinds
-
-
-def this_machine(cpus: int | None = None) -> dict[str, float]:
-    """Resources that an own local Ray would have here, with `cpus` cores or all."""
-    gpus = NvidiaGPUAcceleratorManager.get_current_node_num_accelerators()
-    return {"CPU": float(cpus or os.cpu_count() or 1), "GPU": float(gpus)}
-
-
-def check_resources(resources: Mapping[str, float]) -> None:
-    """Refuse a pack that no node of the cluster can hold. Raises InputError."""
-    check_kinds([held for held, _ in node_kinds()], resources)
-
-
-def check_kinds(kinds: Sequence[Mapping[str, float]], resources: Mapping[str, float]) -> None:
-    """Refuse a pack that no kind of node can hold: Ray Tune would wait for it for ever. Raises InputError."""
-    if any(all(held.get(key, 0.0) >= amount for key, amount in resources.items()) for held in kinds):
-        return
-    largest = {key: max(held.get(key, 0.0) for held in kinds) for key in resources}
-    short = next((key for key in resources if largest[key] < resources[key]), next(iter(resources)))
-    raise InputError(
-        f"no node can hold a pack; the largest has {largest[short]:g} {short}",
-        key=f"compute.{short.lower()}s_per_pack",
-        value=resources[short],
-    )
-
-
-def worker_count(resources: Mapping[str, float]) -> int:
-    """How many packs the cluster can run at once, with every node that it may start."""
-    per_kind = [
-        (min(held.get(key, 0.0) // amount for key, amount in resources.items() if amount), count)
-        for held, count in node_kinds()
-    ]
-    return max(1, int(sum(packs * (count if count > 0 else MANY_NODES) for packs, count in per_kind)))
-
-
-def has_gpu() -> bool:
-    """Whether some node of the cluster has a GPU, or would have one when it is started."""
-    return any(held.get("GPU", 0.0) > 0 for held, _ in node_kinds())
-
-
-def find_truths(context: Context, resources: Mapping[str, float]) -> list[Truth]:
-    """Make simulated recordings and their truths in a worker; the driver imports no torch."""
-
-    @ray.remote(num_cpus=resources.get("CPU", 1), num_gpus=resources.get("GPU", 0), max_retries=1)
-    def task(held: dict[str, Any]) -> Any:
-        try:
-            claim_names(held["digest"])
-            import torch
-
-            from sweeps.context import Context as Held
-            from sweeps.truth import truths
-
-            torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", "1"))))
-            return truths(Held(**held))
-        except InputError as error:
-            return str(error)
-
-    found: Any = ray.get(task.remote(asdict(context)))
-    if isinstance(found, str):
-        raise InputError(found)
-    return list(found)
 
 
 def run_packs(

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 from pydantic import Field
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 
 from sweeps.errors import InputError
 from sweeps.recordings.images import Geometry
@@ -80,6 +78,9 @@ def near_copies(signatures: Sequence[np.ndarray]) -> np.ndarray:
     have. Recorders show one film at slightly different times and store it resampled, so that copies need not be
     equal to the last bit. The tolerance is a choice of ours.
     """
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import connected_components
+
     table = np.stack([held.ravel() for held in signatures])
     links = np.zeros((len(table), len(table)), dtype=bool)
     for index, row in enumerate(table):
@@ -94,6 +95,9 @@ def linked(*labels: np.ndarray) -> np.ndarray:
     >>> linked(np.array(["a", "a", "b", "c"]), np.array([1, 2, 2, 3]))
     array([0, 0, 0, 3])
     """
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import connected_components
+
     count = len(labels[0])
     ends = np.concatenate([first_of(held) for held in labels])
     edges = (np.tile(np.arange(count), len(labels)), ends)

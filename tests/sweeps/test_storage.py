@@ -198,6 +198,7 @@ def test_a_fold_is_made_anew_in_pieces(older: Rows, newer: Rows, cuts: list[int]
     whole = fold("cells", [as_table("cells", older), *parts], schema)
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as place:
         patch.setattr(storage, "MERGED_ROWS", 2)
+        patch.setattr(storage, "GROUP_ROWS", 2)
         store = Store(place)
         store.write_fold("cells", fold("cells", [as_table("cells", older)]), ["old"])
         pieces = merge("cells", store.open_fold("cells")[0], map(to_bytes, parts), schema)
