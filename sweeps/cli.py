@@ -1,4 +1,4 @@
-"""The command `sweeps`: run, check, show, score, guide, bench, data."""
+"""The command `sweeps`: run, check, show, score, guide, compact, bench, data."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ def run(
     address: AddressOption = None,
     cpus: Annotated[int | None, typer.Option(help="Cores of an own local Ray (default: all).")] = None,
     retry_failed: Annotated[bool, typer.Option(help="Run failed trials again.")] = False,
+    join: Annotated[bool, typer.Option(help="Work beside a run that is at work in the same storage.")] = False,
 ) -> None:
     """Run an experiment, or go on with it; ends with the answer."""
     from sweeps.plan import make_plan
@@ -41,7 +42,7 @@ def run(
     from sweeps.runner import run_plan
 
     plan = make_plan(experiment, data, storage, cache)
-    result = run_plan(plan, address, retry_failed, cpus, quiet=False)
+    result = run_plan(plan, address, retry_failed, cpus, quiet=False, join=join)
     for notice in result.notices:
         typer.echo(f"note: {notice}")
     if not result.finished:
@@ -121,6 +122,18 @@ def guide(
 
     named = [name.strip() for name in areas.split(",")] if areas else []
     show_guided(synthesise(storage, areas=named, data=data, cache=cache, say=typer.echo))
+
+
+@app.command()
+def compact(
+    storage: Annotated[str, typer.Argument(help="The storage of a sweep: a folder or s3://...")],
+) -> None:
+    """Remove the parts of which every row lies in a folded table; not while a run is at work."""
+    from sweeps.compaction import compact as remove_folded
+
+    for found in remove_folded(storage, typer.echo):
+        left = f", {found.damaged} damaged left" if found.damaged else ""
+        typer.echo(f"{found.table}: {found.rows} rows in one object, {found.removed} parts removed{left}")
 
 
 @app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from sweeps.claim import Claim
 from sweeps.errors import InputError
 from sweeps.experiment import Experiment
 from sweeps.guidance_spec import Guidance, check_guidance
@@ -71,16 +73,18 @@ def guide(
     from sweeps.workshop import Workshop
 
     store = Store(storage)
-    known = _known(storage, store)
     ids = [gallery_id(held, job.target, job.twins) for job in jobs]
-    fresh = [job for job, gallery in zip(jobs, ids, strict=True) if gallery not in known]
-    if fresh:
-        workshop = Workshop(plan.context())
-        studio = Studio(workshop, held, _parts(held, plan, str(workshop.device)))
-        for job in fresh:
-            say(f"{job.target}: {held.seeds} pictures by {held.method}, {len(job.twins) - 1} judges")
-            _write(store, held, job, studio)
-    fold_table(store)
+    with ExitStack() as stack:
+        attempt(lambda: stack.enter_context(Claim(store, "guide", say=say)), storage)
+        known = _known(storage, store)
+        fresh = [job for job, gallery in zip(jobs, ids, strict=True) if gallery not in known]
+        if fresh:
+            workshop = Workshop(plan.context())
+            studio = Studio(workshop, held, _parts(held, plan, str(workshop.device)))
+            for job in fresh:
+                say(f"{job.target}: {held.seeds} pictures by {held.method}, {len(job.twins) - 1} judges")
+                _write(store, held, job, studio)
+        fold_table(store)
     rows = load(storage, TABLE)
     rows = rows.sort_values(["role", "prediction"], ascending=[True, False])
     rows = pd.concat([rows[rows["gallery"] == each] for each in ids], ignore_index=True)

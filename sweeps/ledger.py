@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from sweeps.schema import schema_of
-from sweeps.storage import Store, from_bytes, merge
+from sweeps.storage import Store, merge, readable
 
 TABLES = ("trials", "cells", "bootstraps", "truths")
 FOLD_SECONDS, FOLD_PAUSE = 60.0, 20.0
@@ -37,7 +37,7 @@ class Ledger:
     """Reads the log once at the start, then follows it part by part; folds it now and then.
 
     Only parts that are newer than the fold are held, compressed; the folded rows lie in storage, and are read group by
-    group.
+    group. Damaged parts are left out, so that their cells are fitted again.
     """
 
     def __init__(self, store: Store, columns: Mapping[str, list[str]]) -> None:
@@ -45,6 +45,7 @@ class Ledger:
         self.schemas = {table: schema_of(table, columns.get(table, [])) for table in TABLES}
         self.parts: dict[str, set[str]] = {}
         self.fresh: dict[str, dict[str, bytes]] = {}
+        self.damaged: set[str] = set()
         self.stale: set[str] = set(TABLES)
         for table in TABLES:
             self.parts[table] = store.open_fold(table)[1]
@@ -66,16 +67,14 @@ class Ledger:
     def follow(self, table: str) -> None:
         """Take up parts that were not read yet, whose rows nobody asks for."""
         for name in self._unread(table):
-            self._add(table, name, self.store.get_part(table, name))
+            self._take(table, name)
 
     def absorb(self, table: str, part: str) -> list[dict[str, Any]]:
         """Take up one durable part; its rows (none when it is known already)."""
-        if part in self.parts[table]:
+        if part in self.parts[table] or part in self.damaged:
             return []
-        content = self.store.get_part(table, part)
-        self._add(table, part, content)
-        rows: list[dict[str, Any]] = from_bytes(content).to_pylist()
-        return rows
+        held = self._take(table, part)
+        return [] if held is None else list(held.to_pylist())
 
     def write(self, table: str, rows: list[dict[str, Any]]) -> None:
         """Write rows of the driver's own as a part."""
@@ -83,7 +82,18 @@ class Ledger:
             self._add(table, *self.store.write_rows(table, rows))
 
     def _unread(self, table: str) -> list[str]:
-        return [name for name in self.store.part_names(table) if name not in self.parts[table]]
+        known = self.parts[table] | self.damaged
+        return [name for name in self.store.part_names(table) if name not in known]
+
+    def _take(self, table: str, part: str) -> pa.Table | None:
+        """Read a part and hold its bytes; None where it is damaged."""
+        content = self.store.get_part(table, part)
+        held = readable(table, f"{self.store.uri}/parts/{table}/{part}", content)
+        if held is None:
+            self.damaged.add(part)
+        else:
+            self._add(table, part, content)
+        return held
 
     def _add(self, table: str, part: str, content: bytes) -> None:
         self.parts[table].add(part)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.readouts import READOUTS
+from sweeps.claim import Claim
 from sweeps.errors import InputError
 from sweeps.experiment import as_yaml
 from sweeps.identity import canonical, content_id
 from sweeps.ledger import TABLES, Ledger
+from sweeps.patience import PATIENCE
 from sweeps.plan import Plan, commit, make_plan
 from sweeps.provenance import provenance
 from sweeps.report.current import NAME, Current
@@ -69,15 +72,17 @@ def run(
     retry_failed: bool = False,
     cpus: int | None = None,
     quiet: bool = True,
+    join: bool = False,
 ) -> Result:
     """Run an experiment to its end, or go on with it; what is finished is never done again.
 
     `experiment` is a file, a shipped experiment's name or a mapping; `storage` a folder or URL (default: the
     experiment's, else results/<name>); `address` a Ray cluster (None: an own local one unless RAY_ADDRESS is set,
-    with `cpus` cores or all); `data` the folder or URL that recording paths are relative to. Raises InputError
-    for bad input before anything is written.
+    with `cpus` cores or all); `data` the folder or URL that recording paths are relative to; `join` works beside a run
+    of the same experiment. Raises InputError for bad input before anything is written, and where another run is at
+    work in the same storage.
     """
-    return run_plan(make_plan(experiment, data, storage, cache), address, retry_failed, cpus, quiet)
+    return run_plan(make_plan(experiment, data, storage, cache), address, retry_failed, cpus, quiet, join)
 
 
 def run_plan(
@@ -86,14 +91,18 @@ def run_plan(
     retry_failed: bool = False,
     cpus: int | None = None,
     quiet: bool = True,
+    join: bool = False,
 ) -> Result:
     """Run a checked plan."""
     from sweeps.report.progress import Display
 
-    store = Store(plan.storage)
-    ledger = attempt(lambda: Ledger(store, plan.columns()), plan.storage)
-    sweep = _sweep(plan, ledger, retry_failed)
-    with Display(plan, sweep.progress, quiet) as display:
+    store = Store(plan.storage, PATIENCE)
+    claim = Claim(store, "run", join, (lambda _: None) if quiet else print)
+    with ExitStack() as stack:
+        attempt(lambda: stack.enter_context(claim), plan.storage)
+        ledger = attempt(lambda: Ledger(store, plan.columns()), plan.storage)
+        sweep = _sweep(plan, ledger, retry_failed, lambda: claim.shared)
+        display = stack.enter_context(Display(plan, sweep.progress, quiet))
         if sweep.finished and _truths_known(plan, ledger):
             display.say("nothing to fit: every cell is known")
             _settle(sweep, ledger)
@@ -115,12 +124,12 @@ def _keep_experiment(plan: Plan) -> None:
     attempt(lambda: store.put(NAME, current.as_json()), plan.storage)
 
 
-def _sweep(plan: Plan, ledger: Ledger, retry_failed: bool) -> Sweep:
+def _sweep(plan: Plan, ledger: Ledger, retry_failed: bool, shared: Callable[[], bool] = lambda: False) -> Sweep:
     common = {**provenance(commit(), None), "peak_memory_mb": None}
     proposer: Proposer = make_proposer(plan.space, plan.experiment.search)
     if plan.chosen is not None:
         proposer = Listed(iter(plan.chosen))
-    sweep = Sweep(plan.experiment, plan.planner, proposer, ledger, plan.score_keys, common, retry_failed)
+    sweep = Sweep(plan.experiment, plan.planner, proposer, ledger, plan.score_keys, common, retry_failed, shared)
     sweep.plan()
     return sweep
 

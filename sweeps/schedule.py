@@ -7,6 +7,7 @@ written or `died` when its process is gone.
 from __future__ import annotations
 
 import math
+import random
 import time
 import uuid
 from collections import defaultdict, deque
@@ -30,6 +31,9 @@ from sweeps.trial import join_costs, join_scores
 
 FLUSH_ROWS = 500
 FLUSH_SECONDS = 5.0
+
+HEAR_SECONDS = 5.0
+"""How often a run looks for the rows of others that work beside it."""
 
 TURN_SECONDS = 0.1
 """For how long the running packs are not heard while an adaptive search is asked."""
@@ -85,7 +89,10 @@ class Sweep:
         score_keys: Mapping[str, str],
         common: Mapping[str, Any],
         retry_failed: bool = False,
+        shared: Callable[[], bool] = lambda: False,
     ) -> None:
+        self.shared = shared
+        self.heard_at = -math.inf
         self.experiment = experiment
         self.planner = planner
         self.proposer = proposer
@@ -136,15 +143,32 @@ class Sweep:
 
     def next_pack(self) -> tuple[str, Pack] | None:
         """The next pack to run and its token, or None when there is none now (see `finished`)."""
-        self.plan()
-        if self.unpacked:
-            self._form_packs()
-        if not self.queue:
-            return None
+        while True:
+            self.plan()
+            if self.unpacked:
+                self._form_packs()
+            if not self.queue:
+                return None
+            pack = self._without_others(self.queue.popleft())
+            if pack.cells:
+                token = uuid.uuid4().hex
+                self.running[token] = pack
+                return token, pack
+
+    def _without_others(self, pack: Pack) -> Pack:
+        """The pack without what other runs have fitted meanwhile, where others are at work in the same storage.
+
+        Packs are then taken in an order of this run's own, lest two of them fit the same at the same time.
+        """
+        if not self.shared():
+            return pack
+        self.queue.append(pack)
+        self.queue.rotate(random.randrange(len(self.queue)))
         pack = self.queue.popleft()
-        token = uuid.uuid4().hex
-        self.running[token] = pack
-        return token, pack
+        if time.monotonic() > self.heard_at + HEAR_SECONDS:
+            self._record(self.ledger.catch_up("cells"))
+            self.heard_at = time.monotonic()
+        return replace(pack, cells=tuple(cell for cell in pack.cells if cell.cell_id not in self.cells))
 
     def plan(self) -> None:
         """Propose until there is something to run or nothing left.

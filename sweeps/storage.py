@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import itertools
 import json
 import os
 import tempfile
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -19,10 +21,14 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from sweeps.errors import InputError
+from sweeps.patience import patiently
 from sweeps.recordings.images import open_filesystem
 from sweeps.schema import KEYS, TEXT, TEXTS, as_table, column_notes, schema_of, unify
 
 FOLDED = b"cortex-sweeps.folded"
+COMPACTED = "compacted.json"
+"""Lies beside a fold whose parts were removed."""
+
 PUT_SECONDS = 300.0
 CHECK_SECONDS = 20.0
 """A server that accepts a PUT and then is silent would otherwise be waited for for ever."""
@@ -39,17 +45,23 @@ class Store:
     """One sweep's storage: a local folder or an object-store URL.
 
     `parts/<table>/<uuid>.parquet` are written once, each by one PUT (locally: write and rename), and
-    `<table>/<table>.parquet` is replaced whole by one PUT. Listings are never cached.
+    `<table>/<table>.parquet` is replaced whole by one PUT. Listings are never cached. An object store that is away or
+    busy is waited for, up to `patience` seconds.
     """
 
-    def __init__(self, uri: str) -> None:
-        self.uri = uri.rstrip("/")
+    def __init__(self, uri: str, patience: float = 0.0) -> None:
+        self.uri, self.patience = uri.rstrip("/"), patience
         self.fs, root = open_filesystem(self.uri)
         self.local = isinstance(self.fs, LocalFileSystem)
         self.root = root.rstrip("/")
 
-    def __reduce__(self) -> tuple[type[Store], tuple[str]]:
-        return Store, (self.uri,)
+    def __reduce__(self) -> tuple[type[Store], tuple[str, float]]:
+        return Store, (self.uri, self.patience)
+
+    def _remote(self, action: str, *given: Any, **options: Any) -> Any:
+        """A call of the file system; listings and objects of an object store come after some patience."""
+        call = functools.partial(getattr(self.fs, action), *given, **options)
+        return call() if self.local else patiently(call, self.uri, self.patience)
 
     def put(self, name: str, content: bytes) -> None:
         """Write an object as a whole: it exists with all its bytes, or not at all."""
@@ -57,7 +69,41 @@ class Store:
             with self._replaced(name) as file:
                 file.write(content)
         else:
-            self.fs.pipe_file(f"{self.root}/{name}", content, timeout=PUT_SECONDS)
+            self._remote("pipe_file", f"{self.root}/{name}", content, timeout=PUT_SECONDS)
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Write an object unless there is one; whether it was written. A store that knows no such put overwrites."""
+        path = f"{self.root}/{name}"
+        try:
+            if self.local:
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
+                with open(path, "xb") as file:
+                    file.write(content)
+            else:
+                self._remote("pipe_file", path, content, mode="create", timeout=PUT_SECONDS)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            code = getattr(error.__cause__, "response", {}).get("Error", {}).get("Code")
+            if code in ("PreconditionFailed", "412", "ConditionalRequestConflict", "409"):
+                return False
+            if code not in ("NotImplemented", "501"):
+                raise
+            self.put(name, content)
+        return True
+
+    def remove(self, names: Sequence[str]) -> None:
+        """Remove objects; those that are gone already are none too many. InputError where that is not allowed."""
+        paths = [f"{self.root}/{name}" for name in names]
+        try:
+            for path in paths if self.local else ():
+                Path(path).unlink(missing_ok=True)
+            if paths and not self.local:
+                self._remote("rm", paths)
+        except PermissionError:
+            raise InputError(
+                "objects may not be removed here (s3:DeleteObject)", key="storage", value=self.uri
+            ) from None
 
     @contextmanager
     def writing(self, name: str) -> Iterator[IO[bytes]]:
@@ -69,7 +115,7 @@ class Store:
             with tempfile.NamedTemporaryFile() as file:
                 yield file
                 file.flush()
-                self.fs.put_file(file.name, f"{self.root}/{name}", timeout=PUT_SECONDS)
+                self._remote("put_file", file.name, f"{self.root}/{name}", timeout=PUT_SECONDS)
 
     @contextmanager
     def _replaced(self, name: str) -> Iterator[IO[bytes]]:
@@ -88,7 +134,7 @@ class Store:
     def get(self, name: str) -> bytes | None:
         """An object's bytes in one request, or None when there is none."""
         try:
-            return bytes(self.fs.cat_file(f"{self.root}/{name}"))
+            return bytes(self._remote("cat_file", f"{self.root}/{name}"))
         except FileNotFoundError:
             return None
 
@@ -142,12 +188,16 @@ class Store:
 
     def part_names(self, table: str) -> list[str]:
         """Names of the parts that are there, sorted."""
+        return [name for name in self.names(f"parts/{table}") if name.endswith(".parquet")]
+
+    def names(self, folder: str) -> list[str]:
+        """Names of the objects in a folder, sorted; none where there is no such folder."""
         try:
-            found = self.fs.ls(f"{self.root}/parts/{table}", detail=False)
+            found = self._remote("ls", f"{self.root}/{folder}", detail=False)
         except FileNotFoundError:
             return []
         names = (str(path).rsplit("/", 1)[-1] for path in found)
-        return sorted(name for name in names if name.endswith(".parquet") and not name.startswith("."))
+        return sorted(name for name in names if name and not name.startswith("."))
 
     # -- folds --------------------------------------------------------------------------------------
 
@@ -157,16 +207,23 @@ class Store:
         Locally it stays on disk, where it is whole even when it is replaced meanwhile.
         """
         name = f"{table}/{table}.parquet"
-        if self.local:
-            place = Path(self.root) / name
-            held = pq.ParquetFile(place, pre_buffer=False) if place.exists() else None
-        else:
-            content = self.get(name)
-            held = None if content is None else pq.ParquetFile(pa.BufferReader(content))
-        if held is None:
+        place = Path(self.root) / name
+        content = (place if place.exists() else None) if self.local else self.get(name)
+        if content is None:
             return None, set()
-        metadata = held.schema_arrow.metadata or {}
-        return held, set(json.loads(metadata.get(FOLDED, b"[]")))
+        try:
+            held = _opened(content)
+            folded = set(json.loads((held.schema_arrow.metadata or {})[FOLDED]))
+        except Exception as error:  # whatever a damaged file makes pyarrow raise
+            return self._without_fold(table, f"{self.uri}/{name}", error)
+        return held, folded
+
+    def _without_fold(self, table: str, name: str, error: Exception) -> tuple[None, set[str]]:
+        """What a damaged fold held lies in its parts, too, unless they were removed."""
+        if COMPACTED in self.names(table):
+            raise InputError(f"is damaged, and its parts were compacted into it ({error})", file=name) from None
+        warn_damaged(name, error)
+        return None, set()
 
     def read_fold(self, table: str) -> tuple[pa.Table | None, set[str]]:
         """The folded table and the names of the parts in it; (None, empty) when there is none yet."""
@@ -183,37 +240,64 @@ class Store:
             _write_grouped(file, itertools.chain([first], pieces), pa.schema(fields, metadata))
 
     def read_table(self, table: str) -> pa.Table | None:
-        """Every row of a table once: the fold and all newer parts; None when neither exists."""
-        held, folded = self.read_fold(table)
-        fresh = [name for name in self.part_names(table) if name not in folded]
-        if not fresh:  # a fold holds every row once already
-            return None if held is None else unify(table, [held])
-        parts = [part for part in (self._part_or_none(table, name) for name in fresh) if part is not None]
-        return fold(table, [part for part in [held, *parts] if part is not None])
+        """Every row of a table once: the fold and all newer parts; None when neither exists.
 
-    def _part_or_none(self, table: str, name: str) -> pa.Table | None:
-        try:
-            return self.read_part(table, name)
-        except FileNotFoundError:
-            return None
+        Parts that are damaged are left out with a warning. Where one is gone meanwhile, a newer fold has its rows.
+        """
+        while True:
+            held, folded = self.read_fold(table)
+            fresh = [name for name in self.part_names(table) if name not in folded]
+            if not fresh:  # a fold holds every row once already
+                return None if held is None else unify(table, [held])
+            try:
+                parts = [held, *(self.part_or_none(table, name) for name in fresh)]
+            except FileNotFoundError:
+                continue
+            return fold(table, [part for part in parts if part is not None])
+
+    def part_or_none(self, table: str, name: str) -> pa.Table | None:
+        """A part by name; None, with a warning, when it is damaged; FileNotFoundError when it is gone."""
+        return readable(table, f"{self.uri}/parts/{table}/{name}", self.get_part(table, name))
 
 
 def to_bytes(table: pa.Table) -> bytes:
     """A table as Parquet bytes."""
     sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     return sink.getvalue()
 
 
 def from_bytes(content: bytes) -> pa.Table:
     """The table in Parquet bytes, one chunk for each of its row groups."""
-    return pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
+    return _opened(content).read(use_threads=False)
+
+
+def readable(table: str, name: str, content: bytes) -> pa.Table | None:
+    """The rows in the bytes of a part; None, with a warning, where they are not rows of this table."""
+    try:
+        found = unify(table, [from_bytes(content)])
+        if found[KEYS[table]].null_count:
+            raise ValueError(f"rows without {KEYS[table]}")
+    except Exception as error:  # whatever a damaged or foreign file makes pyarrow raise
+        warn_damaged(name, error)
+        return None
+    return found
+
+
+def warn_damaged(name: str, error: Exception) -> None:
+    """Say that a file is left out."""
+    warnings.warn(f"{name} is damaged and left out ({' '.join(str(error).split())})", stacklevel=3)
+
+
+def _opened(content: bytes | Path) -> pq.ParquetFile:
+    source = pa.BufferReader(content) if isinstance(content, bytes) else content
+    return pq.ParquetFile(source, pre_buffer=False, page_checksum_verification=True)
 
 
 def _write_grouped(file: IO[bytes], pieces: Iterable[pa.Table], schema: pa.Schema) -> None:
     """Write pieces of a table as Parquet in groups of GROUP_ROWS, however long the pieces are."""
     held = schema.empty_table()
-    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer:
         for piece in pieces:
             held = pa.concat_tables([held, piece.cast(schema)])
             whole = len(held) // GROUP_ROWS * GROUP_ROWS

@@ -67,12 +67,13 @@ class SweepPack(tune.Trainable):
 
         from sweeps.context import Context
         from sweeps.measure import Bench
+        from sweeps.patience import PATIENCE
         from sweeps.storage import Store
         from sweeps.workshop import Workshop
 
         torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", "1"))))
         self._bench = Bench(Workshop(Context(**context), rungs_of(context)))
-        self._store = Store(context["storage"])
+        self._store = Store(context["storage"], PATIENCE)
 
     def _load(self, config: Mapping[str, Any]) -> None:
         """Take up a pack. What goes wrong is raised by its first step, so that the pack is tried again."""

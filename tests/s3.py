@@ -89,6 +89,39 @@ class S3Server:
         )
 
 
+class Stoppable:
+    """A running server that can be killed, and started again on the same disk at the same address."""
+
+    def __init__(self, folder: Path, server: S3Server, process: subprocess.Popen[bytes], ports: list[int]) -> None:
+        self.folder, self.server, self.process, self.ports = folder, server, process, ports
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self.process.kill()
+        self.process.wait()
+
+    def restart(self) -> None:
+        """Start it again, and return when it answers."""
+        held = self.server
+        log = self.folder / "weed.log"
+        self.process = _process(self.folder, log, self.ports, held.access_key, held.secret_key)
+        if not _answers(self.process, held):
+            raise RuntimeError(f"SeaweedFS did not come back:\n{log.read_text(errors='replace')[-2000:]}")
+
+
+@contextmanager
+def stoppable(folder: str | os.PathLike[str], bucket: str = "bucket") -> Iterator[Stoppable]:
+    """Like ``seaweedfs``, for tests of what happens when the server is gone for a while."""
+    place = Path(folder)
+    place.mkdir(parents=True, exist_ok=True)
+    process, server, ports = _start(place, bucket)
+    held = Stoppable(place, server, process, ports)
+    try:
+        yield held
+    finally:
+        _end(held.process, ports)
+
+
 @contextmanager
 def seaweedfs(folder: str | os.PathLike[str], bucket: str = "bucket") -> Iterator[S3Server]:
     """Start a server that keeps its data in ``folder``, yield it, and end it (and only it) afterwards.
@@ -96,13 +129,8 @@ def seaweedfs(folder: str | os.PathLike[str], bucket: str = "bucket") -> Iterato
     Every service listens on 127.0.0.1 at ports that were free a moment before, under a key that no other
     server knows; a start that loses a port to another process is tried again with others.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    process, server, ports = _start(folder, bucket)
-    try:
-        yield server
-    finally:
-        _end(process, ports)
+    with stoppable(folder, bucket) as held:
+        yield held.server
 
 
 def weed_binary() -> str:
@@ -131,10 +159,16 @@ def _start(folder: Path, bucket: str) -> tuple[subprocess.Popen[bytes], S3Server
 
 def _launch(folder: Path, bucket: str, log: Path, ports: list[int]) -> tuple[subprocess.Popen[bytes], S3Server]:
     key, secret = f"test{secrets.token_hex(6)}", secrets.token_hex(20)
+    process = _process(folder, log, ports, key, secret)
+    url = f"http://{HOST}:{ports[SERVICES.index('s3')]}"
+    return process, S3Server(url, key, secret, bucket, process.pid)
+
+
+def _process(folder: Path, log: Path, ports: list[int], key: str, secret: str) -> subprocess.Popen[bytes]:
     data = folder / "data"
     data.mkdir(exist_ok=True)
     with log.open("ab") as out:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             [weed_binary(), *_arguments(data, ports)],
             cwd=folder,
             env=_bare_environment(folder) | {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret},
@@ -142,8 +176,6 @@ def _launch(folder: Path, bucket: str, log: Path, ports: list[int]) -> tuple[sub
             stdout=out,
             stderr=subprocess.STDOUT,
         )
-    url = f"http://{HOST}:{ports[SERVICES.index('s3')]}"
-    return process, S3Server(url, key, secret, bucket, process.pid)
 
 
 def _arguments(data: Path, ports: list[int]) -> list[str]:

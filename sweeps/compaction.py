@@ -1,0 +1,75 @@
+"""Removing the parts that a folded object holds: fewer objects to list, and to pay for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sweeps.claim import Claim
+from sweeps.errors import InputError
+from sweeps.patience import PATIENCE
+from sweeps.schema import KEYS
+from sweeps.storage import COMPACTED, Store, attempt, merge, readable
+
+
+@dataclass(frozen=True)
+class Compacted:
+    """What became of a table: rows in its folded object, parts that were removed and that were left as damaged."""
+
+    table: str
+    rows: int
+    removed: int
+    damaged: int
+
+
+def compact(uri: str, say: Callable[[str], None] = print) -> list[Compacted]:
+    """Fold every part of a sweep, read the folds back, and remove the parts that they hold.
+
+    Refused while a run is at work there. Until a fold was read back and holds every row of a part, the part stays;
+    what ends half-way leaves all rows, and the next call goes on. Damaged parts are left. InputError where no sweep has
+    written, where another process is at work, and where objects may not be removed.
+    """
+    store = Store(uri, PATIENCE)
+    if attempt(lambda: store.get("experiment.yaml"), uri) is None:
+        raise InputError("no sweep has written here", key="storage", value=uri)
+    with Claim(store, "compact", say=say):
+        return [found for table in KEYS if (found := _compact(store, table)) is not None]
+
+
+def _compact(store: Store, table: str) -> Compacted | None:
+    names = store.part_names(table)
+    if not names:
+        return None
+    sound = [name for name in names if _keys(store, table, name) is not None]
+    held, folded = store.open_fold(table)
+    fresh = [name for name in sound if name not in folded]
+    if fresh:
+        news = (store.get_part(table, name) for name in fresh)
+        store.write_fold(table, merge(table, held, news), sound)
+    keys = _folded_keys(store, table)
+    removed = [name for name in sound if _holds(keys, _keys(store, table, name))]
+    store.put(f"{table}/{COMPACTED}", json.dumps({"parts": len(removed)}).encode())
+    store.remove([f"parts/{table}/{name}" for name in removed])
+    return Compacted(table, len(keys), len(removed), len(names) - len(sound))
+
+
+def _keys(store: Store, table: str, name: str) -> pa.ChunkedArray | None:
+    """Keys of a part; None where it is damaged."""
+    held = readable(table, f"{store.uri}/parts/{table}/{name}", store.get_part(table, name))
+    return None if held is None else held[KEYS[table]]
+
+
+def _folded_keys(store: Store, table: str) -> pa.ChunkedArray:
+    """Keys of the folded object after all of it was read, with the checksums of its pages."""
+    held, _ = store.open_fold(table)
+    if held is None:
+        raise InputError("was not found after it was written", file=f"{store.uri}/{table}/{table}.parquet")
+    return pa.chunked_array([batch[KEYS[table]] for batch in held.iter_batches()], pa.string())
+
+
+def _holds(keys: pa.ChunkedArray, asked: pa.ChunkedArray | None) -> bool:
+    return asked is not None and bool(pc.all(pc.is_in(asked, value_set=keys)).as_py())

@@ -1,0 +1,170 @@
+"""A real S3 server that is killed, refuses, and knows conditional puts; one that does not."""
+
+from __future__ import annotations
+
+import errno
+import threading
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError  # type: ignore[import-untyped]
+from s3 import Stoppable, stoppable
+
+import sweeps
+from sweeps.claim import FOLDER, Claim
+from sweeps.compaction import compact
+from sweeps.errors import InputError
+from sweeps.ledger import Ledger
+from sweeps.patience import passing, patiently
+from sweeps.storage import Store
+
+
+@pytest.fixture(scope="module")
+def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stoppable]:
+    """A server that this process talks to, and that may be killed."""
+    with pytest.MonkeyPatch.context() as patch, stoppable(tmp_path_factory.mktemp("s3")) as found:
+        for name, value in found.server.environment.items():
+            patch.setenv(name, value)
+        fsspec.get_filesystem_class("s3").clear_instance_cache()
+        yield found
+        fsspec.get_filesystem_class("s3").clear_instance_cache()
+
+
+def test_claims_and_compaction_on_a_server_with_conditional_puts(held: Stoppable) -> None:
+    store = Store(f"{held.server.uri}/claimed")
+    store.put("experiment.yaml", b"name: small\n")
+    said: list[str] = []
+    with Claim(store, "run", say=said.append):
+        assert store.create(f"{FOLDER}/000001.json", b"another") is False
+        with pytest.raises(InputError, match="is at work here"):
+            Claim(store, "run").__enter__()
+    assert said == []
+    assert store.names(FOLDER) == []
+
+    ledger = Ledger(store, {})
+    for number in range(3):
+        ledger.write("cells", [{"cell_id": str(number), "status": "done"}])
+    before = sweeps.load(store.uri, "cells")
+    found = compact(store.uri)
+    assert [(each.rows, each.removed) for each in found] == [(3, 3)]
+    assert store.part_names("cells") == []
+    assert sweeps.load(store.uri, "cells").equals(before)
+
+
+def test_a_store_without_conditional_puts_is_told_of(held: Stoppable, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(f"{held.server.uri}/plain")
+    real = store.fs.pipe_file
+
+    def ignoring(path: str, content: bytes, mode: str = "overwrite", **options: Any) -> Any:
+        return real(path, content, **options)
+
+    monkeypatch.setattr(store.fs, "pipe_file", ignoring)
+    said: list[str] = []
+    with Claim(store, "run", say=said.append):
+        assert len(said) == 1
+        assert "no conditional puts" in said[0]
+        with pytest.raises(InputError, match="is at work here"):
+            Claim(store, "run").__enter__()
+
+
+def test_a_server_that_is_killed_is_waited_for(held: Stoppable, caplog: pytest.LogCaptureFixture) -> None:
+    store = Store(f"{held.server.uri}/patient", patience=60.0)
+    ledger = Ledger(store, {})
+    ledger.write("cells", [{"cell_id": "a", "status": "done"}])
+    held.kill()
+
+    def come_back() -> None:
+        time.sleep(11)  # the first seconds are bridged by s3fs and botocore themselves
+        held.restart()
+
+    back = threading.Thread(target=come_back)
+    back.start()
+    ledger.write("cells", [{"cell_id": "b", "status": "done"}])
+    ledger.fold()
+    back.join()
+    assert sweeps.load(store.uri, "cells")["cell_id"].tolist() == ["a", "b"]
+    assert sum("does not answer" in record.message for record in caplog.records) >= 1
+    assert held.server.secret_key not in caplog.text
+
+
+def test_what_is_refused_is_not_tried_again(held: Stoppable, monkeypatch: pytest.MonkeyPatch) -> None:
+    began = time.monotonic()
+    store = Store(f"{held.server.uri}-that-is-not-there/rows", patience=60.0)
+    with pytest.raises(InputError, match="no such bucket"):
+        store.check_writable()
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    try:
+        with pytest.raises(InputError, match="access denied: check the credentials"):
+            sweeps.load(f"{held.server.uri}/patient", "cells")
+    finally:
+        fsspec.get_filesystem_class("s3").clear_instance_cache()
+    assert time.monotonic() - began < 20
+
+
+def refused(code: str, status: int) -> ClientError:
+    return ClientError({"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}, "PutObject")
+
+
+@pytest.mark.parametrize(
+    ("error", "later"),
+    [
+        (refused("SlowDown", 503), True),
+        (refused("InternalError", 500), True),
+        (refused("ServiceUnavailable", 503), True),
+        (refused("TooManyRequests", 429), True),
+        (refused("RequestTimeout", 400), True),
+        (refused("AccessDenied", 403), False),
+        (refused("NoSuchKey", 404), False),
+        (refused("PreconditionFailed", 412), False),
+        (refused("NotImplemented", 501), False),
+        (EndpointConnectionError(endpoint_url="http://127.0.0.1:1"), True),
+        (ConnectionResetError(), True),
+        (TimeoutError(), True),
+        (OSError(errno.EBUSY, "busy"), True),
+        (OSError(errno.ENOSPC, "full"), False),
+        (PermissionError(), False),
+        (FileNotFoundError(), False),
+        (ValueError(), False),
+    ],
+)
+def test_what_may_be_gone_in_a_while(error: Exception, later: bool) -> None:
+    assert passing(error) is later
+    wrapped = OSError(errno.EIO, "as s3fs passes it on") if isinstance(error, ClientError) else error
+    wrapped.__cause__ = error if wrapped is not error else None
+    assert passing(wrapped) is later
+
+
+def test_patience_ends() -> None:
+    tried: list[float] = []
+
+    def action() -> None:
+        tried.append(time.monotonic())
+        raise TimeoutError("nobody answers")
+
+    with pytest.raises(TimeoutError, match="nobody answers"):
+        patiently(action, "s3://somewhere", 1.2)
+    pauses = [later - earlier for earlier, later in pairwise(tried)]
+    assert 1.1 < sum(pauses) < 2.0
+    assert 0.2 < pauses[0] < 0.6
+
+
+def test_a_part_is_one_request_and_a_fold_is_one(held: Stoppable, tmp_path: Path) -> None:
+    store = Store(f"{held.server.uri}/counted")
+    seen: list[str] = []
+
+    class Counting:
+        def __getattr__(self, name: str) -> Any:
+            seen.append(name)
+            return getattr(fs, name)
+
+    fs, store.fs = store.fs, Counting()
+    store.write_part("cells", [{"cell_id": "a", "status": "done"}])
+    assert seen == ["pipe_file"]
+    store.write_fold("cells", store.read_part("cells", store.part_names("cells")[0]), ["a"])
+    assert seen == ["pipe_file", "ls", "cat_file", "put_file"]
