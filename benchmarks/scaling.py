@@ -26,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -67,13 +67,19 @@ class SleepingBench:
         self.workshop = SimpleNamespace(recording=lambda name: None)
         self.times = json.loads((Path(context["cache"]) / "times.json").read_text())
 
-    def rows(self, cells: Sequence[Cell], attempt: int, earlier: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
+    def rows(
+        self, jobs: Sequence[Sequence[Cell]], attempt: int, earlier: Mapping[str, Any]
+    ) -> Iterator[tuple[list[Any], list[Any]]]:
+        """A row of each cell when it has slept."""
+        for (cell,) in jobs:
+            yield [self._row(cell, attempt)], []
+
+    def _row(self, cell: Cell, attempt: int) -> dict[str, Any]:
         """One row; `device` is the process, `alpha` its processor time until now, before it sleeps."""
-        (cell,) = cells
         before = time.process_time()
         seconds = sleep_of(cell.cell_id, *self.times["sleep"])
         time.sleep(seconds)
-        row = {
+        return {
             "cell_id": cell.cell_id,
             "status": "done",
             "recording": cell.recording,
@@ -91,7 +97,6 @@ class SleepingBench:
             **dict.fromkeys(cell_columns(self.context["scores"]), 0.5),
             **provenance(self.context["commit"], str(os.getpid())),
         }
-        return [row], []
 
 
 class SleepingPack(SweepPack):

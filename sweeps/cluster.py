@@ -119,6 +119,12 @@ def has_gpu() -> bool:
     return any(held.get("GPU", 0.0) > 0 for held, _ in node_kinds())
 
 
+def end_process(actor: Any) -> None:
+    """End the process of an actor, whatever it is at; one that is gone is fine."""
+    if actor is not None:
+        ray.kill(actor)
+
+
 def find_truths(context: Context, resources: Mapping[str, float]) -> list[Truth]:
     """Make simulated recordings and their truths in a worker; the driver imports no torch."""
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import io
+import logging
 import os
 import shutil
 import time
 import uuid
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -32,6 +37,9 @@ Whole = Callable[[torch.nn.Module, Sequence[int]], list[np.ndarray]]
 
 IN_USE_SECONDS = 600.0
 """An entry that was used within these seconds is never removed."""
+
+UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+"""A full disk, a full quota, a folder of another user or one that is read-only."""
 
 TRIES = 3
 """How often an entry is begun anew that another process removed to make room."""
@@ -62,20 +70,42 @@ class FeatureCache:
         What is missing is computed for all `depths` in one pass; processes of one node share the shards.
         `stimuli` identifies what is shown, `load` reads a slice of it: pictures, uint8 (n, height, width, 3), or a list
         of texts for a backbone that sees texts, whose map has one row and one column. `whole` computes the maps of all
-        rows at once, where they hang together.
+        rows at once, where they hang together. A damaged file is computed again; where nothing can be written, as on a
+        full disk, the map is computed for this call alone.
         """
         size = count if whole else SHARD
         shards = [slice(start, min(start + size, count)) for start in range(0, count, size)]
         for left in reversed(range(TRIES)):
-            entry = self._entry(backbone, seed, stimuli, pool)
             try:
+                entry = self._entry(backbone, seed, stimuli, pool)
                 self._fill(entry, backbone, seed, load, shards, depths, pool, whole)
                 os.utime(entry)
-                return np.concatenate([np.load(_file(entry, depth, index)) for index in range(len(shards))])
-            except FileNotFoundError:  # another process needed the room
+                return np.concatenate([_read(_file(entry, depth, index)) for index in range(len(shards))])
+            except FileNotFoundError:  # another process needed the room, or a file was damaged
                 if not left:
                     raise
+            except OSError as error:
+                if error.errno not in UNWRITABLE:
+                    raise
+                _tell_unwritable(self.folder, error)
+                return self._unkept(backbone, seed, load, shards, depth, pool, whole)
         raise AssertionError
+
+    def _unkept(
+        self,
+        backbone: Mapping[str, Any],
+        seed: int,
+        load: Callable[[slice], Any],
+        shards: Sequence[slice],
+        depth: int,
+        pool: int,
+        whole: Whole | None,
+    ) -> np.ndarray:
+        """The map of one block, kept nowhere."""
+        network = self.network(backbone, seed)
+        if whole:
+            return whole(network, [depth])[0]
+        return np.concatenate([self._computed(network, load(rows), [depth], pool)[0] for rows in shards])
 
     def _fill(
         self,
@@ -102,7 +132,7 @@ class FeatureCache:
                         if whole:
                             self._write(entry, index, missing, whole(network[0], missing))
                         else:
-                            self._compute(entry, index, network[0], load(rows), missing, pool)
+                            self._write(entry, index, missing, self._computed(network[0], load(rows), missing, pool))
 
     def _entry(self, backbone: Mapping[str, Any], seed: int, stimuli: str, pool: int) -> Path:
         component = BACKBONES[backbone["name"]]
@@ -123,17 +153,25 @@ class FeatureCache:
 
     def _learn(self, network: torch.nn.Module, key: str) -> None:
         """Let a network learn, or give it what another process of this node has learned with the same settings."""
+        from safetensors import SafetensorError
         from safetensors.torch import load_file, save_file
 
         kept = self.folder.parent / "learned" / f"{key}.safetensors"
-        with locked(kept.with_suffix(".lock")):
+        with ExitStack() as stack:
+            with suppress(OSError):
+                stack.enter_context(locked(kept.with_suffix(".lock")))
             if kept.exists():
-                network.load_state_dict(load_file(kept))
-                return
+                with suppress(SafetensorError):  # damaged: learn again
+                    network.load_state_dict(load_file(kept))
+                    return
             network.learn()  # type: ignore[operator]
             fresh = kept.with_name(f".{kept.name}.{uuid.uuid4().hex}")
-            save_file({name: value.contiguous() for name, value in network.state_dict().items()}, fresh)
-            os.replace(fresh, kept)
+            try:
+                save_file({name: value.contiguous() for name, value in network.state_dict().items()}, fresh)
+                os.replace(fresh, kept)
+            except (OSError, SafetensorError) as error:  # nothing can be written: it is kept by nobody
+                fresh.unlink(missing_ok=True)
+                _told(f"{kept.parent} cannot be written ({error}): what a network has learned is not kept")
 
     def sentences(self, texts: Sequence[str]) -> np.ndarray:
         """Sentence embeddings (texts, 384), computed once per node: the encoder takes seconds to import and load."""
@@ -145,10 +183,15 @@ class FeatureCache:
                     if not (entry / "vectors.npy").exists():
                         _write(entry / "vectors.npy", sentences.embed(texts))
                         self._prune()
-                    return np.asarray(np.load(entry / "vectors.npy"))
-            except FileNotFoundError:  # another process needed the room
+                    return _read(entry / "vectors.npy")
+            except FileNotFoundError:  # another process needed the room, or the file was damaged
                 if not left:
                     raise
+            except OSError as error:
+                if error.errno not in UNWRITABLE:
+                    raise
+                _tell_unwritable(self.folder, error)
+                return sentences.embed(texts)
         raise AssertionError
 
     @staticmethod
@@ -156,20 +199,13 @@ class FeatureCache:
         return [depth for depth in depths if not _file(entry, depth, index).exists()]
 
     @torch.inference_mode()
-    def _compute(
-        self,
-        entry: Path,
-        index: int,
-        network: torch.nn.Module,
-        shown: Any,
-        depths: Sequence[int],
-        pool: int,
-    ) -> None:
+    def _computed(self, network: torch.nn.Module, shown: Any, depths: Sequence[int], pool: int) -> list[np.ndarray]:
+        """Maps of some blocks to what is shown."""
         parts: list[list[Tensor]] = [[] for _ in depths]
         for start in range(0, len(shown), BATCH):
             for part, found in zip(parts, self._blocks(network, shown[start : start + BATCH], depths), strict=True):
                 part.append(shrink(found, pool).cpu())
-        self._write(entry, index, depths, [torch.cat(part).numpy() for part in parts])
+        return [torch.cat(part).numpy() for part in parts]
 
     def _write(self, entry: Path, index: int, depths: Sequence[int], maps: Sequence[np.ndarray]) -> None:
         for depth, found in zip(depths, maps, strict=True):
@@ -218,13 +254,47 @@ def _size(path: Path) -> int:
 
 
 def _write(path: Path, array: np.ndarray) -> None:
+    """Write an array and its checksum, as a whole or not at all."""
     fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    array, header = np.ascontiguousarray(array), io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
     try:
-        with open(fresh, "wb") as file:
-            np.save(file, array)
+        with open(fresh, "wb") as file:  # numpy's own writing says of a full disk only that it could not write
+            file.write(header.getvalue())
+            file.write(array.data)
+            file.write(_checksum(array))
         os.replace(fresh, path)
     finally:
         fresh.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> np.ndarray:
+    """An array as it was written; a damaged file is removed, as if it had never been there: FileNotFoundError."""
+    with open(path, "rb") as file:
+        try:
+            array = np.asarray(np.load(file, allow_pickle=False))
+            sound = file.read() == _checksum(array)
+        except Exception:  # whatever a damaged file makes numpy raise
+            sound = False
+    if sound:
+        return array
+    path.unlink(missing_ok=True)
+    raise FileNotFoundError(f"{path} was damaged")
+
+
+def _checksum(array: np.ndarray) -> bytes:
+    return zlib.crc32(np.ascontiguousarray(array).data).to_bytes(4, "little")
+
+
+def _tell_unwritable(folder: Path, error: OSError) -> None:
+    """Say that features are not kept."""
+    _told(f"{folder} cannot be written ({error.strerror}): features are computed anew every time")
+
+
+@cache
+def _told(text: str) -> None:
+    """Say something once in a process."""
+    logging.getLogger("sweeps").warning("%s", text)
 
 
 @contextmanager

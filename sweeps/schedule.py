@@ -293,11 +293,12 @@ class Sweep:
         if left:
             self.queue.append(replace(pack, cells=tuple(left)))
 
-    def died(self, token: str, error: str, node_lost: bool) -> None:
+    def died(self, token: str, error: str, node_lost: bool = False, overdue: bool = False) -> None:
         """The process of a pack is gone. Its finished rows count; the rest is tried again.
 
         The loss of a node is nobody's fault: the rest is packed as it was. Otherwise it is tried once more
         whole, then halved until the guilty cell is alone, which after `max_failures` further tries is failed.
+        What was ended because it was `overdue` would take as long again: it is halved at once, and failed once alone.
         What earlier runs tried does not count.
         """
         pack = self.running.pop(token)
@@ -310,9 +311,9 @@ class Sweep:
         alone = len(jobs_of(left)) == 1
         if node_lost:
             self.queue.appendleft(rest)
-        elif alone and again.deaths > self.experiment.compute.max_failures:
+        elif alone and (overdue or again.deaths > self.experiment.compute.max_failures):
             self._fail(again, error)
-        elif alone or again.deaths == 1:
+        elif alone or (again.deaths == 1 and not overdue):
             self.queue.appendleft(again)
         else:
             self.queue.extendleft(reversed(rest.halves()))

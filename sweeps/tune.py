@@ -6,6 +6,7 @@ names are ours (see guard).
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import tempfile
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ray import tune
 from ray.tune.search import Searcher
 
-from sweeps.cluster import rungs_of
+from sweeps.cluster import end_process, rungs_of
 from sweeps.errors import InputError, Refusal
 from sweeps.guard import claim_names
 
@@ -168,6 +169,10 @@ class PackSearcher(Unsaved, Searcher):
         self.context = asdict(context)
         self.resources = dict(resources)
         self.tokens: dict[str, str] = {}
+        minutes = sweep.experiment.compute.limit_minutes
+        self.limit = math.inf if minutes is None else 60.0 * minutes
+        self.due: dict[str, float] = {}
+        self.overdue: set[str] = set()
         self.problem: Exception | None = None
 
     def suggest(self, trial_id: str) -> Any:
@@ -189,8 +194,22 @@ class PackSearcher(Unsaved, Searcher):
             self.problem = self.problem or error
             return None
 
+    def heard(self, trial_id: str) -> None:
+        """A pack has begun or reported; the next report is due when the limit has passed, and a report's time."""
+        self.due[trial_id] = time.monotonic() + self.limit + report_seconds(self.workers, self.absorbing)
+
+    def take_overdue(self) -> list[str]:
+        """Packs from which nothing was heard for too long; each is given once."""
+        now = time.monotonic()
+        late = [trial_id for trial_id, due in self.due.items() if due < now]
+        for trial_id in late:
+            del self.due[trial_id]
+        self.overdue.update(late)
+        return late
+
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Take up the rows of a step."""
+        self.heard(trial_id)
         if result.get("refused"):
             self.problem = self.problem or InputError(result["refused"])
         elif result.get("part"):
@@ -204,15 +223,21 @@ class PackSearcher(Unsaved, Searcher):
             return
         if result:
             self.on_trial_result(trial_id, result)
+            del self.due[trial_id]
         token = self.tokens.pop(trial_id, None)
         if token is not None and self.problem is None:
             self._guarded(lambda: self.sweep.done(token))
 
     def trial_died(self, trial_id: str, error: str) -> None:
         """The process of a pack is gone."""
-        token = self.tokens.pop(trial_id, None)
-        if token is not None:
-            self._guarded(lambda: self.sweep.died(token, last_line(error), node_lost(error)))
+        token, late = self.tokens.pop(trial_id, None), trial_id in self.overdue
+        self.due.pop(trial_id, None)
+        if token is None:
+            return
+        told = (
+            f"no cell was finished in {self.limit / 60:g} minutes (compute.limit_minutes)" if late else last_line(error)
+        )
+        self._guarded(lambda: self.sweep.died(token, told, not late and node_lost(error), late))
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         """There is nothing that Tune could tell."""
@@ -226,11 +251,15 @@ class PackSearcher(Unsaved, Searcher):
 
 
 class Watch(Unsaved, tune.Callback):
-    """Tells the searcher of dead packs and the display of every step."""
+    """Tells the searcher of packs that begin or die, ends overdue ones, and tells the display of every step."""
 
     def __init__(self, searcher: PackSearcher, update: Callable[[], None]) -> None:
         self.searcher = searcher
         self.update = update
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A process has taken up a pack."""
+        self.searcher.heard(trial.trial_id)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A pack's process died, or its step raised."""
@@ -239,6 +268,9 @@ class Watch(Unsaved, tune.Callback):
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Let the display and the fold keep time."""
+        late = self.searcher.take_overdue()
+        for trial in (each for each in trials if each.trial_id in late):
+            end_process(trial.temporary_state.ray_actor)
         self.searcher._guarded(self.searcher.sweep.flush_if_due)
         self.update()
 
