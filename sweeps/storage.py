@@ -98,8 +98,13 @@ class Store:
         try:
             for path in paths if self.local else ():
                 Path(path).unlink(missing_ok=True)
-            if paths and not self.local:
+            if len(paths) == 1 and not self.local:
+                with suppress(FileNotFoundError):
+                    self._remote("rm_file", paths[0])
+            elif paths and not self.local:
                 self._remote("rm", paths)
+                if self._remote("exists", paths[-1]):  # s3fs does not say so when a bulk removal is refused
+                    raise PermissionError
         except PermissionError:
             raise InputError(
                 "objects may not be removed here (s3:DeleteObject)", key="storage", value=self.uri
