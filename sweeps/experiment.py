@@ -146,6 +146,8 @@ def read_experiment(path: Path) -> Experiment:
         raise InputError(f"cannot be read: {error}", file=str(path)) from None
     except yaml.YAMLError as error:
         raise InputError(f"is not YAML: {_yaml_problem(error)}", file=str(path)) from None
+    except RecursionError:
+        raise InputError("is nested too deep", file=str(path)) from None
     return parse_experiment(raw, file=str(path))
 
 

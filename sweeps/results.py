@@ -37,7 +37,11 @@ def experiment_of(uri: str) -> Experiment:
     content = attempt(lambda: Store(uri).get("experiment.yaml"), uri)
     if content is None:
         raise InputError("no sweep has written here", key="storage", value=uri)
-    return parse_experiment(yaml.safe_load(content), file=f"{uri}/experiment.yaml")
+    file = f"{uri}/experiment.yaml"
+    try:
+        return parse_experiment(yaml.safe_load(content), file=file)
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        raise InputError(f"is damaged: {error}", file=file) from None
 
 
 def _frame(held: pa.Table) -> pd.DataFrame:

@@ -59,7 +59,7 @@ def read_folder(kind: str, url: str, every: int = 1) -> Probe:
 def _name(content: bytes, file: str) -> str:
     try:
         settings = yaml.safe_load(content)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"not readable YAML: {error}", file=file) from error
     if not isinstance(settings, dict):
         raise InputError("must hold keys and values, such as `name: coil20`", file=file)

@@ -128,7 +128,7 @@ class Tree:
         content = self.read(name)
         try:
             held = json.loads(content) if name.endswith(".json") else yaml.safe_load(content)
-        except (ValueError, yaml.YAMLError) as error:
+        except (ValueError, RecursionError, yaml.YAMLError) as error:
             raise InputError(f"cannot be read: {error}", file=self.file(name)) from None
         if not isinstance(held, dict):
             raise InputError(f"must hold a mapping, not {type(held).__name__}", file=self.file(name))
