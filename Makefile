@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: sweep test test-slow check format clean
+.PHONY: sweep test test-slow check audit format clean
 
 sweep: $(VENV)/.run
 	$(BIN)/sweeps run quickstart
@@ -19,6 +19,11 @@ check: $(VENV)/.check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Known weaknesses of the pinned versions; asks pypi.org.
+audit: $(VENV)/.run
+	$(PIP) pip-audit
+	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 format: $(VENV)/.check
 	$(BIN)/ruff check --fix .
