@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import socket
+import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
 from ray._private.accelerators import NvidiaGPUAcceleratorManager
+from ray.job_config import JobConfig
 
 from sweeps.errors import InputError
 from sweeps.guard import claim_names
@@ -30,10 +34,11 @@ MANY_NODES = 1000
 
 
 @contextmanager
-def connected(address: str | None, cpus: int | None = None) -> Iterator[str]:
+def connected(address: str | None, cpus: int | None = None, about: Mapping[str, str] | None = None) -> Iterator[str]:
     """A connection to Ray: the given address, else RAY_ADDRESS, else an own local cluster; yields its dashboard.
 
     A cluster that is up already (a notebook's own) is used as it is and left running; an own one is shut down.
+    `about` becomes metadata of the job, by which the dashboard's job list can be told apart.
     """
     own = not ray.is_initialized()
     if own:
@@ -45,6 +50,7 @@ def connected(address: str | None, cpus: int | None = None) -> Iterator[str]:
                 address=address if joins else "local",
                 log_to_driver=False,
                 logging_level=logging.ERROR,
+                job_config=JobConfig(metadata=dict(about or {})),
                 **({} if joins else local),
             )
         except (OSError, ValueError, RuntimeError) as error:
@@ -62,6 +68,17 @@ def check_answers(address: str) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+
+
+def token_command() -> str:
+    """The command that prints the token that the dashboard asks for; empty where it asks for none.
+
+    Ray keeps its mode in the environment: a local Ray of version 2.59 or later turns the token on there.
+    """
+    if os.environ.get("RAY_AUTH_MODE", "").lower() != "token":
+        return ""
+    command = "ray" if shutil.which("ray") else str(Path(sys.executable).with_name("ray"))
+    return f"{command} get-auth-token"
 
 
 def starts_own(address: str | None) -> bool:

@@ -135,24 +135,32 @@ def _sweep(plan: Plan, ledger: Ledger, retry_failed: bool, shared: Callable[[], 
 
 
 def _execute(plan: Plan, sweep: Sweep, ledger: Ledger, address: str | None, cpus: int | None, display: Display) -> None:
-    from sweeps import cluster, tune
+    from sweeps import cluster, meters, tune
 
     if cluster.starts_own(address):
         _naming(plan, lambda: cluster.check_kinds([cluster.this_machine(cpus)], _resources(plan, gpu=False)))
-    with cluster.connected(address, cpus) as dashboard:
+    about = {"sweep": plan.experiment.name, "storage": plan.storage}
+    with cluster.connected(address, cpus, about) as dashboard:
         resources = _resources(plan, cluster.has_gpu())
         _naming(plan, lambda: cluster.check_resources(resources))
         workers = plan.experiment.compute.workers
         count = cluster.worker_count(resources) if workers == "auto" else int(workers)
         sweep.pack_size = _pack_size(plan.experiment.compute.cells_per_pack, count)
-        display.started(dashboard, count)
+        display.started(dashboard, count, cluster.token_command())
         ledger.fold()
         _keep_experiment(plan)
         _find_truths(plan, ledger, resources, display)
+        measured = meters.SweepMeters(plan.experiment.name, sweep, display.say)
+
+        def update() -> None:
+            display.update()
+            measured.update()
+
         try:
             with cluster.halved(plan.context()) as context:
-                tune.run_packs(sweep, context, resources, count, display.update)
+                tune.run_packs(sweep, context, resources, count, update)
         finally:
+            measured.update(force=True)
             _settle(sweep, ledger)
 
 

@@ -22,6 +22,7 @@ from ray.tune.search import Searcher
 from sweeps.cluster import end_process, rungs_of
 from sweeps.errors import InputError, Refusal
 from sweeps.guard import claim_names
+from sweeps.meters import WorkerMeters
 
 if TYPE_CHECKING:
     from sweeps.context import Context
@@ -55,6 +56,7 @@ class SweepPack(tune.Trainable):
         self._fresh = True
         self._bench: Any = None
         self._context = dict(config["context"])
+        self._meters = WorkerMeters(self._context["sweep"])
         try:
             claim_names(config["context"]["digest"])
             self._open(config["context"])
@@ -90,7 +92,8 @@ class SweepPack(tune.Trainable):
         from sweeps.cells import Pack, jobs_of
 
         pack = Pack.from_config(config["pack"])
-        self._text, self._seconds = str(pack), float(config["report"])
+        print(pack, flush=True)  # the worker's log is where the dashboard tells what this process does now
+        self._seconds = float(config["report"])
         for name in {cell.recording for cell in pack.cells}:
             self._bench.workshop.recording(name)
         self._rows: Iterator[Any] = self._bench.rows(jobs_of(pack.cells), pack.attempt, pack.earlier)
@@ -122,6 +125,7 @@ class SweepPack(tune.Trainable):
         if replicates:
             self._store.write_part("bootstraps", replicates)
         part = self._store.write_part("cells", cells) if cells else ""
+        self._meters.update()
         return {"part": part, "cells": len(cells), "done": done}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
@@ -136,7 +140,8 @@ class SweepPack(tune.Trainable):
         return tune.PlacementGroupFactory([dict(config["resources"])])
 
     def __repr__(self) -> str:
-        return f"SweepPack({getattr(self, '_text', 'starting')})"
+        """The sweep: Ray asks for this once, when the process has started, and many packs follow."""
+        return f"SweepPack({self._context['sweep']})"
 
 
 def report_seconds(workers: int, absorbing: float) -> float:

@@ -62,10 +62,12 @@ class Display:
         """Print a line."""
         self.console.print(text, markup=False, soft_wrap=True)
 
-    def started(self, dashboard: str, workers: int) -> None:
-        """Ray is up."""
+    def started(self, dashboard: str, workers: int, token_command: str = "") -> None:
+        """Ray is up; `token_command` prints the token that its dashboard asks for, if it asks for one."""
         where = f"; dashboard: http://{dashboard.removeprefix('http://')}" if dashboard else ""
         self.say(f"{self.plan.experiment.name}: {workers} packs at a time{where}")
+        if dashboard and token_command:
+            self.say(f"the dashboard asks for a token once; this prints it: {token_command}")
         self.say(f"results: {self.plan.storage}")
         self.bar.start()
 
