@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: sweep test test-slow check audit format clean
+.PHONY: sweep test test-slow test-browser check audit format clean
 
 sweep: $(VENV)/.run
 	$(BIN)/sweeps run quickstart
@@ -14,6 +14,10 @@ test: $(VENV)/.test
 
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m slow
+
+# Needs Chromium or Chrome on the PATH (on Debian: apt-get install chromium), and says so where there is none.
+test-browser: $(VENV)/.test
+	$(BIN)/python -m pytest -m browser -n 0
 
 check: $(VENV)/.check
 	$(BIN)/ruff check .

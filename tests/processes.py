@@ -75,10 +75,16 @@ def environment() -> dict[str, str]:
 
 
 @contextmanager
-def started(arguments: list[str], log: Path, cwd: Path = ROOT) -> Iterator[subprocess.Popen[bytes]]:
-    """A command that runs meanwhile and writes to `log`; it and all that it started are ended afterwards."""
+def started(
+    arguments: list[str], log: Path, cwd: Path = ROOT, home: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A command that runs meanwhile and writes to `log`; it and all that it started are ended afterwards.
+
+    `home` is its home folder instead of the user's: an own Ray keeps its token there.
+    """
+    variables = environment() | ({"HOME": str(home)} if home else {})
     with log.open("wb") as out:
-        process = subprocess.Popen(arguments, cwd=cwd, env=environment(), stdout=out, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(arguments, cwd=cwd, env=variables, stdout=out, stderr=subprocess.STDOUT)
     try:
         yield process
     finally:
