@@ -96,7 +96,7 @@ def test_pages_and_their_json_tell_which_sweep_runs(board: Board, tmp_path: Path
 
     async def look() -> None:
         async with opened(tmp_path / "profile") as page:
-            await page.open(f"{board.address}/#/actors", until="oken")
+            await page.open(f"{board.address}/#/actors", until="Authentication Token Required")
             await page.picture(tmp_path / "token.png")
             await page.call("Network.setCookie", **board.cookie())
             for name, until in (("actors", "SweepPack(macaque-depth)"), ("jobs", "sweeps run")):
