@@ -167,7 +167,10 @@ def test_a_killed_driver_loses_nothing_and_leaves_nothing(slow: dict[str, Any], 
     with started(command(*arguments), tmp_path / "log") as driver:
         wait_for(lambda: parts_in(tmp_path) or driver.poll() is not None, 300, "the first rows are written")
         theirs = descendants(driver.pid)
-        assert any("raylet" in each.title for each in theirs), (tmp_path / "log").read_text()
+        said = (tmp_path / "log").read_text()
+        assert any("raylet" in each.title for each in theirs), said
+        assert "; dashboard: http://127.0.0.1:" in said
+        assert "ray get-auth-token" in said, "a local Ray asks for a token"
         os.kill(driver.pid, signal.SIGKILL)
         driver.wait()
         wait_for(lambda: not any(each.alive for each in theirs), 20, "the killed run's processes are gone")
