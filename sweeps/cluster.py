@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
+import yaml
 from ray._private.accelerators import NvidiaGPUAcceleratorManager
 from ray.job_config import JobConfig
 
@@ -31,6 +32,15 @@ if TYPE_CHECKING:
 
 MANY_NODES = 1000
 """Stands for a node kind without a limit."""
+
+CLUSTER_FILE = "~/ray_bootstrap_config.yaml"
+"""Where `ray up` puts the cluster file on the head; `cluster/rayjob.yaml` puts what it declares there."""
+
+HEAD = "node:__internal_head__"
+"""The resource that Ray gives to a cluster's head alone."""
+
+NodeKind = tuple[dict[str, float], float]
+"""Resources of a node, and how many such nodes there are or may be; -1 is without a limit."""
 
 
 @contextmanager
@@ -86,16 +96,40 @@ def starts_own(address: str | None) -> bool:
     return address is None and "RAY_ADDRESS" not in os.environ and not ray.is_initialized()
 
 
-def node_kinds() -> list[tuple[dict[str, float], float]]:
-    """Resources of each node that is up, and of each kind that the autoscaler may start, with their number."""
-    kinds = [(dict(node["Resources"]), 1.0) for node in ray.nodes() if node["Alive"]]
+def node_kinds() -> list[NodeKind]:
+    """Resources of each node that is up, or of each kind that the autoscaler may start, with their number."""
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    startable = reported_kinds() or (declared_kinds(Path(CLUSTER_FILE).expanduser()) if on_head(nodes) else [])
+    return startable or [(dict(node["Resources"]), 1.0) for node in nodes]
+
+
+def reported_kinds() -> list[NodeKind]:
+    """Kinds of node that an autoscaler has told Ray of. Those of Ray 2.60 do not: see `declared_kinds`."""
     config = ray._private.state.state.get_cluster_config()
-    startable = [
+    return [
         ({key: float(amount) for key, amount in group.resources.items()}, float(group.max_count))
         for group in (config.node_group_configs if config else ())
         if group.max_count
     ]
-    return startable or kinds
+
+
+def declared_kinds(file: Path) -> list[NodeKind]:
+    """Kinds of worker in a cluster file with stated resources; none where there is no file."""
+    if not file.is_file():
+        return []
+    config = yaml.safe_load(file.read_text())
+    total = config.get("max_workers", MANY_NODES)
+    return [
+        ({key: float(amount) for key, amount in kind["resources"].items()}, float(min(kind["max_workers"], total)))
+        for name, kind in config["available_node_types"].items()
+        if name != config.get("head_node_type") and kind.get("resources") and kind.get("max_workers")
+    ]
+
+
+def on_head(nodes: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether this process runs on the cluster's head."""
+    here = ray.get_runtime_context().get_node_id()
+    return any(node["NodeID"] == here and HEAD in node["Resources"] for node in nodes)
 
 
 def this_machine(cpus: int | None = None) -> dict[str, float]:

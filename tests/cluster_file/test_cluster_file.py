@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from sweeps.cluster import declared_kinds
+
 jsonschema = pytest.importorskip("jsonschema")
 util = pytest.importorskip("ray.autoscaler._private.util")
 
@@ -179,6 +181,22 @@ def test_the_head_touches_its_own_cluster_only(config: dict[str, Any]) -> None:
             assert tag in str(statement["Condition"]), statement["Sid"]
     passed = [s["Resource"] for s in head if "iam:PassRole" in listed(s["Action"])]
     assert passed == ["arn:aws:iam::ACCOUNT-ID:role/cortex-sweeps-worker"]
+
+
+def test_a_sweep_knows_what_the_autoscaler_may_start(config: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "ray_bootstrap_config.yaml"
+    file.write_text(json.dumps(config))  # as `ray up` writes it onto the head
+    assert declared_kinds(file) == [({"CPU": 4.0, "GPU": 1.0}, 20.0), ({"CPU": 4.0, "GPU": 1.0}, 2.0)]
+    file.write_text(json.dumps({**config, "max_workers": 5}))
+    assert [count for _, count in declared_kinds(file)] == [5.0, 2.0]
+
+
+def test_machines_without_stated_resources_are_not_declared(tmp_path: Path) -> None:
+    provider = {"type": "local", "head_ip": "10.0.0.1", "worker_ips": ["10.0.0.2"]}
+    file = tmp_path / "ray_bootstrap_config.yaml"
+    file.write_text(json.dumps(prepared({"cluster_name": "lab", "provider": provider, "auth": {"ssh_user": "it"}})))
+    assert declared_kinds(file) == []
+    assert declared_kinds(tmp_path / "none.yaml") == []
 
 
 @pytest.mark.parametrize(

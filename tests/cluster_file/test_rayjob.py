@@ -11,6 +11,8 @@ import pytest
 import yaml
 from rayjob import RAYJOB
 
+from sweeps.cluster import CLUSTER_FILE, declared_kinds
+
 jsonschema = pytest.importorskip("jsonschema")
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -102,6 +104,19 @@ def test_one_group_of_gpu_workers_grows_from_nothing(cluster: dict[str, Any]) ->
     assert int(held["limits"]["nvidia.com/gpu"]) > 0
 
 
+def test_the_sweep_is_told_what_the_autoscaler_may_start(
+    documents: list[dict[str, Any]], cluster: dict[str, Any], tmp_path: Path
+) -> None:
+    (nodes,) = (document for document in documents if document["kind"] == "ConfigMap")
+    (mount,) = (m for m in pods(cluster)[0]["containers"][0]["volumeMounts"] if m["name"] == "nodes")
+    assert mount["mountPath"] == CLUSTER_FILE.replace("~", "/home/ray")
+    (tmp_path / "nodes.yaml").write_text(nodes["data"][mount["subPath"]])
+    (group,) = cluster["workerGroupSpecs"]
+    held = group["template"]["spec"]["containers"][0]["resources"]["limits"]
+    wanted = {"CPU": float(held["cpu"]), "GPU": float(held["nvidia.com/gpu"])}
+    assert declared_kinds(tmp_path / "nodes.yaml") == [(wanted, float(group["maxReplicas"]))]
+
+
 def test_every_pod_has_the_same_code(cluster: dict[str, Any]) -> None:
     assert len({container["image"] for pod in pods(cluster) for container in pod["containers"]}) == 1
 
@@ -109,7 +124,7 @@ def test_every_pod_has_the_same_code(cluster: dict[str, Any]) -> None:
 def test_access_comes_from_service_accounts_alone(documents: list[dict[str, Any]], cluster: dict[str, Any]) -> None:
     made = {document["metadata"]["name"] for document in documents if document["kind"] == "ServiceAccount"}
     assert {pod["serviceAccountName"] for pod in pods(cluster)} == made
-    assert {document["kind"] for document in documents} == {"ServiceAccount", "RayJob"}
+    assert {document["kind"] for document in documents} == {"ServiceAccount", "ConfigMap", "RayJob"}
     assert not [pod for pod in pods(cluster) for container in pod["containers"] if "env" in container]
     assert not re.search(r"AKIA|ASIA|aws_secret|\b[0-9a-f]{64}\b|\b\d{12}\b", TEXT)
 
