@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: sweep test test-slow test-browser check audit format clean
+.PHONY: sweep test test-slow test-browser test-cluster check audit format clean
 
 sweep: $(VENV)/.run
 	$(BIN)/sweeps run quickstart
@@ -18,6 +18,9 @@ test-slow: $(VENV)/.test
 # Needs Chromium or Chrome on the PATH (on Debian: apt-get install chromium), and says so where there is none.
 test-browser: $(VENV)/.test
 	$(BIN)/python -m pytest -m browser -n 0
+
+test-cluster: $(VENV)/.test
+	$(BIN)/python tests/cluster/run.py
 
 check: $(VENV)/.check
 	$(BIN)/ruff check .

@@ -92,8 +92,10 @@ class S3Server:
 class Stoppable:
     """A running server that can be killed, and started again on the same disk at the same address."""
 
-    def __init__(self, folder: Path, server: S3Server, process: subprocess.Popen[bytes], ports: list[int]) -> None:
-        self.folder, self.server, self.process, self.ports = folder, server, process, ports
+    def __init__(
+        self, folder: Path, server: S3Server, process: subprocess.Popen[bytes], ports: list[int], host: str
+    ) -> None:
+        self.folder, self.server, self.process, self.ports, self.host = folder, server, process, ports, host
 
     def kill(self) -> None:
         """End it as a power cut would."""
@@ -104,18 +106,18 @@ class Stoppable:
         """Start it again, and return when it answers."""
         held = self.server
         log = self.folder / "weed.log"
-        self.process = _process(self.folder, log, self.ports, held.access_key, held.secret_key)
+        self.process = _process(self.folder, log, self.host, self.ports, held.access_key, held.secret_key)
         if not _answers(self.process, held):
             raise RuntimeError(f"SeaweedFS did not come back:\n{log.read_text(errors='replace')[-2000:]}")
 
 
 @contextmanager
-def stoppable(folder: str | os.PathLike[str], bucket: str = "bucket") -> Iterator[Stoppable]:
+def stoppable(folder: str | os.PathLike[str], bucket: str = "bucket", host: str = HOST) -> Iterator[Stoppable]:
     """Like ``seaweedfs``, for tests of what happens when the server is gone for a while."""
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
-    process, server, ports = _start(place, bucket)
-    held = Stoppable(place, server, process, ports)
+    process, server, ports = _start(place, bucket, host)
+    held = Stoppable(place, server, process, ports, host)
     try:
         yield held
     finally:
@@ -123,13 +125,13 @@ def stoppable(folder: str | os.PathLike[str], bucket: str = "bucket") -> Iterato
 
 
 @contextmanager
-def seaweedfs(folder: str | os.PathLike[str], bucket: str = "bucket") -> Iterator[S3Server]:
+def seaweedfs(folder: str | os.PathLike[str], bucket: str = "bucket", host: str = HOST) -> Iterator[S3Server]:
     """Start a server that keeps its data in ``folder``, yield it, and end it (and only it) afterwards.
 
-    Every service listens on 127.0.0.1 at ports that were free a moment before, under a key that no other
-    server knows; a start that loses a port to another process is tried again with others.
+    Every service listens on ``host`` (this machine alone) at ports that were free a moment before, under a key that
+    no other server knows; a start that loses a port to another process is tried again with others.
     """
-    with stoppable(folder, bucket) as held:
+    with stoppable(folder, bucket, host) as held:
         yield held.server
 
 
@@ -141,11 +143,11 @@ def weed_binary() -> str:
     return found
 
 
-def _start(folder: Path, bucket: str) -> tuple[subprocess.Popen[bytes], S3Server, list[int]]:
+def _start(folder: Path, bucket: str, host: str) -> tuple[subprocess.Popen[bytes], S3Server, list[int]]:
     log = folder / "weed.log"
     for _ in range(START_ATTEMPTS):
-        ports = _free_ports(2 * len(SERVICES))
-        process, server = _launch(folder, bucket, log, ports)
+        ports = _free_ports(2 * len(SERVICES), host)
+        process, server = _launch(folder, bucket, log, host, ports)
         try:
             if _answers(process, server):
                 return process, server, ports
@@ -157,19 +159,21 @@ def _start(folder: Path, bucket: str) -> tuple[subprocess.Popen[bytes], S3Server
     raise RuntimeError(f"SeaweedFS did not answer in {START_ATTEMPTS} attempts; the end of {log}:\n{tail}")
 
 
-def _launch(folder: Path, bucket: str, log: Path, ports: list[int]) -> tuple[subprocess.Popen[bytes], S3Server]:
+def _launch(
+    folder: Path, bucket: str, log: Path, host: str, ports: list[int]
+) -> tuple[subprocess.Popen[bytes], S3Server]:
     key, secret = f"test{secrets.token_hex(6)}", secrets.token_hex(20)
-    process = _process(folder, log, ports, key, secret)
-    url = f"http://{HOST}:{ports[SERVICES.index('s3')]}"
+    process = _process(folder, log, host, ports, key, secret)
+    url = f"http://{host}:{ports[SERVICES.index('s3')]}"
     return process, S3Server(url, key, secret, bucket, process.pid)
 
 
-def _process(folder: Path, log: Path, ports: list[int], key: str, secret: str) -> subprocess.Popen[bytes]:
+def _process(folder: Path, log: Path, host: str, ports: list[int], key: str, secret: str) -> subprocess.Popen[bytes]:
     data = folder / "data"
     data.mkdir(exist_ok=True)
     with log.open("ab") as out:
         return subprocess.Popen(
-            [weed_binary(), *_arguments(data, ports)],
+            [weed_binary(), *_arguments(data, host, ports)],
             cwd=folder,
             env=_bare_environment(folder) | {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret},
             stdin=subprocess.DEVNULL,
@@ -178,13 +182,13 @@ def _process(folder: Path, log: Path, ports: list[int], key: str, secret: str) -
         )
 
 
-def _arguments(data: Path, ports: list[int]) -> list[str]:
+def _arguments(data: Path, host: str, ports: list[int]) -> list[str]:
     http, grpc = ports[: len(SERVICES)], ports[len(SERVICES) :]
     return [
         "mini",
         f"-dir={data}",
-        f"-ip={HOST}",
-        f"-ip.bind={HOST}",
+        f"-ip={host}",
+        f"-ip.bind={host}",
         *(f"-{service}.port={port}" for service, port in zip(SERVICES, http, strict=True)),
         *(f"-{service}.port.grpc={port}" for service, port in zip(SERVICES, grpc, strict=True)),
         "-s3.port.iceberg=0",
@@ -204,12 +208,12 @@ def _bare_environment(folder: Path) -> dict[str, str]:
     return kept | {"HOME": str(folder)}
 
 
-def _free_ports(count: int) -> list[int]:
+def _free_ports(count: int, host: str) -> list[int]:
     """Distinct ports, all held open together before any is let go."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for held in sockets:
-            held.bind((HOST, 0))
+            held.bind((host, 0))
         return [int(held.getsockname()[1]) for held in sockets]
 
 
