@@ -99,7 +99,8 @@ def starts_own(address: str | None) -> bool:
 def node_kinds() -> list[NodeKind]:
     """Resources of each node that is up, or of each kind that the autoscaler may start, with their number."""
     nodes = [node for node in ray.nodes() if node["Alive"]]
-    startable = reported_kinds() or (declared_kinds(Path(CLUSTER_FILE).expanduser()) if on_head(nodes) else [])
+    declared = declared_kinds(Path(CLUSTER_FILE).expanduser())
+    startable = reported_kinds() or (declared if declared and on_head(nodes) else [])
     return startable or [(dict(node["Resources"]), 1.0) for node in nodes]
 
 
