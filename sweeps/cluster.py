@@ -128,7 +128,9 @@ def declared_kinds(file: Path) -> list[NodeKind]:
 
 
 def on_head(nodes: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether this process runs on the cluster's head."""
+    """Whether this process runs on the head of a cluster that somebody else started."""
+    if getattr(ray._private.worker._global_node, "head", False):  # an own local Ray: it starts no further nodes
+        return False
     here = ray.get_runtime_context().get_node_id()
     return any(node["NodeID"] == here and HEAD in node["Resources"] for node in nodes)
 
