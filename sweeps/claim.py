@@ -44,6 +44,7 @@ class Claim:
         self.store, self.purpose, self.join, self.say = store, purpose, join, say
         self.shared = False
         self.name = ""
+        self.folders: list[Path] = []
         self.content: dict[str, Any] = {
             "token": uuid.uuid4().hex,
             "purpose": purpose,
@@ -58,6 +59,9 @@ class Claim:
         self._thread = threading.Thread(target=self._beat, name="sweeps-claim", daemon=True)
 
     def __enter__(self) -> Claim:
+        if self.store.local:
+            place = Path(self.store.root, FOLDER)
+            self.folders = [each for each in (place, *place.parents) if not each.exists()]
         names = self.store.names(FOLDER)
         held = {name: self._read(name) for name in names}
         allowed = {"run"} if self.join else set()
@@ -83,6 +87,9 @@ class Claim:
         self._thread.join()
         with suppress(Exception):  # what is left behind is taken for dead
             self._discard(self.name)
+        with suppress(OSError):  # a run that was refused leaves nothing behind, not even folders
+            for folder in self.folders:
+                folder.rmdir()
 
     def _discard(self, name: str) -> None:
         """Remove an object, or say in it that it has ended, where nothing may be removed."""

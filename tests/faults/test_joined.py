@@ -1,0 +1,45 @@
+"""Two whole runs of one experiment side by side, the second with --join."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from processes import command, started, wait_for
+
+import sweeps
+from sweeps.claim import FOLDER
+from sweeps.storage import Store
+
+
+@pytest.mark.slow
+def test_a_joined_run_shares_the_work(experiment: dict[str, Any], tmp_path: Path) -> None:
+    space = {
+        "backbone": "efficientnet-lite0",
+        "depth": {"V1": [0, 1], "V4": [0, 1, 2]},
+        "readout": {"gaussian": {"loss": "gaussian", "epochs": 40, "patience": 40, "pool": 8, "l1": [0.01, 0.1]}},
+        "seed": [0, 1, 2, 3],
+    }
+    held = {**experiment, "space": space, "scores": ["prediction"], "compute": {"cells_per_pack": 2}}
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(held))
+    places = ["--storage", str(tmp_path / "rows"), "--cache", str(tmp_path / "cache"), "--cpus", "1"]
+    line = command("run", str(tmp_path / "small.yaml"), *places)
+    store = Store(str(tmp_path / "rows"))
+    with started(line, tmp_path / "first") as first:
+        wait_for(lambda: store.names(FOLDER) or first.poll() is not None, 120, "the first run is at work")
+        with started([*line, "--join"], tmp_path / "second") as second:
+            assert second.wait(timeout=300) == 0, (tmp_path / "second").read_text()
+            assert first.wait(timeout=300) == 0, (tmp_path / "first").read_text()
+    trials = sweeps.load(store.uri)
+    assert len(trials) == trials["trial_id"].nunique() == 48
+    assert set(trials["status"]) == {"done"}
+    parts = [store.read_part("cells", name) for name in store.part_names("cells")]
+    written = Counter(cell for part in parts for cell in part["cell_id"].to_pylist())
+    assert len(written) == 40
+    again = sum(written.values()) - len(written)
+    assert again < len(written) / 2, "they did the same work"
+    assert len(set(trials["host"])) == 1
+    assert store.names(FOLDER) == []
