@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 from processes import descendants, wait_for
+from slow_sweep import slow_sweep, written
 
 import sweeps
-from sweeps.storage import Store
 
 
 @pytest.mark.slow
@@ -21,13 +20,7 @@ def test_a_killed_node_costs_what_it_had_under_way(experiment: dict[str, Any], t
     import ray
     from ray.cluster_utils import Cluster
 
-    space = {
-        "backbone": "efficientnet-lite0",
-        "depth": {"V1": [0, 1], "V4": [0, 1, 2]},
-        "readout": {"gaussian": {"loss": "gaussian", "epochs": 20, "patience": 20, "pool": 8, "l1": [0.01, 0.1]}},
-        "seed": [0, 1],
-    }
-    held = {**experiment, "space": space, "scores": ["prediction"], "compute": {"cells_per_pack": 2, "workers": 2}}
+    held = slow_sweep(experiment, cells_per_pack=2, workers=2)
     parts = tmp_path / "rows" / "parts" / "cells"
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     try:
@@ -52,9 +45,5 @@ def test_a_killed_node_costs_what_it_had_under_way(experiment: dict[str, Any], t
     assert (found.progress.done, found.progress.failed) == (24, 0)
     trials = sweeps.load(found.storage)
     assert len(trials) == trials["trial_id"].nunique() == 24
-    store = Store(found.storage)
-    written = Counter(
-        cell for name in store.part_names("cells") for cell in store.read_part("cells", name)["cell_id"].to_pylist()
-    )
-    assert set(written.values()) == {1}
+    assert set(written(found.storage).values()) == {1}
     assert set(sweeps.load(found.storage, "cells")["attempt"]) == {0}

@@ -15,9 +15,9 @@ import pandas as pd
 import pytest
 import yaml
 from processes import ROOT, Process, command, descendants, environment, wait_for
+from slow_sweep import written
 
 import sweeps
-from sweeps.storage import Store
 
 TRIALS, PACK = 1000, 10
 BETWEEN = (2.0, 6.0)
@@ -37,12 +37,6 @@ def arguments(folder: Path, experiment: dict[str, Any], name: str) -> list[str]:
     (folder / f"{name}.yaml").write_text(yaml.safe_dump(experiment))
     places = ["--storage", str(folder / name), "--cache", str(folder / "cache"), "--cpus", "2"]
     return command("run", str(folder / f"{name}.yaml"), *places)
-
-
-def written(storage: Path) -> Counter[str]:
-    store = Store(str(storage))
-    parts = [store.read_part("cells", name) for name in store.part_names("cells")]
-    return Counter(cell for part in parts for cell in part["cell_id"].to_pylist())
 
 
 def run_and_kill(line: list[str], folder: Path, draws: random.Random) -> list[str]:

@@ -6,7 +6,6 @@ import os
 import signal
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,13 @@ import pandas as pd
 import pytest
 import yaml
 from processes import Process, command, descendants, started, wait_for
+from slow_sweep import slow_sweep, written
 from typer.testing import CliRunner
 
 import sweeps
 from sweeps.cli import app
 from sweeps.plan import make_plan
 from sweeps.runner import Result
-from sweeps.storage import Store
 
 PACK = 4
 
@@ -41,14 +40,8 @@ def cluster() -> Iterator[None]:
 
 @pytest.fixture
 def slow(experiment: dict[str, Any]) -> dict[str, Any]:
-    """20 cells of some tenths of a second each, in packs of 4; 24 trials."""
-    space = {
-        "backbone": "efficientnet-lite0",
-        "depth": {"V1": [0, 1], "V4": [0, 1, 2]},
-        "readout": {"gaussian": {"loss": "gaussian", "epochs": 20, "patience": 20, "pool": 8, "l1": [0.01, 0.1]}},
-        "seed": [0, 1],
-    }
-    return {**experiment, "space": space, "scores": ["prediction"], "compute": {"cells_per_pack": PACK}}
+    """20 cells in packs of 4; 24 trials."""
+    return slow_sweep(experiment, cells_per_pack=PACK)
 
 
 def written_to(folder: Path, experiment: dict[str, Any]) -> list[str]:
@@ -57,13 +50,6 @@ def written_to(folder: Path, experiment: dict[str, Any]) -> list[str]:
     (folder / "small.yaml").write_text(yaml.safe_dump(experiment))
     places = ["--storage", str(folder / "results"), "--cache", str(folder / "cache"), "--cpus", "2"]
     return ["run", str(folder / "small.yaml"), *places]
-
-
-def written(storage: Path) -> Counter[str]:
-    """How many durable rows each cell has."""
-    store = Store(str(storage))
-    parts = [store.read_part("cells", name) for name in store.part_names("cells")]
-    return Counter(cell for part in parts for cell in part["cell_id"].to_pylist())
 
 
 def expected(experiment: dict[str, Any], folder: Path) -> tuple[set[str], set[str]]:
