@@ -32,7 +32,7 @@ from sweeps.trial import join_costs, join_scores
 FLUSH_ROWS = 500
 FLUSH_SECONDS = 5.0
 
-HEAR_SECONDS = 5.0
+HEAR_SECONDS = 1.0
 """How often a run looks for the rows of others that work beside it."""
 
 TURN_SECONDS = 0.1
