@@ -29,11 +29,11 @@ import ray
 from machine import describe_machine
 from scaling import measured
 
+from sweeps.folding import fold, to_bytes
 from sweeps.ledger import FOLD_PAUSE, FOLD_SECONDS
 from sweeps.runner import _pack_size
 from sweeps.schema import as_table
 from sweeps.search import ALL_AT_ONCE
-from sweeps.storage import fold, to_bytes
 from sweeps.tune import REPORT_SECONDS, report_seconds
 
 CALIBRATION = 2

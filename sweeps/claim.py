@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.errors import InputError
-from sweeps.storage import Store
+from sweeps.objects import Objects, attempt
 
 FOLDER = "running"
 BEAT_SECONDS = 10.0
@@ -40,7 +40,7 @@ class Claim:
     removed. With `join` a run is begun beside other runs. Stores without such puts are told of by `say`.
     """
 
-    def __init__(self, store: Store, purpose: str, join: bool = False, say: Callable[[str], None] = print) -> None:
+    def __init__(self, store: Objects, purpose: str, join: bool = False, say: Callable[[str], None] = print) -> None:
         self.store, self.purpose, self.join, self.say = store, purpose, join, say
         self.shared = False
         self.name = ""
@@ -59,6 +59,11 @@ class Claim:
         self._thread = threading.Thread(target=self._beat, name="sweeps-claim", daemon=True)
 
     def __enter__(self) -> Claim:
+        attempt(self._begin, self.store.uri)
+        self._thread.start()
+        return self
+
+    def _begin(self) -> None:
         if self.store.local:
             place = Path(self.store.root, FOLDER)
             self.folders = [each for each in (place, *place.parents) if not each.exists()]
@@ -79,8 +84,6 @@ class Claim:
             number += 1
         for name in dead:
             self._discard(name)
-        self._thread.start()
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
@@ -136,11 +139,14 @@ class Claim:
         return InputError(problem, key="storage", value=self.store.uri)
 
     def _beat(self) -> None:
-        while not self._ended.wait(BEAT_SECONDS):
-            self.content["beat"] += 1
+        due = time.monotonic() + BEAT_SECONDS
+        while not self._ended.wait(min(LOOK_SECONDS, BEAT_SECONDS) if self.store.local else BEAT_SECONDS):
             try:
-                self.store.put(f"{FOLDER}/{self.name}", json.dumps(self.content).encode())
-                self.shared = len(self.store.names(FOLDER)) > 1
+                self.shared = len(self.store.names(FOLDER)) > 1  # a folder is looked at more often: it costs nothing
+                if time.monotonic() >= due:
+                    self.content["beat"] += 1
+                    self.store.put(f"{FOLDER}/{self.name}", json.dumps(self.content).encode())
+                    due = time.monotonic() + BEAT_SECONDS
             except Exception as error:  # the store may be away for a while
                 logging.getLogger("sweeps").debug("the claim was not renewed: %s", error)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import Annotated
 
 import typer
@@ -177,7 +178,8 @@ def formats() -> None:
 
 
 def main() -> None:
-    """Run the command; bad input is one line and exit code 2."""
+    """Run the command; bad input is one line and exit code 2, a warning one line."""
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         check_names()
         app()

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from sweeps.claim import Claim
 from sweeps.errors import InputError
+from sweeps.folding import merge, readable
+from sweeps.objects import attempt
 from sweeps.patience import PATIENCE
 from sweeps.schema import KEYS
-from sweeps.storage import COMPACTED, Store, attempt, merge, readable
+from sweeps.storage import COMPACTED, Store
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ def compact(uri: str, say: Callable[[str], None] = print) -> list[Compacted]:
     if attempt(lambda: store.get("experiment.yaml"), uri) is None:
         raise InputError("no sweep has written here", key="storage", value=uri)
     with Claim(store, "compact", say=say):
-        return [found for table in KEYS if (found := _compact(store, table)) is not None]
+        tables = [attempt(partial(_compact, store, table), uri) for table in KEYS]
+    return [found for found in tables if found is not None]
 
 
 def _compact(store: Store, table: str) -> Compacted | None:

@@ -19,11 +19,12 @@ from sweeps.experiment import Experiment
 from sweeps.guidance_spec import Guidance, check_guidance
 from sweeps.guidance_twins import ChosenTwin, Target, choose_twins, targets_of
 from sweeps.model_places import model_place
+from sweeps.objects import attempt
 from sweeps.plan import Plan, commit, make_plan
 from sweeps.provenance import provenance
 from sweeps.report.current import Current
 from sweeps.results import experiment_of, load
-from sweeps.storage import Store, attempt
+from sweeps.storage import Store
 
 if TYPE_CHECKING:
     from models.guidance.pipeline import Parts
@@ -75,7 +76,7 @@ def guide(
     store = Store(storage)
     ids = [gallery_id(held, job.target, job.twins) for job in jobs]
     with ExitStack() as stack:
-        attempt(lambda: stack.enter_context(Claim(store, "guide", say=say)), storage)
+        stack.enter_context(Claim(store, "guide", say=say))
         known = _known(storage, store)
         fresh = [job for job, gallery in zip(jobs, ids, strict=True) if gallery not in known]
         if fresh:

@@ -8,8 +8,9 @@ import yaml
 
 from sweeps.errors import InputError
 from sweeps.experiment import Experiment, parse_experiment
+from sweeps.objects import attempt
 from sweeps.schema import KEYS
-from sweeps.storage import Store, attempt
+from sweeps.storage import Store
 
 TABLES = (*KEYS, "areas")
 

@@ -16,13 +16,14 @@ from sweeps.errors import InputError
 from sweeps.experiment import as_yaml
 from sweeps.identity import canonical, content_id
 from sweeps.ledger import TABLES, Ledger
+from sweeps.objects import attempt
 from sweeps.patience import PATIENCE
 from sweeps.plan import Plan, commit, make_plan
 from sweeps.provenance import provenance
 from sweeps.report.current import NAME, Current
 from sweeps.schedule import Progress, Sweep
 from sweeps.search import Listed, Proposer, make_proposer
-from sweeps.storage import Store, attempt
+from sweeps.storage import Store
 from sweeps.truth import kept_truths
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def run_plan(
     store = Store(plan.storage, PATIENCE)
     claim = Claim(store, "run", join, (lambda _: None) if quiet else print)
     with ExitStack() as stack:
-        attempt(lambda: stack.enter_context(claim), plan.storage)
+        stack.enter_context(claim)
         ledger = attempt(lambda: Ledger(store, plan.columns()), plan.storage)
         sweep = _sweep(plan, ledger, retry_failed, lambda: claim.shared)
         display = stack.enter_context(Display(plan, sweep.progress, quiet))

@@ -102,6 +102,8 @@ def test_what_is_refused_is_not_tried_again(held: Stoppable, monkeypatch: pytest
     try:
         with pytest.raises(InputError, match="access denied: check the credentials"):
             sweeps.load(f"{held.server.uri}/patient", "cells")
+        with pytest.raises(InputError, match="access denied"), Claim(Store(f"{held.server.uri}/patient", 60.0), "run"):
+            pass
     finally:
         fsspec.get_filesystem_class("s3").clear_instance_cache()
     assert time.monotonic() - began < 20

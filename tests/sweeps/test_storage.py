@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 from inline import plan_of, run_inline
 
 import sweeps
-from sweeps import storage
+from sweeps import folding
 from sweeps.errors import InputError
+from sweeps.folding import fold, merge, to_bytes
 from sweeps.schema import KEYS, KNOWN, as_table, schema_of
-from sweeps.storage import Store, fold, merge, to_bytes
+from sweeps.storage import Store
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 Rows = list[dict[str, Any]]
@@ -197,8 +198,8 @@ def test_a_fold_is_made_anew_in_pieces(older: Rows, newer: Rows, cuts: list[int]
     parts = in_parts(newer, cuts, order)
     whole = fold("cells", [as_table("cells", older), *parts], schema)
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as place:
-        patch.setattr(storage, "MERGED_ROWS", 2)
-        patch.setattr(storage, "GROUP_ROWS", 2)
+        patch.setattr(folding, "MERGED_ROWS", 2)
+        patch.setattr(folding, "GROUP_ROWS", 2)
         store = Store(place)
         store.write_fold("cells", fold("cells", [as_table("cells", older)]), ["old"])
         pieces = merge("cells", store.open_fold("cells")[0], map(to_bytes, parts), schema)

@@ -1,0 +1,117 @@
+"""Rows as Parquet, and the fold: one row per key out of all that was written."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from sweeps.schema import KEYS, TEXT, TEXTS, schema_of, unify
+
+GROUP_ROWS, MERGED_ROWS = 10_000, 2_500
+"""Rows of a row group of a fold, and folded rows that are compared with news at a time: some 10 MB uncompressed."""
+
+RANKS = {"done": 0, "pruned": 1, "failed": 2}
+
+
+def to_bytes(table: pa.Table) -> bytes:
+    """A table as Parquet bytes."""
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    return sink.getvalue()
+
+
+def from_bytes(content: bytes) -> pa.Table:
+    """The table in Parquet bytes, one chunk for each of its row groups."""
+    return opened(content).read(use_threads=False)
+
+
+def readable(table: str, name: str, content: bytes) -> pa.Table | None:
+    """The rows in the bytes of a part; None, with a warning, where they are not rows of this table."""
+    try:
+        found = unify(table, [from_bytes(content)])
+        if found[KEYS[table]].null_count:
+            raise ValueError(f"rows without {KEYS[table]}")
+    except Exception as error:  # whatever a damaged or foreign file makes pyarrow raise
+        warn_damaged(name, error)
+        return None
+    return found
+
+
+def warn_damaged(name: str, error: Exception) -> None:
+    """Say that a file is left out."""
+    warnings.warn(f"{name} is damaged and left out ({' '.join(str(error).split())})", stacklevel=3)
+
+
+def opened(content: bytes | Path) -> pq.ParquetFile:
+    source = pa.BufferReader(content) if isinstance(content, bytes) else content
+    return pq.ParquetFile(source, pre_buffer=False, page_checksum_verification=True)
+
+
+def write_grouped(file: IO[bytes], pieces: Iterable[pa.Table], schema: pa.Schema) -> None:
+    """Write pieces of a table as Parquet in groups of GROUP_ROWS, however long the pieces are."""
+    held = schema.empty_table()
+    with pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer:
+        for piece in pieces:
+            held = pa.concat_tables([held, piece.cast(schema)])
+            whole = len(held) // GROUP_ROWS * GROUP_ROWS
+            if whole:
+                writer.write_table(held.slice(0, whole), row_group_size=GROUP_ROWS)
+                held = held.slice(whole)
+        if len(held):
+            writer.write_table(held)
+
+
+def merge(
+    table: str, folded: pq.ParquetFile | None, parts: Iterable[bytes], schema: pa.Schema | None = None
+) -> Iterator[pa.Table]:
+    """`fold` of a folded object and newer parts, in pieces of one schema: some folded rows and what is new among them.
+
+    Folded rows are sorted by key, so that of them MERGED_ROWS are held at a time. There is at least one piece.
+    """
+    batches = folded.iter_batches(MERGED_ROWS, use_threads=False) if folded else iter(())
+    news = fold(table, [unify(table, [from_bytes(part)], texts=TEXTS) for part in parts], schema, TEXTS)
+    full = schema_of(table, [*news.column_names, *(folded.schema_arrow.names if folded else ())])
+    for batch in batches:
+        held, key = pa.Table.from_batches([batch]), KEYS[table]
+        count = pc.sum(pc.less_equal(news[key], held[key][-1])).as_py() or 0
+        yield fold(table, [held, news.slice(0, count)], full)
+        news = news.slice(count)
+    yield unify(table, [news], full)
+
+
+def fold(table: str, parts: list[pa.Table], schema: pa.Schema | None = None, texts: pa.DataType = TEXT) -> pa.Table:
+    """One row per key: `done` before `pruned` before `failed`, then the latest attempt, then the latest in time.
+
+    A pure function of the rows, whatever their order: rows that are equal in all of these are told apart by
+    what they hold.
+    """
+    joined = unify(table, parts, schema, texts)
+    key = KEYS[table]
+    counts = pc.value_counts(joined[key]).flatten()
+    repeated = pc.is_in(joined[key], value_set=counts[0].filter(pc.greater(counts[1], 1)))
+    if pc.any(repeated).as_py():
+        kept = _best_of_each(joined.filter(repeated), key)
+        joined = pa.concat_tables([joined.filter(pc.invert(repeated)), kept])
+    return joined.sort_by(key)
+
+
+def _best_of_each(rows: pa.Table, key: str) -> pa.Table:
+    best: dict[str, tuple[Any, ...]] = {}
+    for index, row in enumerate(rows.to_pylist()):
+        finished = row.get("finished")
+        place = (
+            RANKS.get(row.get("status", ""), len(RANKS)),
+            -(row.get("attempt") or 0),
+            -finished.timestamp() if finished else 0.0,
+            repr(sorted(row.items())),
+            index,
+        )
+        best[row[key]] = min(place, best.get(row[key], place))
+    return rows.take([place[-1] for place in best.values()])

@@ -1,0 +1,205 @@
+"""A place for objects: a local folder or an object store, each object written as a whole."""
+
+from __future__ import annotations
+
+import functools
+import os
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, Self, TypeVar
+
+from fsspec.implementations.local import LocalFileSystem
+
+from sweeps.errors import InputError
+from sweeps.patience import patiently
+from sweeps.recordings.images import open_filesystem
+
+PUT_SECONDS = 300.0
+CHECK_SECONDS = 20.0
+"""A server that accepts a PUT and then is silent would otherwise be waited for for ever."""
+
+T = TypeVar("T")
+
+
+class Objects:
+    """Objects by name in a local folder or under an object-store URL.
+
+    Each is written by one PUT (locally: write and rename). Listings are never cached. An object store that is away or
+    busy is waited for, up to `patience` seconds.
+    """
+
+    def __init__(self, uri: str, patience: float = 0.0) -> None:
+        self.uri, self.patience = uri.rstrip("/"), patience
+        self.fs, root = open_filesystem(self.uri)
+        self.local = isinstance(self.fs, LocalFileSystem)
+        self.root = root.rstrip("/")
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, float]]:
+        return type(self), (self.uri, self.patience)
+
+    def _remote(self, action: str, *given: Any, **options: Any) -> Any:
+        """A call of the file system; listings and objects of an object store come after some patience."""
+        call = functools.partial(getattr(self.fs, action), *given, **options)
+        return call() if self.local else patiently(call, self.uri, self.patience)
+
+    def put(self, name: str, content: bytes) -> None:
+        """Write an object as a whole: it exists with all its bytes, or not at all."""
+        if self.local:
+            with self._replaced(name) as file:
+                file.write(content)
+        else:
+            self._remote("pipe_file", f"{self.root}/{name}", content, timeout=PUT_SECONDS)
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Write an object unless there is one; whether it was written. A store that knows no such put overwrites."""
+        path = f"{self.root}/{name}"
+        try:
+            if self.local:
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
+                with open(path, "xb") as file:
+                    file.write(content)
+            else:
+                self._remote("pipe_file", path, content, mode="create", timeout=PUT_SECONDS)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            code = getattr(error.__cause__, "response", {}).get("Error", {}).get("Code")
+            if code in ("PreconditionFailed", "412", "ConditionalRequestConflict", "409"):
+                return False
+            if code not in ("NotImplemented", "501"):
+                raise
+            self.put(name, content)
+        return True
+
+    def remove(self, names: Sequence[str]) -> None:
+        """Remove objects; those that are gone already are none too many. InputError where that is not allowed."""
+        paths = [f"{self.root}/{name}" for name in names]
+        try:
+            for path in paths if self.local else ():
+                Path(path).unlink(missing_ok=True)
+            if len(paths) == 1 and not self.local:
+                with suppress(FileNotFoundError):
+                    self._remote("rm_file", paths[0])
+            elif paths and not self.local:
+                self._remote("rm", paths)
+                folders = {name.rpartition("/")[0] for name in names}
+                left = {f"{folder}/{name}" for folder in folders for name in self.names(folder)}
+                if left & set(names):  # s3fs does not say so when a bulk removal is refused
+                    raise PermissionError
+        except PermissionError:
+            raise InputError(
+                "objects may not be removed here (s3:DeleteObject)", key="storage", value=self.uri
+            ) from None
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[IO[bytes]]:
+        """A file on disk to fill: when it is left, the object holds all that was written; an error leaves none."""
+        if self.local:
+            with self._replaced(name) as file:
+                yield file
+        else:
+            with tempfile.NamedTemporaryFile() as file:
+                yield file
+                file.flush()
+                self._remote("put_file", file.name, f"{self.root}/{name}", timeout=PUT_SECONDS)
+
+    @contextmanager
+    def _replaced(self, name: str) -> Iterator[IO[bytes]]:
+        target = Path(self.root) / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fresh = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+        try:
+            with open(fresh, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(fresh, target)
+        finally:
+            fresh.unlink(missing_ok=True)
+
+    def get(self, name: str) -> bytes | None:
+        """An object's bytes in one request, or None when there is none."""
+        try:
+            return bytes(self._remote("cat_file", f"{self.root}/{name}"))
+        except FileNotFoundError:
+            return None
+
+    def names(self, folder: str) -> list[str]:
+        """Names of the objects in a folder, sorted; none where there is no such folder."""
+        try:
+            found = self._remote("ls", f"{self.root}/{folder}", detail=False)
+        except FileNotFoundError:
+            return []
+        names = (str(path).rsplit("/", 1)[-1] for path in found)
+        return sorted(name for name in names if name and not name.startswith("."))
+
+    def check_writable(self) -> None:
+        """Raise InputError, saying why, when rows cannot be written here. Leaves nothing behind locally.
+
+        Remotely an empty object is written and removed again; a role that may write but not delete is enough,
+        the object then stays.
+        """
+        if self.local:
+            place = next(path for path in (Path(self.root), *Path(self.root).parents) if path.exists())
+            if not place.is_dir():
+                raise InputError(f"{place} is not a folder", key="storage", value=self.uri)
+            try:
+                tempfile.TemporaryFile(dir=place).close()
+            except OSError as error:
+                raise InputError(
+                    f"{place} cannot be written: {error.strerror}", key="storage", value=self.uri
+                ) from None
+            return
+        path = f"{self.root}/.write-check"
+        try:
+            self.fs.pipe_file(path, b"", timeout=CHECK_SECONDS)
+            with suppress(PermissionError):
+                self.fs.rm_file(path)
+        except Exception as error:
+            raise storage_error(self.uri, error) from None
+
+
+def storage_error(uri: str, error: Exception) -> InputError:
+    """What went wrong with a storage place, in the user's words; credentials are never repeated."""
+    text = f"{type(error).__name__}: {error}"
+    known: list[tuple[tuple[str, ...], str]] = [
+        (
+            ("NoCredentials", "Unable to locate credentials"),
+            "no AWS credentials were found (environment, profile or role)",
+        ),
+        (
+            (
+                "InvalidAccessKeyId",
+                "SignatureDoesNotMatch",
+                "AccessDenied",
+                "Forbidden",
+                "403",
+                "PermissionError",
+            ),
+            "access denied: check the credentials and their permission to write here",
+        ),
+        (("NoSuchBucket", "bucket does not exist"), "no such bucket"),
+        (
+            ("EndpointConnectionError", "ConnectTimeout", "Could not connect", "Connection refused", "FSTimeout"),
+            "the object store does not answer (AWS_ENDPOINT_URL)",
+        ),
+        (("ReadOnly", "Read-only"), "cannot be written: the file system is read-only"),
+        (("NotADirectory", "FileExists", "IsADirectory"), "cannot be written: a file is in the way"),
+    ]
+    for words, meaning in known:
+        if any(word in text for word in words):
+            return InputError(meaning, key="storage", value=uri)
+    return InputError(f"cannot be written ({type(error).__name__}: {error})", key="storage", value=uri)
+
+
+def attempt(action: Callable[[], T], uri: str) -> T:
+    """Run a storage action; whatever it raises becomes an InputError about the storage place."""
+    try:
+        return action()
+    except InputError:
+        raise
+    except Exception as error:
+        raise storage_error(uri, error) from None
