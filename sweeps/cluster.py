@@ -13,7 +13,7 @@ import socket
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,13 +56,14 @@ def connected(address: str | None, cpus: int | None = None, about: Mapping[str, 
         local: dict[str, Any] = {"num_cpus": cpus, "dashboard_host": "127.0.0.1"}
         try:
             check_answers(address or os.environ.get("RAY_ADDRESS", ""))
-            ray.init(
-                address=address if joins else "local",
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                job_config=JobConfig(metadata=dict(about or {})),
-                **({} if joins else local),
-            )
+            with nullcontext() if joins else _on_loopback():
+                ray.init(
+                    address=address if joins else "local",
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    job_config=JobConfig(metadata=dict(about or {})),
+                    **({} if joins else local),
+                )
         except (OSError, ValueError, RuntimeError) as error:
             where = address or os.environ.get("RAY_ADDRESS", "local")
             raise InputError(f"no Ray cluster can be reached: {error}", key="address", value=where) from None
@@ -71,6 +72,20 @@ def connected(address: str | None, cpus: int | None = None, about: Mapping[str, 
     finally:
         if own:
             ray.shutdown()
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Ray's servers that are started inside listen on 127.0.0.1 alone, as they do on macOS; else on every interface.
+
+    Ray has no argument for it: `_node_ip_address="127.0.0.1"` is replaced by the machine's address.
+    """
+    constants = ray._private.ray_constants
+    usual, constants.ENABLE_RAY_CLUSTER = constants.ENABLE_RAY_CLUSTER, False
+    try:
+        yield
+    finally:
+        constants.ENABLE_RAY_CLUSTER = usual
 
 
 def check_answers(address: str) -> None:

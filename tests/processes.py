@@ -6,12 +6,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+LISTEN = "0A"
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,31 @@ def descendants(pid: int) -> set[Process]:
         found |= children
         parents = {child.pid for child in children}
     return found
+
+
+def listening(pids: Iterable[int]) -> set[tuple[int, str]]:
+    """TCP addresses on which processes listen, with their process: 127.0.0.1 for loopback, * for every interface."""
+    return {(pid, address) for pid in pids for address in _listening(Path("/proc", str(pid)))}
+
+
+def _listening(place: Path) -> Iterator[str]:
+    try:
+        inodes = {os.readlink(entry)[8:-1] for entry in (place / "fd").iterdir() if _is_socket(entry)}
+        lines = [
+            line.split() for name in ("tcp", "tcp6") for line in (place / "net" / name).read_text().splitlines()[1:]
+        ]
+    except (FileNotFoundError, ProcessLookupError):
+        return
+    for fields in lines:
+        if fields[3] == LISTEN and fields[9] in inodes:
+            word = bytes.fromhex(fields[1].partition(":")[0])[-4:][::-1]
+            yield ".".join(map(str, word)) if any(word) else "*"
+
+
+def _is_socket(entry: Path) -> bool:
+    with suppress(FileNotFoundError):
+        return os.readlink(entry).startswith("socket:[")
+    return False
 
 
 def wait_for(condition: Callable[[], object], seconds: float, what: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from processes import ROOT, environment
+from processes import ROOT, descendants, environment, listening, wait_for
 from s3 import S3Server, seaweedfs
 
 ROOMS = ("sweeps", "models", "metrics", "benchmarks")
@@ -62,6 +62,42 @@ def test_no_file_binds_all_interfaces_or_holds_a_secret() -> None:
             text = path.read_text(errors="replace")
             assert "0.0.0.0" not in text, name
             assert not re.search(r"AKIA[0-9A-Z]{16}|BEGIN (RSA |OPENSSH )?PRIVATE KEY", text), name
+
+
+OWN_RAY = """
+import os, sys
+from sweeps import cluster
+with cluster.connected(None, 1):
+    import ray
+    @ray.remote
+    class Worker:
+        def process(self):
+            return os.getpid()
+    worker = Worker.remote()
+    print(ray.get(worker.process.remote()), flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_no_server_of_an_own_ray_listens_beyond_this_machine() -> None:
+    """Driver, worker, raylet, GCS, dashboard and its agents."""
+    line = [sys.executable, "-c", OWN_RAY]
+    with subprocess.Popen(
+        line, cwd=ROOT, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as driver:
+        assert driver.stdout
+        worker = int(driver.stdout.readline())
+        everyone = {driver.pid, *(each.pid for each in descendants(driver.pid))}
+
+        def agents() -> bool:
+            return sum("Agent" in each.title for each in descendants(driver.pid)) == 2
+
+        wait_for(agents, 20, "Ray's agents are up")
+        found = listening({*everyone, *(each.pid for each in descendants(driver.pid))})
+        driver.communicate("")
+    assert {driver.pid, worker} <= {pid for pid, _ in found}
+    assert len(found) >= 6
+    assert {address for _, address in found} == {"127.0.0.1"}
 
 
 @pytest.fixture
