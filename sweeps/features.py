@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import io
 import logging
 import os
 import shutil
 import time
-import uuid
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +23,7 @@ from torch import Tensor
 from models import sentences
 from models.backbones import BACKBONES
 from models.readouts.gaussian import shrink
+from sweeps.files import last_used, locked, replacing, size_of
 from sweeps.identity import content_id
 
 SHARD = 256
@@ -154,7 +153,7 @@ class FeatureCache:
     def _learn(self, network: torch.nn.Module, key: str) -> None:
         """Let a network learn, or give it what another process of this node has learned with the same settings."""
         from safetensors import SafetensorError
-        from safetensors.torch import load_file, save_file
+        from safetensors.torch import load_file, save
 
         kept = self.folder.parent / "learned" / f"{key}.safetensors"
         with ExitStack() as stack:
@@ -165,12 +164,10 @@ class FeatureCache:
                     network.load_state_dict(load_file(kept))
                     return
             network.learn()  # type: ignore[operator]
-            fresh = kept.with_name(f".{kept.name}.{uuid.uuid4().hex}")
             try:
-                save_file({name: value.contiguous() for name, value in network.state_dict().items()}, fresh)
-                os.replace(fresh, kept)
-            except (OSError, SafetensorError) as error:  # nothing can be written: it is kept by nobody
-                fresh.unlink(missing_ok=True)
+                with replacing(kept) as file:
+                    file.write(save({name: value.contiguous() for name, value in network.state_dict().items()}))
+            except OSError as error:  # nothing can be written: it is kept by nobody
                 _told(f"{kept.parent} cannot be written ({error}): what a network has learned is not kept")
 
     def sentences(self, texts: Sequence[str]) -> np.ndarray:
@@ -219,7 +216,7 @@ class FeatureCache:
 
     def _prune(self) -> None:
         """Remove the oldest entries above the limit; what was used in the last minutes may be in use and stays."""
-        entries = sorted((_used(path), _size(path), path) for path in self.folder.iterdir() if path.is_dir())
+        entries = sorted((last_used(path), size_of(path), path) for path in self.folder.iterdir() if path.is_dir())
         total = sum(size for _, size, _ in entries)
         for used, size, path in entries:
             if total <= self.limit or time.time() - used < IN_USE_SECONDS:
@@ -237,35 +234,14 @@ def _file(entry: Path, depth: int, index: int) -> Path:
     return entry / f"block-{depth:03d}.{index:05d}.npy"
 
 
-def _used(path: Path) -> float:
-    """When an entry was last used; other processes may remove it meanwhile."""
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
-
-
-def _size(path: Path) -> int:
-    """Bytes in a file or an entry; other processes may add to it and remove it meanwhile."""
-    try:
-        return sum(map(_size, path.iterdir())) if path.is_dir() else path.stat().st_size
-    except FileNotFoundError:
-        return 0
-
-
 def _write(path: Path, array: np.ndarray) -> None:
     """Write an array and its checksum, as a whole or not at all."""
-    fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     array, header = np.ascontiguousarray(array), io.BytesIO()
     np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
-    try:
-        with open(fresh, "wb") as file:  # numpy's own writing says of a full disk only that it could not write
-            file.write(header.getvalue())
-            file.write(array.data)
-            file.write(_checksum(array))
-        os.replace(fresh, path)
-    finally:
-        fresh.unlink(missing_ok=True)
+    with replacing(path) as file:  # numpy's own writing says of a full disk only that it could not write
+        file.write(header.getvalue())
+        file.write(array.data)
+        file.write(_checksum(array))
 
 
 def _read(path: Path) -> np.ndarray:
@@ -295,22 +271,3 @@ def _tell_unwritable(folder: Path, error: OSError) -> None:
 def _told(text: str) -> None:
     """Say something once in a process."""
     logging.getLogger("sweeps").warning("%s", text)
-
-
-@contextmanager
-def locked(path: Path, wait: bool = True) -> Iterator[bool]:
-    """Hold an exclusive lock on a file of this node; yields False when not waiting and another holds it.
-
-    The kernel drops the lock of a process that dies.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            fcntl.flock(file, fcntl.LOCK_UN)

@@ -6,8 +6,6 @@ import json
 import math
 import os
 import struct
-import time
-import uuid
 import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -17,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from sweeps.files import prune, replacing
 from sweeps.recordings.recording import Recording
 from sweeps.splits import Fold
 
@@ -30,9 +29,6 @@ MARK, HEAD = b"cell-fit", struct.Struct("<8sQI")
 
 LOOK = 0.05
 """Share of the limit that a process writes before it looks whether there is too much."""
-
-HALF_WRITTEN_SECONDS = 3600.0
-"""A file that was being written this long ago is a dead process's."""
 
 
 @dataclass
@@ -116,34 +112,19 @@ class FitCache:
         if not self.limit:
             return
         path = self._path(cell_id)
-        fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         content = _as_bytes(*_pack(fit, shown))
-        try:
+        with suppress(OSError):
             if not path.parent.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
-            fresh.write_bytes(content)
+            with replacing(path) as file:
+                file.write(content)
             self._unseen += len(content)
-            os.replace(fresh, path)
-        except OSError:
-            with suppress(OSError):
-                fresh.unlink()
         if self._unseen > LOOK * self.limit:
             self._unseen = 0.0
-            self._prune()
+            prune(self.folder.glob("*/*/*"), self.limit)  # of any layout
 
     def _path(self, cell_id: str) -> Path:
         return self.folder / f"layout-{LAYOUT}" / cell_id[:2] / f"{cell_id}.fit"
-
-    def _prune(self) -> None:
-        """Remove what was used longest ago above the limit, of any layout, and what processes that died left half."""
-        files = sorted(((_used(path), _bytes(path), path) for path in self.folder.glob("*/*/*")), reverse=True)
-        total = 0
-        for used, size, path in files:
-            half = path.name.startswith(".") and time.time() - used > HALF_WRITTEN_SECONDS
-            total += size
-            if half or total > self.limit:
-                with suppress(OSError):
-                    path.unlink()
 
 
 def _as_bytes(arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> bytes:
@@ -200,17 +181,3 @@ def _unpack(arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> CellF
 
 def _under(arrays: Mapping[str, np.ndarray], head: str) -> dict[str, np.ndarray]:
     return {name.removeprefix(head): each for name, each in arrays.items() if name.startswith(head)}
-
-
-def _used(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
-
-
-def _bytes(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import time
-import uuid
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -13,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sweeps.features import locked
-from sweeps.fits import HALF_WRITTEN_SECONDS
+from sweeps.files import locked, prune, replacing
 from sweeps.identity import content_id
 
 LIMIT = 200_000_000
@@ -51,42 +48,10 @@ class Kept:
         return found
 
     def _write(self, path: Path, arrays: Arrays) -> None:
-        fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-        try:
-            with open(fresh, "wb") as file:
+        with suppress(OSError):
+            with replacing(path) as file:
                 np.savez(file, **arrays)  # type: ignore[arg-type]
-            os.replace(fresh, path)
-        except OSError:
-            with suppress(OSError):
-                fresh.unlink()
-        self._prune()
-
-    def _prune(self) -> None:
-        """Remove what was used longest ago above the limit, and what processes that died left half written."""
-        total = 0
-        for used, size, path in sorted(filter(None, map(_facts, _files(self.folder))), reverse=True):
-            total += size
-            half = path.name.startswith(".") and time.time() - used > HALF_WRITTEN_SECONDS
-            if half or total > self.limit:
-                for each in (path, path.with_suffix(".lock")):
-                    with suppress(OSError):
-                        each.unlink()
-
-
-def _files(folder: Path) -> list[Path]:
-    try:
-        return [path for path in folder.iterdir() if path.suffix != ".lock"]
-    except OSError:
-        return []
-
-
-def _facts(path: Path) -> tuple[float, int, Path] | None:
-    """When a file was last used, and its bytes; None where another process has removed it."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime, found.st_size, path
+            prune([each for each in self.folder.iterdir() if each.suffix != ".lock"], self.limit)
 
 
 def _read(path: Path) -> Arrays | None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import os
 import tempfile
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import IO, Any, Self, TypeVar
 from fsspec.implementations.local import LocalFileSystem
 
 from sweeps.errors import InputError
+from sweeps.files import replacing
 from sweeps.patience import patiently
 from sweeps.recordings.images import open_filesystem
 
@@ -110,15 +109,8 @@ class Objects:
     def _replaced(self, name: str) -> Iterator[IO[bytes]]:
         target = Path(self.root) / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        fresh = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-        try:
-            with open(fresh, "wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(fresh, target)
-        finally:
-            fresh.unlink(missing_ok=True)
+        with replacing(target, durable=True) as file:
+            yield file
 
     def get(self, name: str) -> bytes | None:
         """An object's bytes in one request, or None when there is none."""

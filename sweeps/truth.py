@@ -6,7 +6,6 @@ Imports torch only to compute: the driver reads what its node has kept.
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from models.backbones import BACKBONES
 from models.readouts import READOUTS
 from sweeps.context import Context
 from sweeps.errors import InputError
+from sweeps.files import replacing
 from sweeps.identity import content_id
 from sweeps.recordings import read_spec
 from sweeps.recordings.simulated import SimulatedSpec, noise_free, recording_folder
@@ -112,9 +112,8 @@ def _truths_of(workshop: Workshop, spec: SimulatedSpec) -> list[Truth]:
                 value=each.planted,
             )
     file = _file(workshop.context, spec)
-    fresh = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
-    fresh.write_text(json.dumps([asdict(each) for each in found]))
-    fresh.replace(file)
+    with replacing(file) as held:
+        held.write(json.dumps([asdict(each) for each in found]).encode())
     return found
 
 

@@ -12,7 +12,6 @@ import csv
 import io
 import json
 import shutil
-import uuid
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from pydantic import Field
 
 from models.backbones import BACKBONES
 from sweeps.errors import InputError
+from sweeps.files import fresh_name, locked
 from sweeps.identity import content_id
 from sweeps.probes import scenes, shapes
 from sweeps.recordings.facts import RecordingFacts
@@ -113,8 +113,6 @@ def describe_simulated(spec: SimulatedSpec, base: str) -> RecordingFacts:
 
 def open_simulated(spec: SimulatedSpec, base: str, cache: Path) -> Recording:
     """Open the recording in this node's cache, made there first if need be."""
-    from sweeps.features import locked
-
     home = recording_folder(spec, cache)
     with locked(home.with_suffix(".lock")):
         if not home.exists():
@@ -148,7 +146,7 @@ def _make(spec: SimulatedSpec, home: Path, cache: Path) -> None:
     fit = np.flatnonzero([row["role"] == "fit" for row in table])
     if spec.shuffled:
         responses[fit] = responses[random.permutation(fit)]
-    fresh = home.with_name(f".{home.name}.{uuid.uuid4().hex}")
+    fresh = fresh_name(home)
     fresh.mkdir(parents=True)
     _write_folder(spec, fresh, pictures, table, responses)
     np.save(fresh / "rates.npy", rates[fit])

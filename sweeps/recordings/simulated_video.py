@@ -8,7 +8,6 @@ gamma values, new for every repeat. The pupil's position is recorded, but does n
 
 from __future__ import annotations
 
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -16,6 +15,7 @@ import numpy as np
 from pydantic import Field
 
 from sweeps.errors import InputError
+from sweeps.files import fresh_name, locked
 from sweeps.identity import content_id
 from sweeps.recordings.clips import ClipRows
 from sweeps.recordings.facts import RecordingFacts
@@ -182,12 +182,10 @@ def _array(home: Path, name: str) -> np.ndarray:
 
 def _made(spec: SimulatedVideoSpec, cache: Path) -> Path:
     """The folder of the data in this node's cache."""
-    from sweeps.features import locked
-
     home = cache / "simulated" / spec.identity()
     with locked(home.with_suffix(".lock")):
         if not home.exists():
-            fresh = home.with_name(f".{home.name}.{uuid.uuid4().hex}")
+            fresh = fresh_name(home)
             fresh.mkdir(parents=True)
             for name, array in _make(spec).items():
                 np.save(fresh / f"{name}.npy", array)

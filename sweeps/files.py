@@ -1,0 +1,89 @@
+"""Files that are there as a whole or not at all, shared by the processes of a node."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+HALF_WRITTEN_SECONDS = 3600.0
+"""A file that was being written this long ago is a dead process's."""
+
+
+def fresh_name(path: Path) -> Path:
+    """A hidden name beside a file or folder, under which it is made before it takes its place."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+
+
+@contextmanager
+def replacing(path: Path, durable: bool = False) -> Iterator[IO[bytes]]:
+    """A file to fill that takes the place of `path` when it is left; an error leaves what was there.
+
+    A `durable` one is on the disk by then, whatever happens to the machine. The folder has to be there.
+    """
+    fresh = fresh_name(path)
+    try:
+        with open(fresh, "wb") as file:
+            yield file
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(fresh, path)
+    finally:
+        with suppress(OSError):
+            fresh.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path, wait: bool = True) -> Iterator[bool]:
+    """Hold an exclusive lock on a file of this node; yields False when not waiting and another holds it.
+
+    The kernel drops the lock of a process that dies.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def prune(files: Iterable[Path], limit: float) -> None:
+    """Remove files that were used longest ago, and their locks, until the others are `limit` bytes.
+
+    What processes that died left half written goes, too. Other processes may add and remove files meanwhile.
+    """
+    total = 0
+    for used, path in sorted(((last_used(path), path) for path in files), reverse=True):
+        total += size_of(path)
+        half = path.name.startswith(".") and time.time() - used > HALF_WRITTEN_SECONDS
+        if half or total > limit:
+            for each in (path, path.with_suffix(".lock")):
+                with suppress(OSError):
+                    each.unlink()
+
+
+def last_used(path: Path) -> float:
+    """When a file or folder was last used; 0 where it is gone."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def size_of(path: Path) -> int:
+    """Bytes in a file, or in the files of a folder; 0 where it is gone."""
+    try:
+        return sum(map(size_of, path.iterdir())) if path.is_dir() else path.stat().st_size
+    except FileNotFoundError:
+        return 0
