@@ -68,7 +68,7 @@ def _fitted(
             found[number][turn] = outcome
             if len(found[number]) == len(wanted[number]):
                 folds = [found[number][each] for each in range(len(wanted[number]))]
-                done.append((number, _fit_of(workshop, cells[number], folds)))
+                done.append((number, _fit_of(workshop, cells[number], maps[number], folds)))
         if done:
             yield done
 
@@ -97,10 +97,12 @@ def _wanted(workshop: Workshop, cell: Cell, maps: Sequence[Tensor], halving: Hal
     ]
 
 
-def _fit_of(workshop: Workshop, cell: Cell, folds: Sequence[Fitted | Exception]) -> CellFit | Exception:
+def _fit_of(
+    workshop: Workshop, cell: Cell, maps: Sequence[Tensor], folds: Sequence[Fitted | Exception]
+) -> CellFit | Exception:
     """Predictions of the readouts of all outer folds; the first error if there is one."""
     recording = workshop.recording(cell.recording)
-    shown = _shown(workshop, recording, cell)
+    shown = {**_shown(workshop, recording, cell), "fit": maps}
     found = empty_fit(recording, len(recording.units(cell.area)))
     for fold, readouts in zip(workshop.folds(recording, cell.seed), folds, strict=True):
         if isinstance(readouts, Exception):
@@ -115,10 +117,10 @@ def _fit_of(workshop: Workshop, cell: Cell, folds: Sequence[Fitted | Exception])
 
 
 def _shown(workshop: Workshop, recording: Recording, cell: Cell) -> Mapping[str, list[Tensor]]:
-    """Maps of everything that a cell's twin is shown, by name."""
+    """Maps of everything that a cell's twin is shown beside the stimuli it is fitted on, by name."""
     sees = BACKBONES[cell.backbone["name"]].sees
-    names = ["fit"] if sees == "features" else list(workshop.shown(recording, sees))
-    return {name: _maps(workshop, recording, name, cell) for name in names}
+    names = [] if sees == "features" else list(workshop.shown(recording, sees))
+    return {name: _maps(workshop, recording, name, cell) for name in names if name != "fit"}
 
 
 def _maps(workshop: Workshop, recording: Recording, name: str, cell: Cell) -> list[Tensor]:
