@@ -113,9 +113,13 @@ class Objects:
             yield file
 
     def get(self, name: str) -> bytes | None:
-        """An object's bytes in one request, or None when there is none."""
+        """An object's bytes in one request, or None when there is none.
+
+        Else s3fs asks for the size first, and reads a large object in pieces: of two versions if it is replaced.
+        """
+        whole = {} if self.local else {"max_concurrency": 1}
         try:
-            return bytes(self._remote("cat_file", f"{self.root}/{name}"))
+            return bytes(self._remote("cat_file", f"{self.root}/{name}", **whole))
         except FileNotFoundError:
             return None
 

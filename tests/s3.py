@@ -9,21 +9,26 @@ Unlike a mock it keeps its objects on disk, answers concurrent writers, and hono
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import socket
 import subprocess
 import sysconfig
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import boto3  # type: ignore[import-untyped]
+import pytest
 from botocore.config import Config  # type: ignore[import-untyped]
 from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+from fsspec import get_filesystem_class
 
 HOST = "127.0.0.1"
 REGION = "us-east-1"
@@ -41,6 +46,7 @@ class S3Server:
     secret_key: str
     bucket: str
     pid: int
+    metrics: str
 
     @property
     def uri(self) -> str:
@@ -71,6 +77,22 @@ class S3Server:
             "client_kwargs": {"region_name": REGION},
             "use_listings_cache": False,
         }
+
+    @contextmanager
+    def reached(self) -> Iterator[None]:
+        """Let this process, and all that it starts meanwhile, talk to this server alone."""
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in self.environment.items():
+                patch.setenv(name, value)
+            get_filesystem_class("s3").clear_instance_cache()
+            yield
+            get_filesystem_class("s3").clear_instance_cache()
+
+    def requests(self) -> Counter[str]:
+        """Requests that the bucket has had, as the server counts them: HEAD is GET, a multipart upload is POST."""
+        text = urlopen(self.metrics).read().decode()
+        found = re.findall(rf's3_request_total{{bucket="{self.bucket}",.*type="(\w+)"}} (\S+)', text)
+        return sum((Counter({kind: int(float(count))}) for kind, count in found), Counter())
 
     def client(self, timeout: float = 5.0) -> Any:
         """A boto3 client that gives up after ``timeout`` seconds and does not retry."""
@@ -146,7 +168,7 @@ def weed_binary() -> str:
 def _start(folder: Path, bucket: str, host: str) -> tuple[subprocess.Popen[bytes], S3Server, list[int]]:
     log = folder / "weed.log"
     for _ in range(START_ATTEMPTS):
-        ports = _free_ports(2 * len(SERVICES), host)
+        ports = _free_ports(2 * len(SERVICES) + 1, host)
         process, server = _launch(folder, bucket, log, host, ports)
         try:
             if _answers(process, server):
@@ -165,7 +187,7 @@ def _launch(
     key, secret = f"test{secrets.token_hex(6)}", secrets.token_hex(20)
     process = _process(folder, log, host, ports, key, secret)
     url = f"http://{host}:{ports[SERVICES.index('s3')]}"
-    return process, S3Server(url, key, secret, bucket, process.pid)
+    return process, S3Server(url, key, secret, bucket, process.pid, f"http://{host}:{ports[-1]}/metrics")
 
 
 def _process(folder: Path, log: Path, host: str, ports: list[int], key: str, secret: str) -> subprocess.Popen[bytes]:
@@ -183,7 +205,7 @@ def _process(folder: Path, log: Path, host: str, ports: list[int], key: str, sec
 
 
 def _arguments(data: Path, host: str, ports: list[int]) -> list[str]:
-    http, grpc = ports[: len(SERVICES)], ports[len(SERVICES) :]
+    http, grpc, metrics = ports[: len(SERVICES)], ports[len(SERVICES) : -1], ports[-1]
     return [
         "mini",
         f"-dir={data}",
@@ -191,6 +213,7 @@ def _arguments(data: Path, host: str, ports: list[int]) -> list[str]:
         f"-ip.bind={host}",
         *(f"-{service}.port={port}" for service, port in zip(SERVICES, http, strict=True)),
         *(f"-{service}.port.grpc={port}" for service, port in zip(SERVICES, grpc, strict=True)),
+        f"-metricsPort={metrics}",
         "-s3.port.iceberg=0",
         "-s3.port.lance=0",
         "-webdav=false",

@@ -62,12 +62,8 @@ print(json.dumps({"seen": seen, "problems": problems}))
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """A server that this process and all that it starts talk to."""
-    with pytest.MonkeyPatch.context() as patch, seaweedfs(tmp_path_factory.mktemp("s3")) as held:
-        for name, value in held.environment.items():
-            patch.setenv(name, value)
-        fsspec.get_filesystem_class("s3").clear_instance_cache()
+    with seaweedfs(tmp_path_factory.mktemp("s3")) as held, held.reached():
         yield held
-        fsspec.get_filesystem_class("s3").clear_instance_cache()
 
 
 @contextmanager
