@@ -12,11 +12,14 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ray import tune
+from ray._private import serialization
+from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune.search import Searcher
 
 from sweeps.cluster import end_process, rungs_of
@@ -280,6 +283,24 @@ class Watch(Unsaved, tune.Callback):
         self.update()
 
 
+class ActorOutOfMemoryError(OutOfMemoryError, RayActorError):
+    """An actor that Ray's memory monitor has ended, with the line of Ray's text that says why."""
+
+    def __init__(self, message: str) -> None:
+        self.message = f"the process died: {message.strip().splitlines()[0]}"
+        RayActorError.__init__(self, error_msg=self.message)
+
+
+@contextmanager
+def deaths_of_memory() -> Iterator[None]:
+    """Let Ray raise ActorOutOfMemoryError: Tune would end the whole run for an error that is not a RayActorError."""
+    serialization.OutOfMemoryError = ActorOutOfMemoryError  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        serialization.OutOfMemoryError = OutOfMemoryError  # type: ignore[misc]
+
+
 def node_lost(error: str) -> bool:
     """Whether an error says that the node is gone, not the process."""
     return any(words in error for words in ("its node has died", "node was preempted", "NodeDiedError"))
@@ -309,19 +330,20 @@ def run_packs(
     before = {name: os.environ.get(name) for name in TUNE_ENVIRONMENT}
     os.environ.update(TUNE_ENVIRONMENT)
     try:
-        tune.Tuner(
-            trainable,
-            tune_config=tune.TuneConfig(
-                search_alg=searcher, num_samples=-1, max_concurrent_trials=workers, reuse_actors=True
-            ),
-            run_config=tune.RunConfig(
-                name=context.sweep,
-                storage_path=folder,
-                verbose=0,
-                failure_config=tune.FailureConfig(max_failures=0),
-                callbacks=[Watch(searcher, update)],
-            ),
-        ).fit()
+        with deaths_of_memory():
+            tune.Tuner(
+                trainable,
+                tune_config=tune.TuneConfig(
+                    search_alg=searcher, num_samples=-1, max_concurrent_trials=workers, reuse_actors=True
+                ),
+                run_config=tune.RunConfig(
+                    name=context.sweep,
+                    storage_path=folder,
+                    verbose=0,
+                    failure_config=tune.FailureConfig(max_failures=0),
+                    callbacks=[Watch(searcher, update)],
+                ),
+            ).fit()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         for name, value in before.items():

@@ -34,6 +34,15 @@ def exhaust_memory() -> None:
     bytearray(2**60)
 
 
+def grow() -> None:
+    """Take memory bit by bit until somebody puts an end to it, 4 GiB at most."""
+    taken = []
+    for _ in range(128):
+        taken.append(b"x" * 2**25)
+        time.sleep(0.02)
+    raise RuntimeError(f"{len(taken) / 32:g} GiB were taken, and nobody minded")
+
+
 def hang() -> None:
     """Never come back."""
     time.sleep(10_000)
@@ -44,7 +53,7 @@ def hang_hard() -> None:
     ctypes.PyDLL(None).sleep(10_000)
 
 
-DEEDS = {each.__name__: each for each in (segfault, be_killed, exhaust_memory, hang, hang_hard)}
+DEEDS = {each.__name__: each for each in (segfault, be_killed, exhaust_memory, grow, hang, hang_hard)}
 
 
 def poisoned(module: ModuleType) -> None:
