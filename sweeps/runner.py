@@ -117,7 +117,7 @@ def _keep_experiment(plan: Plan) -> None:
     """Write the experiment beside its rows, and what tells its rows from those of earlier versions of it."""
     if plan.chosen is not None:
         return
-    store = Store(plan.storage)
+    store = Store(plan.storage, PATIENCE)
     prints = {facts.name: facts.fingerprint for facts in plan.facts}
     split = canonical(plan.experiment.split.model_dump())
     current = Current(split, prints, list(_truth_ids(plan).values()), plan.base, plan.cache)
