@@ -80,13 +80,14 @@ class Pack:
     """Cells that one Tune trial fits, in order.
 
     `attempt` counts how often its cells were tried before, earlier runs included; `deaths` how many processes
-    died of them in this run since they were last parted. `earlier` holds, by cell, what finished rows of them that
-    lack a score already have (see Known.earlier).
+    died of them in this run since they were last parted. A `suspect` one lost its process when a node was short of
+    memory. `earlier` holds, by cell, what finished rows of them that lack a score already have (see Known.earlier).
     """
 
     cells: tuple[Cell, ...]
     attempt: int = 0
     deaths: int = 0
+    suspect: bool = False
     earlier: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def as_config(self) -> str:

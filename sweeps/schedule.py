@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sweeps.cells import Cell, Pack, Planner, components_of, form_packs, jobs_of
+from sweeps.deaths import Death
 from sweeps.depths import depth_text
 from sweeps.experiment import Experiment
 from sweeps.halving import settings_text
@@ -147,28 +148,40 @@ class Sweep:
             self.plan()
             if self.unpacked:
                 self._form_packs()
-            if not self.queue:
+            pack = self._without_others() if self.shared() else self._take_queued()
+            if pack is None:
                 return None
-            pack = self._without_others(self.queue.popleft())
             if pack.cells:
                 token = uuid.uuid4().hex
                 self.running[token] = pack
                 return token, pack
 
-    def _without_others(self, pack: Pack) -> Pack:
-        """The pack without what other runs have fitted meanwhile, where others are at work in the same storage.
+    def _take_queued(self) -> Pack | None:
+        """The first pack of the queue that may begin."""
+        pack = self._startable()
+        if pack is not None:
+            self.queue.remove(pack)
+        return pack
 
-        Packs are then taken in an order of this run's own, lest two of them fit the same at the same time.
+    def _startable(self) -> Pack | None:
+        """One suspect pack runs at a time: where memory is short, Ray ends the guilty process and its neighbours.
+
+        Beside one another, they would die together until all of them have failed.
         """
-        if not self.shared():
-            return pack
-        self.queue.append(pack)
-        self.queue.rotate(random.randrange(len(self.queue)))
-        pack = self.queue.popleft()
+        watched = any(pack.suspect for pack in self.running.values())
+        return next((pack for pack in self.queue if not (watched and pack.suspect)), None)
+
+    def _without_others(self) -> Pack | None:
+        """A pack without what other runs have fitted meanwhile that are at work in the same storage.
+
+        Packs are taken in an order of this run's own, lest two of them fit the same at the same time.
+        """
+        self.queue.rotate(random.randrange(max(1, len(self.queue))))
+        pack = self._take_queued()
         if time.monotonic() > self.heard_at + HEAR_SECONDS:
             self._record(self.ledger.catch_up("cells"))
             self.heard_at = time.monotonic()
-        return replace(pack, cells=tuple(cell for cell in pack.cells if cell.cell_id not in self.cells))
+        return pack and replace(pack, cells=tuple(cell for cell in pack.cells if cell.cell_id not in self.cells))
 
     def plan(self) -> None:
         """Propose until there is something to run or nothing left.
@@ -178,7 +191,7 @@ class Sweep:
         nothing new, until some trial has ended.
         """
         start = time.monotonic()
-        while not (self.queue or self.unpacked or self.exhausted or self._has_to_wait(start)):
+        while not (self._startable() or self.unpacked or self.exhausted or self._has_to_wait(start)):
             self._propose()
 
     def _has_to_wait(self, start: float) -> bool:
@@ -293,23 +306,23 @@ class Sweep:
         if left:
             self.queue.append(replace(pack, cells=tuple(left)))
 
-    def died(self, token: str, error: str, node_lost: bool = False, overdue: bool = False) -> None:
+    def died(self, token: str, error: str, death: Death = Death.PROCESS) -> None:
         """The process of a pack is gone. Its finished rows count; the rest is tried again.
 
         The loss of a node is nobody's fault: the rest is packed as it was. Otherwise it is tried once more
         whole, then halved until the guilty cell is alone, which after `max_failures` further tries is failed.
-        What was ended because it was `overdue` would take as long again: it is halved at once, and failed once alone.
-        What earlier runs tried does not count.
+        What was overdue would take as long again: it is halved at once, and failed once alone. What died when memory
+        was short is tried again beside none of its kind. What earlier runs tried does not count.
         """
         pack = self.running.pop(token)
         self._record(self.ledger.catch_up("cells"))
         left = tuple(cell for cell in pack.cells if cell.cell_id not in self.cells)
         if not left:
             return
-        rest = replace(pack, cells=left)
+        rest = replace(pack, cells=left, suspect=pack.suspect or death is Death.MEMORY)
         again = replace(rest, attempt=pack.attempt + 1, deaths=pack.deaths + 1)
-        alone = len(jobs_of(left)) == 1
-        if node_lost:
+        alone, overdue = len(jobs_of(left)) == 1, death is Death.OVERDUE
+        if death is Death.NODE:
             self.queue.appendleft(rest)
         elif alone and (overdue or again.deaths > self.experiment.compute.max_failures):
             self._fail(again, error)

@@ -23,6 +23,7 @@ from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune.search import Searcher
 
 from sweeps.cluster import end_process, rungs_of
+from sweeps.deaths import Death, death_of, last_line
 from sweeps.errors import InputError, Refusal
 from sweeps.guard import claim_names
 from sweeps.meters import WorkerMeters
@@ -245,7 +246,7 @@ class PackSearcher(Unsaved, Searcher):
         told = (
             f"no cell was finished in {self.limit / 60:g} minutes (compute.limit_minutes)" if late else last_line(error)
         )
-        self._guarded(lambda: self.sweep.died(token, told, not late and node_lost(error), late))
+        self._guarded(lambda: self.sweep.died(token, told, Death.OVERDUE if late else death_of(error)))
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         """There is nothing that Tune could tell."""
@@ -299,18 +300,6 @@ def deaths_of_memory() -> Iterator[None]:
         yield
     finally:
         serialization.OutOfMemoryError = OutOfMemoryError  # type: ignore[misc]
-
-
-def node_lost(error: str) -> bool:
-    """Whether an error says that the node is gone, not the process."""
-    return any(words in error for words in ("its node has died", "node was preempted", "NodeDiedError"))
-
-
-def last_line(error: str) -> str:
-    """The most telling line of a traceback: the last that names an error, else the last of all."""
-    lines = [line.strip() for line in error.splitlines() if line.strip()]
-    named = [line for line in lines if "Error" in line.split(":")[0] and not line.startswith("File")]
-    return " ".join((named or lines or ["the process of the pack died"])[-1].split())
 
 
 def run_packs(

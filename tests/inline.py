@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from sweeps.cells import Pack, jobs_of
+from sweeps.deaths import Death
 from sweeps.ledger import Ledger
 from sweeps.measure import Bench
 from sweeps.plan import Plan, make_plan
@@ -46,7 +47,7 @@ def run_inline(
                     sweep.absorb(store.write_part("cells", rows))
             sweep.done(token)
         except ProcessDied as death:
-            sweep.died(token, str(death), node_lost=death.node)
+            sweep.died(token, str(death), Death.NODE if death.node else Death.PROCESS)
     _settle(sweep, ledger)
     return sweep
 

@@ -18,11 +18,16 @@ from inline import ProcessDied, plan_of, run_inline, trials_of
 import metrics
 from models.backbones import BACKBONES
 from models.readouts import READOUTS
-from sweeps.cells import Pack
+from sweeps.cells import Pack, jobs_of
+from sweeps.deaths import Death
+from sweeps.ledger import Ledger
+from sweeps.measure import Bench
 from sweeps.plan import Plan
 from sweeps.results import load
+from sweeps.runner import _sweep
 from sweeps.scores import SCORES
 from sweeps.storage import Store
+from sweeps.workshop import Workshop
 
 Experiment = dict[str, Any]
 MIXED = {
@@ -183,6 +188,37 @@ def test_the_loss_of_a_node_never_counts(experiment: Experiment, tmp_path: Path)
     assert (sweep.progress.done, sweep.progress.failed) == (18, 0)
     assert deaths.tries[deaths.guilty] == 8
     assert set(load(plan.storage, "cells")["attempt"]) == {0}
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_where_memory_is_short_only_the_cell_that_takes_it_fails(
+    size: int, experiment: Experiment, tmp_path: Path
+) -> None:
+    """Three workers on one node, where the guilty cell takes all of them with it before any has a row."""
+    plan = plan_of(edited(experiment, compute__max_failures=1), tmp_path)
+    store, bench, guilty = Store(plan.storage), Bench(Workshop(plan.context())), some_cell(plan)
+    sweep = _sweep(plan, Ledger(store, plan.columns()), False)
+    sweep.pack_size = lambda cells: size
+    running: dict[str, Pack] = {}
+    while True:
+        while len(running) < 3 and (found := sweep.next_pack()) is not None:
+            running[found[0]] = found[1]
+        if not running:
+            break
+        if any(cell.cell_id == guilty for pack in running.values() for cell in pack.cells):
+            for token in running:
+                sweep.died(token, "low on memory", Death.MEMORY)
+            running.clear()
+            continue
+        token, pack = running.popitem()
+        for rows, _ in bench.rows(jobs_of(pack.cells), pack.attempt, pack.earlier):
+            sweep.absorb(store.write_part("cells", rows))
+        sweep.done(token)
+    assert sweep.finished
+    sweep.flush()
+    cells = load(plan.storage, "cells").set_index("cell_id")
+    assert list(cells.index[cells["status"] == "failed"]) == [guilty]
+    assert set(written(plan).values()) == {1}
 
 
 # -- packs -----------------------------------------------------------------------------------------
