@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable
 from typing import Any
+
+_REPR = reprlib.Repr()
+_REPR.maxlevel, _REPR.maxlist, _REPR.maxtuple, _REPR.maxdict, _REPR.maxset = 4, 16, 16, 16, 16
+_REPR.maxstring, _REPR.maxlong, _REPR.maxother = 400, 400, 400
 
 
 class InputError(Exception):
@@ -44,7 +49,7 @@ class InputError(Exception):
     def _setting(self) -> str | None:
         if self.value is ...:
             return self.key
-        shown = shortened(repr(self.value))
+        shown = shortened(_shown(self.value))
         return f"{self.key} = {shown}" if self.key else shown
 
     def _choices(self) -> str:
@@ -62,6 +67,14 @@ def _near(given: Any, names: list[str]) -> list[str]:
         return []
     found = difflib.get_close_matches(given, names, n=1)
     return found or difflib.get_close_matches(given.rsplit(".", 1)[-1], names, n=1)
+
+
+def _shown(value: Any) -> str:
+    """A value as text, the inner parts of large ones left out; its type where Python refuses, as for huge numbers."""
+    try:
+        return _REPR.repr(value)
+    except (ValueError, RecursionError):
+        return f"({type(value).__name__})"
 
 
 def shortened(text: str, most: int = 160) -> str:
