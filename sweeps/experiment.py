@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from sweeps.errors import InputError
 from sweeps.guidance_spec import Guidance
+from sweeps.manifest import read_yaml
 from sweeps.scores import SCORES, STANDARD, objectives
 from sweeps.validation import Strict, from_validation
 
@@ -141,21 +142,10 @@ Loader.add_implicit_resolver(
 def read_experiment(path: Path) -> Experiment:
     """The experiment in a YAML file; every problem is an InputError naming file, key, value and what is allowed."""
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), Loader)
+        content = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot be read: {error}", file=str(path)) from None
-    except yaml.YAMLError as error:
-        raise InputError(f"is not YAML: {_yaml_problem(error)}", file=str(path)) from None
-    except RecursionError:
-        raise InputError("is nested too deep", file=str(path)) from None
-    return parse_experiment(raw, file=str(path))
-
-
-def _yaml_problem(error: yaml.YAMLError) -> str:
-    mark = getattr(error, "problem_mark", None)
-    if mark is None:
-        return str(error)
-    return f"line {mark.line + 1}, column {mark.column + 1}: {getattr(error, 'problem', '')}"
+    return parse_experiment(read_yaml(content, str(path), Loader), file=str(path))
 
 
 def parse_experiment(raw: Any, file: str | None = None) -> Experiment:

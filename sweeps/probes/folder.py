@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from sweeps.errors import InputError
+from sweeps.manifest import read_yaml
 from sweeps.probes.probe import Probe, content_hash
 from sweeps.recordings.images import Geometry, ImageFolder, join, read_bytes
 
@@ -57,10 +57,7 @@ def read_folder(kind: str, url: str, every: int = 1) -> Probe:
 
 
 def _name(content: bytes, file: str) -> str:
-    try:
-        settings = yaml.safe_load(content)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"not readable YAML: {error}", file=file) from error
+    settings = read_yaml(content, file)
     if not isinstance(settings, dict):
         raise InputError("must hold keys and values, such as `name: coil20`", file=file)
     name = settings.get("name")
