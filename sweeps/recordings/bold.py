@@ -13,8 +13,9 @@ import numpy as np
 from fsspec.implementations.zip import ZipFileSystem
 
 from sweeps.errors import InputError
-from sweeps.recordings.hdf5 import BLOCK, boxes, dataset, held_in
-from sweeps.recordings.tree import Tree, npy_header
+from sweeps.recordings.hdf5 import BLOCK, boxes, held_in
+from sweeps.recordings.reading import npy_header, reading
+from sweeps.recordings.tree import Tree
 
 LARGEST = 4e9
 """Bytes of responses above which a recording is refused unless fewer voxels are asked for."""
@@ -31,19 +32,9 @@ def remember(tree: Tree, name: str) -> None:
 def hdf5_in(tree: Tree, name: str) -> Iterator[h5py.File]:
     """An HDF5 file of a tree, read where it lies; out of a zip, in which there is no going back, it is read whole."""
     packed = isinstance(tree.fs, ZipFileSystem)
-    stream = io.BytesIO(*tree.later([name])) if packed else _stream(tree, name)
-    with stream, held_in(stream, tree.file(name)) as held:
+    place = io.BytesIO(*tree.later([name])) if packed else _stream(tree, name)
+    with place as stream, held_in(stream, tree.file(name)) as held:
         yield held
-
-
-def numbers(held: h5py.File, key: str, url: str, ndim: int) -> Any:
-    """A dataset of numbers; InputError names what is missing, of another type or another number of axes."""
-    if key not in held:
-        raise InputError("missing dataset", file=url, key=key, allowed=sorted(held))
-    found = dataset(held, key, url, ndim)
-    if found.dtype.kind not in "fiu":
-        raise InputError(f"must hold numbers, not {found.dtype}", file=url, key=key)
-    return found
 
 
 def with_data(held: h5py.Dataset, rows: slice = slice(None)) -> np.ndarray:
@@ -58,8 +49,7 @@ def with_data(held: h5py.Dataset, rows: slice = slice(None)) -> np.ndarray:
         place = (*box[:-2], box[-1])
         low[place] = np.minimum(low[place], part.min(axis=-2))  # NaN where one of both is
         high[place] = np.maximum(high[place], part.max(axis=-2))
-    varies = np.isfinite(low) & np.isfinite(high) & (low < high)
-    return np.asarray(varies.all(axis=tuple(range(len(lead)))))
+    return np.asarray(_vary(low, high).all(axis=tuple(range(len(lead)))))
 
 
 def chosen(held: h5py.Dataset, voxels: np.ndarray, rows: slice = slice(None)) -> np.ndarray:
@@ -102,14 +92,12 @@ def npy_parts(tree: Tree, name: str) -> Iterator[np.ndarray]:
             yield np.frombuffer(content, kind).reshape((-1, columns), order="F" if by_columns else "C")
 
 
-def _stream(tree: Tree, name: str) -> Any:
+@contextmanager
+def _stream(tree: Tree, name: str) -> Iterator[Any]:
     """A file of a tree, open for reading."""
-    if not tree.has(name):
-        raise InputError("missing file", file=tree.file(name))
-    try:
-        return tree.fs.open(tree.place(name), "rb")
-    except Exception as error:  # whatever the library of an object store raises
-        raise InputError(f"cannot be read ({type(error).__name__}: {error})", file=tree.file(name)) from None
+    tree.must_have([name])
+    with reading(tree.file(name)), tree.fs.open(tree.place(name), "rb") as stream:
+        yield stream
 
 
 def zscored(samples: np.ndarray) -> np.ndarray:
@@ -121,8 +109,17 @@ def zscored(samples: np.ndarray) -> np.ndarray:
 
 
 def varying(samples: np.ndarray) -> np.ndarray:
-    """Which voxels (voxels,) hold two different numbers among their samples (samples, voxels); NaN is none."""
-    return np.asarray(np.fmin.reduce(samples, axis=0) < np.fmax.reduce(samples, axis=0))
+    """Which voxels (voxels,) hold two different numbers, and none that is infinite, among their samples.
+
+    Samples are (samples, voxels); NaN is none.
+    """
+    return _vary(np.fmin.reduce(samples, axis=0), np.fmax.reduce(samples, axis=0))
+
+
+def _vary(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Whether numbers from `low` to `high` differ, and have room in 32 bits."""
+    most = np.finfo(np.float32).max
+    return np.asarray((low < high) & (low >= -most) & (high <= most))
 
 
 def some_of(there: np.ndarray, file: str) -> np.ndarray:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +19,7 @@ from sweeps.errors import InputError
 from sweeps.identity import content_id, digest_bytes
 from sweeps.recordings.facts import RecordingFacts
 from sweeps.recordings.images import Geometry, ImageFolder, join, open_filesystem
+from sweeps.recordings.reading import npy_array, reading, refuse_bomb
 from sweeps.recordings.recording import ROLES, Recording, StimulusSet, check_groups, check_responses, check_roles
 from sweeps.validation import Strict
 
@@ -58,30 +58,19 @@ class Folder:
 
     def has(self, name: str) -> bool:
         """Whether the file or sub-folder exists; InputError when the place does not answer."""
-        try:
+        with reading(f"{self.url}/{name}"):
             return bool(self.fs.exists(f"{self.root}/{name}"))
-        except Exception as error:  # whatever the library of an object store raises
-            raise self._unreadable(name, error) from None
 
     def bytes(self, name: str) -> bytes:
         """Contents of a file; InputError when it cannot be read."""
-        try:
+        with reading(f"{self.url}/{name}"):
             return bytes(self.fs.cat_file(f"{self.root}/{name}"))
-        except FileNotFoundError:
-            raise InputError("missing file", file=f"{self.url}/{name}") from None
-        except Exception as error:
-            raise self._unreadable(name, error) from None
-
-    def _unreadable(self, name: str, error: Exception) -> InputError:
-        return InputError(f"cannot be read ({type(error).__name__}: {error})", file=f"{self.url}/{name}")
 
     def csv(self, name: str) -> pd.DataFrame:
         """A CSV file of one row or more, every column as text."""
-        file = f"{self.url}/{name}"
-        try:
-            table = pd.read_csv(io.BytesIO(self.bytes(name)), dtype=str, keep_default_na=False)
-        except (ValueError, UnicodeDecodeError) as error:
-            raise InputError(f"is not a CSV table: {error}", file=file) from None
+        file, content = f"{self.url}/{name}", self.bytes(name)
+        with reading(file, "is not a CSV table"):
+            table = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
         if table.empty:
             raise InputError("has no rows", file=file)
         if not isinstance(table.index, pd.RangeIndex):  # pandas would take the first cells for row names
@@ -90,21 +79,13 @@ class Folder:
 
     def array(self, name: str) -> np.ndarray:
         """A numeric .npy array."""
-        try:
-            array = np.lib.format.read_array(io.BytesIO(self.bytes(name)), allow_pickle=False)
-        except (ValueError, EOFError) as error:
-            raise InputError(f"is not a plain .npy array: {error}", file=f"{self.url}/{name}") from None
-        if array.dtype.kind not in "fiub":
-            raise InputError(f"must hold numbers, not {array.dtype}", file=f"{self.url}/{name}")
-        return array
+        return npy_array(self.bytes(name), f"{self.url}/{name}")
 
     def arrays(self, name: str) -> dict[str, np.ndarray]:
-        """The arrays of an .npz file."""
-        try:
-            with np.lib.npyio.NpzFile(io.BytesIO(self.bytes(name)), allow_pickle=False) as held:
-                return {key: np.asarray(held[key], dtype=np.float64) for key in held.files}
-        except (ValueError, EOFError, TypeError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
-            raise InputError(f"is not a plain .npz file: {error}", file=f"{self.url}/{name}") from None
+        """The numeric arrays of an .npz file."""
+        file, content = f"{self.url}/{name}", self.bytes(name)
+        with reading(file, "is not a plain .npz file"), zipfile.ZipFile(io.BytesIO(content)) as held:
+            return {info.filename.removesuffix(".npy"): _unpacked(held, info, file) for info in held.infolist()}
 
     def pictures(self) -> ImageFolder | None:
         """The folder's pictures, if it has any."""
@@ -116,6 +97,16 @@ class Folder:
         present = [name for name in names if self.has(name)]
         parts = (part for name in present for part in (name.encode(), self.bytes(name)))
         return digest_bytes([pictures.encode(), *parts])
+
+
+def _unpacked(held: zipfile.ZipFile, entry: zipfile.ZipInfo, file: str) -> np.ndarray:
+    """A numeric array of an .npz file, as float64."""
+    refuse_bomb(entry.file_size, entry.compress_size, file, entry.filename)
+    try:
+        return npy_array(held.read(entry), file).astype(np.float64)
+    except InputError as error:
+        error.key = entry.filename.removesuffix(".npy")
+        raise
 
 
 def open_folder(spec: FolderSpec, base: str, cache: Path | None = None) -> Recording:
@@ -273,7 +264,7 @@ def _features(folder: Folder, stimuli: int, fit: np.ndarray) -> dict[str, np.nda
     arrays: dict[str, Any] = {}
     for key, array in folder.arrays("features.npz").items():
         file = f"{folder.url}/features.npz"
-        if array.ndim != 2 or len(array) != stimuli:
+        if array.ndim != 2 or len(array) != stimuli or not array.size:
             raise InputError(f"must be ({stimuli}, features)", file=file, key=key, value=array.shape)
         if not np.isfinite(array).all():
             raise InputError("holds NaN or infinite values", file=file, key=key)

@@ -14,6 +14,7 @@ import numpy as np
 
 from sweeps.errors import InputError
 from sweeps.recordings.images import open_filesystem
+from sweeps.recordings.reading import reading, refuse_bomb
 
 BLOCK = 2**22
 """Bytes that are read at a time."""
@@ -23,12 +24,8 @@ BLOCK = 2**22
 def opened(url: str) -> Iterator[h5py.File]:
     """An HDF5 file, opened for reading; InputError where it is missing or none."""
     filesystem, path = open_filesystem(url)
-    try:
+    with reading(url):
         stream = filesystem.open(path, "rb")
-    except FileNotFoundError:
-        raise InputError("missing file", file=url) from None
-    except Exception as error:  # whatever the library of an object store raises
-        raise InputError(f"cannot be read ({type(error).__name__}: {error})", file=url) from None
     with stream, held_in(stream, url) as held:
         yield held
 
@@ -36,15 +33,10 @@ def opened(url: str) -> Iterator[h5py.File]:
 @contextmanager
 def held_in(stream: Any, url: str) -> Iterator[h5py.File]:
     """The HDF5 file that an open stream holds; InputError where it is none, or cannot be read in some place."""
-    try:
+    with reading(url, "is no HDF5 file"):
         found = h5py.File(stream, "r")
-    except OSError as error:
-        raise InputError(f"is no HDF5 file: {error}", file=url) from None
-    with found as held:
-        try:
-            yield held
-        except OSError as error:
-            raise InputError(f"cannot be read ({type(error).__name__}: {error})", file=url) from None
+    with found as held, reading(url):
+        yield held
 
 
 def boxes(held: h5py.Dataset, most: int = BLOCK) -> Iterator[tuple[slice, ...]]:
@@ -66,13 +58,46 @@ def boxes(held: h5py.Dataset, most: int = BLOCK) -> Iterator[tuple[slice, ...]]:
 
 
 def dataset(held: h5py.File, name: str, url: str, ndim: int | None = None) -> Any:
-    """A dataset by its path in the file; InputError names what is missing or of another number of axes."""
-    found = held.get(name)
+    """A dataset by its path in the file; InputError names what is missing, or not all in this file.
+
+    HDF5 itself would read a dataset of external or virtual storage out of any other file that its author names.
+    """
+    with reading(url):
+        found = held.get(name)
     if not isinstance(found, h5py.Dataset):
-        raise InputError("missing dataset", file=url, key=name)
-    if ndim is not None and found.ndim != ndim:
-        raise InputError(f"must have {ndim} axes", file=url, key=name, value=found.shape)
+        raise InputError("missing dataset", file=url, key=name, allowed=None if "/" in name else sorted(held))
+    if found.external or found.is_virtual:
+        raise InputError("lies in another file, which is not read: store the numbers here", file=url, key=name)
+    if found.shape is None or (ndim is not None and found.ndim != ndim):
+        raise InputError(f"must have {ndim or 'some'} axes", file=url, key=name, value=found.shape)
+    _refuse_sparse(found, held.id.get_filesize(), url, name)
     return found
+
+
+def _refuse_sparse(found: h5py.Dataset, size: int, url: str, name: str) -> None:
+    """Refuse a dataset that is far larger than its file of `size` bytes, or has more chunks than that has room for."""
+    refuse_bomb(found.size * found.dtype.itemsize, size, url, name)
+    chunks = math.prod(-(-count // step) for count, step in zip(found.shape, found.chunks or (), strict=False))
+    if chunks > size:
+        raise InputError(f"says that it has {chunks} chunks, in a file of {size} bytes", file=url, key=name)
+
+
+def numbers(held: h5py.File, name: str, url: str, ndim: int | None = None) -> Any:
+    """A dataset of numbers; InputError names what is missing, of another type or another number of axes."""
+    found = dataset(held, name, url, ndim)
+    if found.dtype.kind not in "fiu":
+        raise InputError(f"must hold numbers, not {found.dtype}", file=url, key=name)
+    return found
+
+
+def whole_numbers(held: h5py.File, name: str, url: str, ndim: int) -> np.ndarray:
+    """The whole numbers of a dataset, which may be stored as others; InputError where they are none."""
+    stored = numbers(held, name, url, ndim)[:]
+    with np.errstate(invalid="ignore"):
+        found = stored.astype(np.int64)
+    if not np.array_equal(found, stored):
+        raise InputError("must hold whole numbers", file=url, key=name)
+    return np.asarray(found)
 
 
 def text(held: h5py.File, name: str, url: str) -> str:
@@ -86,10 +111,7 @@ def digest(url: str) -> str:
     """SHA-256 of a file's bytes, read in blocks."""
     filesystem, path = open_filesystem(url)
     total = hashlib.sha256()
-    try:
-        with filesystem.open(path, "rb") as stream:
-            while block := stream.read(BLOCK):
-                total.update(block)
-    except FileNotFoundError:
-        raise InputError("missing file", file=url) from None
+    with reading(url), filesystem.open(path, "rb") as stream:
+        while block := stream.read(BLOCK):
+            total.update(block)
     return total.hexdigest()

@@ -6,9 +6,7 @@ import hashlib
 import io
 import posixpath
 import re
-import struct
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,13 +18,13 @@ from fsspec.implementations.local import LocalFileSystem
 from PIL import Image, UnidentifiedImageError
 
 from sweeps.errors import InputError
+from sweeps.recordings.reading import reading
 
 VERSION = 1  # raised when `Geometry.apply` gives other pixels
 MID_GREY = 128
 LARGEST_SIZE = 4096
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 BATCH = 64  # pictures fetched at a time, so that a bucket answers many requests at once
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, zlib.error, struct.error, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True)
@@ -118,25 +116,21 @@ class _Archive:
     """The files in a zip, which is never unpacked; a remote one is read whole, once."""
 
     def __init__(self, filesystem: Any, path: str, url: str) -> None:
-        try:
+        with reading(url):
             local = isinstance(filesystem, LocalFileSystem)
             self.stream = open(path, "rb") if local else io.BytesIO(filesystem.cat_file(path))  # noqa: SIM115
+        with reading(url, "not a readable zip archive"):
             self.zip = zipfile.ZipFile(self.stream)
-        except FileNotFoundError as error:
-            raise InputError("no such file", file=url) from error
-        except zipfile.BadZipFile as error:
-            raise InputError(f"not a readable zip archive: {error}", file=url) from error
         self.url = url
         self.entries = [info.filename for info in self.zip.infolist() if not info.is_dir()]
 
     def read(self, entries: Sequence[str]) -> Iterator[bytes]:
         """The content of each entry in turn."""
         for entry in entries:
-            try:
+            with reading(self.url, f"image {entry!r} cannot be read"):
                 self._refuse_bomb(entry)
-                yield self.zip.read(entry)
-            except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
-                raise InputError(f"image {entry!r} cannot be read: {error}", file=self.url) from error
+                content = self.zip.read(entry)
+            yield content
 
     def _refuse_bomb(self, entry: str) -> None:
         limit, size = Image.MAX_IMAGE_PIXELS, self.zip.getinfo(entry).file_size
@@ -156,16 +150,16 @@ class _Files:
 
     def __init__(self, filesystem: Any, path: str, url: str) -> None:
         self.filesystem, self.root, self.url = filesystem, path.rstrip("/"), url
-        self.entries = sorted(full[len(self.root) + 1 :] for full in filesystem.find(self.root))
+        with reading(url):
+            self.entries = sorted(full[len(self.root) + 1 :] for full in filesystem.find(self.root))
 
     def read(self, entries: Sequence[str]) -> Iterator[bytes]:
         """The content of each entry in turn, fetched a batch at a time."""
         for batch in _batches(entries):
             paths = [f"{self.root}/{entry}" for entry in batch]
-            try:
-                yield from self.filesystem.cat_ranges(paths, None, None, on_error="raise")
-            except FileNotFoundError as error:
-                raise InputError(f"an image has disappeared: {error}", file=self.url) from error
+            with reading(self.url):
+                contents = self.filesystem.cat_ranges(paths, None, None, on_error="raise")
+            yield from contents
 
     def digest(self) -> str:
         """SHA-256 over the names and contents of all files."""
@@ -210,10 +204,8 @@ class ImageFolder:
         names = list(names)
         pixels = np.empty((len(names), *geometry.shape, 3), np.uint8)
         for i, (name, image) in enumerate(self._images(names)):
-            try:
+            with reading(self._source.url, f"image {name!r} cannot be read"):
                 pixels[i] = geometry.apply(image)
-            except ValueError as error:
-                raise InputError(f"image {name!r} cannot be read: {error}", file=self._source.url) from error
         return pixels
 
     def digest(self) -> str:
@@ -270,16 +262,15 @@ class ImageFolder:
 
 def decoded(content: bytes, file: str, what: str = "picture") -> Image.Image:
     """The picture that a file's contents hold, read whole; InputError says why there is none."""
-    try:
-        image = Image.open(io.BytesIO(content))
+    with reading(file, f"{what} cannot be read"):
+        try:
+            image = Image.open(io.BytesIO(content))
+        except UnidentifiedImageError:
+            raise InputError(f"{what} cannot be read: no known picture format", file=file) from None
         limit, pixels = Image.MAX_IMAGE_PIXELS, image.width * image.height
         if limit is not None and pixels > limit:
-            raise Image.DecompressionBombError(f"{pixels} pixels, the limit is {limit}")
+            raise InputError(f"{what} cannot be read: {pixels} pixels, the limit is {limit}", file=file)
         image.load()
-    except UnidentifiedImageError:
-        raise InputError(f"{what} cannot be read: no known picture format", file=file) from None
-    except _UNREADABLE as error:
-        raise InputError(f"{what} cannot be read: {error}", file=file) from error
     return image
 
 

@@ -25,8 +25,9 @@ from pydantic import Field
 
 from sweeps.errors import InputError
 from sweeps.identity import content_id
-from sweeps.recordings.bold import check_size, chosen, hdf5_in, numbers, remember, some_of, with_data, zscored
+from sweeps.recordings.bold import check_size, chosen, hdf5_in, remember, some_of, with_data, zscored
 from sweeps.recordings.facts import RecordingFacts
+from sweeps.recordings.hdf5 import numbers
 from sweeps.recordings.images import join
 from sweeps.recordings.recording import Recording, StimulusSet
 from sweeps.recordings.textgrid import read_words

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,10 +12,14 @@ from typing import Any
 import numpy as np
 
 from sweeps.errors import InputError
-from sweeps.recordings.tree import Tree, npy_header
+from sweeps.recordings.reading import npy_header, reading, refuse_infinite
+from sweeps.recordings.tree import Tree
 
 BLOCK = 2**24
 """Bytes of a large file that are read at a time."""
+
+FASTEST = 1e6
+"""Samples a second: more than any device here takes."""
 
 
 @dataclass(frozen=True)
@@ -64,15 +69,17 @@ def read_sequence(tree: Tree, device: str, rows: np.ndarray | None = None) -> Se
     layout = read_layout(tree, device, meta)
     kept = np.arange(layout.shape[1]) if rows is None else rows
     rate = _number(tree, device, meta, "sampling_rate")
-    if rate <= 0:
-        raise InputError("must be above 0", file=tree.file(f"{device}/meta.yml"), key="sampling_rate", value=rate)
+    if not 0 < rate <= FASTEST:
+        raise InputError(
+            f"must be above 0, up to {FASTEST:g}", file=tree.file(f"{device}/meta.yml"), key="sampling_rate", value=rate
+        )
     shift = _shifts(tree, device, meta, layout.shape[1])[kept]
     return Sequence(_values(tree, layout, kept), _number(tree, device, meta, "start_time"), rate, shift)
 
 
 def read_layout(tree: Tree, device: str, meta: dict[str, Any]) -> Layout:
     """Where and how a device's samples lie, from its meta.yml and the header of its file; reads no samples."""
-    signals = int(_number(tree, device, meta, "n_signals"))
+    signals = _whole(tree, device, meta, "n_signals")
     found = _mapped(tree, device, meta, signals) if meta.get("is_mem_mapped") else _npy(tree, f"{device}/data.npy")
     if found.shape[1] != signals:
         problem = f"holds {found.shape[1]} signals, {device}/meta.yml says n_signals: {signals}"
@@ -82,12 +89,9 @@ def read_layout(tree: Tree, device: str, meta: dict[str, Any]) -> Layout:
 
 def _mapped(tree: Tree, device: str, meta: dict[str, Any], signals: int) -> Layout:
     name = f"{device}/data.mem"
-    samples = int(_number(tree, device, meta, "n_timestamps"))
-    try:
+    samples = _whole(tree, device, meta, "n_timestamps")
+    with reading(tree.file(f"{device}/meta.yml"), f"dtype = {meta.get('dtype')!r}: must be a NumPy type"):
         kind = np.dtype(str(meta.get("dtype")))
-    except TypeError:
-        problem = "must be a NumPy type"
-        raise InputError(problem, file=tree.file(f"{device}/meta.yml"), key="dtype", value=meta.get("dtype")) from None
     _check_kind(kind, tree.file(name))
     return Layout(name, 0, kind, (samples, signals))
 
@@ -100,6 +104,8 @@ def _npy(tree: Tree, name: str) -> Layout:
     if len(shape) != 2 or (columns_first and 1 not in shape):
         order = ", stored column by column" if columns_first else ""
         raise InputError(f"must be (samples, signals) in row order, not {shape}{order}", file=tree.file(name))
+    if not shape[0]:
+        raise InputError("holds no sample", file=tree.file(name))
     return Layout(name, stream.tell(), kind, (shape[0], shape[1]))
 
 
@@ -111,12 +117,14 @@ def _check_kind(kind: np.dtype[Any], file: str) -> None:
 def _values(tree: Tree, layout: Layout, kept: np.ndarray) -> np.ndarray:
     """The kept signals of all samples, float32."""
     width = layout.shape[1] * layout.kind.itemsize
+    _check_size(tree, layout, width)
     values = np.empty((layout.shape[0], len(kept)), np.float32)
     done = 0
     for block in tree.remember_blocks(layout.name, _blocks(tree, layout, width)):
         content = block[layout.offset :] if done == 0 else block
-        samples = np.frombuffer(content, layout.kind).reshape(-1, layout.shape[1])
-        values[done : done + len(samples)] = samples[:, kept]
+        samples = np.frombuffer(content, layout.kind).reshape(-1, layout.shape[1])[:, kept]
+        refuse_infinite(samples, tree.file(layout.name))
+        values[done : done + len(samples)] = samples
         done += len(samples)
     return values
 
@@ -128,26 +136,38 @@ def _blocks(tree: Tree, layout: Layout, width: int) -> Iterator[bytes]:
     cuts = [0, *range(layout.offset + step, total, step), total] if width else [0, total]
     for start, stop in pairwise(cuts):
         block = _range(tree, layout.name, start, stop)
-        if len(block) != stop - start:
-            problem = f"ends early: {layout.shape[0]} samples of {layout.shape[1]} signals take {total} bytes"
-            raise InputError(problem, file=tree.file(layout.name))
         yield block
 
 
+def _check_size(tree: Tree, layout: Layout, width: int) -> None:
+    """Raise InputError where a file is too short for its samples, before room is taken for them."""
+    tree.must_have([layout.name])
+    total = layout.offset + layout.shape[0] * width
+    with reading(tree.file(layout.name)):
+        size = tree.fs.size(tree.place(layout.name))
+    if size is None or size < total:
+        problem = f"ends early: {layout.shape[0]} samples of {layout.shape[1]} signals take {total} bytes"
+        raise InputError(problem, file=tree.file(layout.name))
+
+
 def _range(tree: Tree, name: str, start: int, stop: int) -> bytes:
-    try:
+    with reading(tree.file(name)):
         return bytes(tree.fs.cat_file(tree.place(name), start=start, end=stop))
-    except FileNotFoundError:
-        raise InputError("missing file", file=tree.file(name)) from None
-    except Exception as error:  # whatever the library of an object store raises
-        raise InputError(f"cannot be read ({type(error).__name__}: {error})", file=tree.file(name)) from None
 
 
 def _number(tree: Tree, device: str, meta: dict[str, Any], key: str) -> float:
     value = meta.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
         raise InputError("must be a number", file=tree.file(f"{device}/meta.yml"), key=key, value=value)
     return float(value)
+
+
+def _whole(tree: Tree, device: str, meta: dict[str, Any], key: str) -> int:
+    value = _number(tree, device, meta, key)
+    if value < 1 or not value.is_integer():
+        problem = "must be a whole number from 1"
+        raise InputError(problem, file=tree.file(f"{device}/meta.yml"), key=key, value=meta.get(key))
+    return int(value)
 
 
 def _shifts(tree: Tree, device: str, meta: dict[str, Any], signals: int) -> np.ndarray:
@@ -159,4 +179,6 @@ def _shifts(tree: Tree, device: str, meta: dict[str, Any], signals: int) -> np.n
         raise InputError(
             f"must be ({signals},), one shift in seconds per signal, not {found.shape}", file=tree.file(name)
         )
+    if not np.isfinite(found).all():
+        raise InputError("must hold a shift of every signal, not NaN", file=tree.file(name))
     return found.astype(np.float64)

@@ -21,8 +21,9 @@ from pydantic import Field
 
 from sweeps.errors import InputError
 from sweeps.identity import content_id
-from sweeps.recordings.bold import check_size, chosen, hdf5_in, numbers, remember, some_of, with_data, zscored
+from sweeps.recordings.bold import check_size, chosen, hdf5_in, remember, some_of, with_data, zscored
 from sweeps.recordings.facts import RecordingFacts
+from sweeps.recordings.hdf5 import numbers, whole_numbers
 from sweeps.recordings.images import join
 from sweeps.recordings.recording import Recording, StimulusSet
 from sweeps.recordings.tree import Tree
@@ -91,7 +92,9 @@ def _datasets(held: h5py.File, file: str) -> tuple[h5py.Dataset, h5py.Dataset, n
     if test.shape[2] != train.shape[1]:
         problem = "Y_train must be (samples, voxels) and Y_test (repeats, samples, voxels) of the same voxels"
         raise InputError(problem, file=file, value=(train.shape, test.shape))
-    onsets = np.asarray(numbers(held, "run_onsets", file, 1)).astype(int)
+    if not train.size or not test.size:
+        raise InputError("holds no responses", file=file, value=(train.shape, test.shape))
+    onsets = whole_numbers(held, "run_onsets", file, 1)
     starts = onsets.tolist()
     if not starts or starts[0] != 0 or starts != sorted(set(starts)) or starts[-1] >= len(train):
         problem = f"must be the rising first samples of the runs, from 0 and below {len(train)}"
@@ -132,7 +135,7 @@ def _features(tree: Tree, space: str, train: int, test: int) -> np.ndarray:
     with hdf5_in(tree, name) as held:
         parts = [numbers(held, key, file, 2) for key in ("X_train", "X_test")]
         for key, part, rows in zip(("X_train", "X_test"), parts, (train, test), strict=True):
-            if len(part) != rows:
+            if len(part) != rows or not part.size:
                 raise InputError(f"must be ({rows}, features)", file=file, key=key, value=part.shape)
         widths = [part.shape[1] for part in parts]
         if widths[0] != widths[1]:

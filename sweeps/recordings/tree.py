@@ -3,41 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import fsspec
 import numpy as np
-import yaml
+from fsspec.implementations.zip import ZipFileSystem
 
 from sweeps.errors import InputError
 from sweeps.identity import digest_bytes
+from sweeps.manifest import read_yaml
 from sweeps.recordings.images import open_filesystem
+from sweeps.recordings.reading import npy_array, reading, refuse_bomb, refuse_infinite
 
 BATCH = 16
 """Files fetched at a time, so that a bucket answers several requests at once."""
-
-CONVERT = "np.save(file, np.load(file, allow_pickle=True).astype(str))"
 
 
 def is_below(place: Any) -> bool:
     """Whether a place that data name lies below the folder that it is meant to be in."""
     return isinstance(place, str) and bool(place) and not place.startswith("/") and ".." not in place.split("/")
-
-
-def npy_header(stream: Any, file: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, whether it is stored column by column, and type; the stream is left at the first number."""
-    try:
-        version = np.lib.format.read_magic(stream)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, by_columns, kind = read(stream)
-    except (ValueError, EOFError) as error:
-        raise InputError(f"is not a plain .npy array: {error}", file=file) from None
-    if kind.kind not in "fiub":
-        raise InputError(f"must hold numbers, not {kind}", file=file)
-    return shape, by_columns, kind
 
 
 class Tree:
@@ -50,14 +37,8 @@ class Tree:
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
-        try:
+        with reading(self.url):
             self.fs, self.root = _opened(self.url)
-        except FileNotFoundError:
-            raise InputError("no such recording (neither a folder nor a .zip beside it)", file=self.url) from None
-        except InputError:
-            raise
-        except Exception as error:  # whatever the library of an object store raises
-            raise self._unreadable("", error) from None
         self._listed: dict[str, frozenset[str]] = {}
         self._read: dict[str, str] = {}
 
@@ -95,11 +76,20 @@ class Tree:
         """Contents of files in turn, a batch at a time, not remembered: for what was read before."""
         for start in range(0, len(names), BATCH):
             batch = names[start : start + BATCH]
-            self._must_have(batch)
-            try:
-                yield from self.fs.cat_ranges([self.place(name) for name in batch], None, None, on_error="raise")
-            except Exception as error:  # whatever the library of an object store raises
-                raise self._unreadable(batch[0], error) from None
+            self.must_have(batch)
+            with reading(self.file(batch[0])):
+                held = self.fs.cat_ranges([self.place(name) for name in batch], None, None, on_error="raise")
+            yield from held
+
+    def must_have(self, names: Sequence[str]) -> None:
+        """Raise InputError for a file that is missing, or that a zip made to fill the memory holds."""
+        for name in names:
+            if not self.has(name):
+                raise InputError("missing file", file=self.file(name))
+            if isinstance(self.fs, ZipFileSystem):
+                with reading(self.file(name)):
+                    entry = self.fs.zip.getinfo(self.place(name))
+                refuse_bomb(entry.file_size, entry.compress_size, self.file(name))
 
     def array(self, name: str) -> np.ndarray:
         """A numeric .npy array."""
@@ -111,28 +101,26 @@ class Tree:
 
     def numbers(self, name: str, content: bytes) -> np.ndarray:
         """The numeric array that a file's contents hold."""
-        array = self._loaded(name, content)
-        if array.dtype.kind not in "fiub":
-            raise InputError(f"must hold numbers, not {array.dtype}", file=self.file(name))
-        return array
+        found = npy_array(content, self.file(name))
+        refuse_infinite(found, self.file(name))
+        return found
 
     def labels(self, name: str) -> np.ndarray:
         """A .npy array of one text (or number) per entry, as texts."""
-        array = self._loaded(name, self.read(name))
-        if array.ndim != 1 or array.dtype.kind not in "USiub":
+        array = npy_array(self.read(name), self.file(name), "USiub")
+        if array.ndim != 1:
             raise InputError(f"must hold one text per entry, not {array.dtype} {array.shape}", file=self.file(name))
-        return np.char.decode(array) if array.dtype.kind == "S" else array.astype(str)
+        with reading(self.file(name)):
+            return np.char.decode(array) if array.dtype.kind == "S" else array.astype(str)
 
     def mapping(self, name: str) -> dict[str, Any]:
         """A mapping from a YAML or JSON file."""
         content = self.read(name)
-        try:
-            held = json.loads(content) if name.endswith(".json") else yaml.safe_load(content)
-        except (ValueError, RecursionError, yaml.YAMLError) as error:
-            raise InputError(f"cannot be read: {error}", file=self.file(name)) from None
-        if not isinstance(held, dict):
-            raise InputError(f"must hold a mapping, not {type(held).__name__}", file=self.file(name))
-        return {str(key): value for key, value in held.items()}
+        if not name.endswith(".json"):
+            return as_mapping(read_yaml(content, self.file(name)), self.file(name))
+        with reading(self.file(name)):
+            held = json.loads(content)
+        return as_mapping(held, self.file(name))
 
     def digest(self) -> str:
         """Digest of the names and contents of all files that were read so far."""
@@ -149,31 +137,17 @@ class Tree:
     def _remember(self, name: str, content: bytes) -> None:
         self._read[name] = hashlib.sha256(content).hexdigest()
 
-    def _must_have(self, names: Sequence[str]) -> None:
-        for name in names:
-            if not self.has(name):
-                raise InputError("missing file", file=self.file(name))
-
-    def _unreadable(self, name: str, error: Exception) -> InputError:
-        return InputError(f"cannot be read ({type(error).__name__}: {error})", file=self.file(name))
-
     def _list(self, folder: str) -> Iterator[str]:
-        try:
+        with reading(self.file(folder)), suppress(FileNotFoundError, NotADirectoryError):
             found = self.fs.ls(self.place(folder), detail=False)
-        except (FileNotFoundError, NotADirectoryError):
-            return
-        except Exception as error:  # whatever the library of an object store raises
-            raise self._unreadable(folder, error) from None
-        yield from (str(path).rstrip("/").rsplit("/", 1)[-1] for path in found)
+            yield from (str(path).rstrip("/").rsplit("/", 1)[-1] for path in found)
 
-    def _loaded(self, name: str, content: bytes) -> np.ndarray:
-        try:
-            return np.asarray(np.lib.format.read_array(io.BytesIO(content), allow_pickle=False))
-        except (ValueError, EOFError) as error:
-            if "Object arrays" in str(error):
-                problem = "holds pickled objects, which are never loaded; where you trust it, convert it once:"
-                raise InputError(f"{problem} {CONVERT}", file=self.file(name)) from None
-            raise InputError(f"is not a plain .npy array: {error}", file=self.file(name)) from None
+
+def as_mapping(held: Any, file: str, key: str | None = None) -> dict[str, Any]:
+    """A mapping that a file holds, its keys as texts; InputError where it is another thing."""
+    if not isinstance(held, dict):
+        raise InputError(f"must hold a mapping, not {type(held).__name__}", file=file, key=key)
+    return {str(key): value for key, value in held.items()}
 
 
 def _opened(url: str) -> tuple[Any, str]:
@@ -183,7 +157,7 @@ def _opened(url: str) -> tuple[Any, str]:
         return filesystem, root
     packed = url if url.endswith(".zip") else f"{url}.zip"
     if not filesystem.isfile(root if url.endswith(".zip") else f"{root}.zip"):
-        raise FileNotFoundError(url)
+        raise InputError("no such recording (neither a folder nor a .zip beside it)", file=url)
     options = {"use_listings_cache": False} if "://" in url else {}
     archive = fsspec.filesystem("zip", fo=packed, target_options=options, skip_instance_cache=True)
     return archive, _top(archive)

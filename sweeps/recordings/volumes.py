@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import io
 
 import numpy as np
 
 from sweeps.errors import InputError
+from sweeps.recordings.reading import DENSEST, LARGE, reading, refuse_bomb, refuse_infinite
 
 
 def read_volume(content: bytes, file: str) -> np.ndarray:
@@ -15,8 +17,18 @@ def read_volume(content: bytes, file: str) -> np.ndarray:
         from nibabel.nifti1 import Nifti1Image
     except ImportError:
         raise InputError("needs nibabel: install cortex-sweeps[fmri]", file=file) from None
-    try:
-        plain = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
-        return np.asarray(Nifti1Image.from_bytes(plain).dataobj)
-    except Exception as error:  # whatever a damaged file makes nibabel raise
-        raise InputError(f"is no NIfTI volume: {error}", file=file) from None
+    with reading(file, "is no NIfTI volume"):
+        plain = _unpacked(content, file) if content[:2] == b"\x1f\x8b" else content
+        found = np.asarray(Nifti1Image.from_bytes(plain).dataobj)
+    if found.dtype.kind not in "fiu" or found.ndim != 3:
+        raise InputError("must be a volume (x, y, z) of numbers", file=file, value=(found.shape, str(found.dtype)))
+    refuse_infinite(found, file)
+    return found
+
+
+def _unpacked(content: bytes, file: str) -> bytes:
+    """The contents of a gzip file."""
+    with gzip.open(io.BytesIO(content)) as stream:
+        plain = stream.read(max(LARGE, DENSEST * len(content)) + 1)
+    refuse_bomb(len(plain), len(content), file)
+    return plain

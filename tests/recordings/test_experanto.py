@@ -304,7 +304,7 @@ BROKEN: dict[str, tuple[Break, str]] = {
     "objects": (break_meta("responses", dtype="object"), "must hold numbers, not object"),
     "pickled": (
         lambda f: np.save(f / "treadmill/data.npy", np.array([[1], [None]], dtype=object), allow_pickle=True),
-        "must hold numbers, not object",
+        "data.npy: is not a plain .npy array: it holds pickled objects",
     ),
     "shifts": (lambda f: np.save(f / "responses/meta/phase_shifts.npy", np.zeros(5)), r"must be \(6,\), one shift"),
     "too many frames": (break_trial(num_frames=21), "holds 20 frames, its meta says num_frames: 21"),
@@ -327,7 +327,7 @@ BROKEN: dict[str, tuple[Break, str]] = {
         "neuron_properties.cell_motor_coordinates = '/outside.npy': must be a file below responses/",
     ),
     "a numbered file": (break_meta("responses", neuron_properties={"area": 3}), "neuron_properties.area = 3: must be"),
-    "yaml": (lambda f: (f / "responses/meta.yml").write_text("a: [1"), "meta.yml: cannot be read"),
+    "yaml": (lambda f: (f / "responses/meta.yml").write_text("a: [1"), "meta.yml: is not YAML"),
     "not a mapping": (lambda f: (f / "responses/meta.yml").write_text("[1]"), "must hold a mapping, not list"),
     "column order": (
         lambda f: np.save(f / "eye_tracker/data.npy", np.asfortranarray(np.load(f / "eye_tracker/data.npy"))),

@@ -252,7 +252,7 @@ def test_folders_without_pictures(tmp_path: Path) -> None:
         ImageFolder(str(tmp_path)).names  # noqa: B018
     with pytest.raises(InputError, match=r"neither images\.zip"):
         ImageFolder(str(tmp_path / "nowhere")).names  # noqa: B018
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="missing file"):
         ImageFolder(str(tmp_path / "nowhere.zip")).names  # noqa: B018
     (tmp_path / "images.zip").write_bytes(b"no zip")
     with pytest.raises(InputError, match="not a readable zip"):

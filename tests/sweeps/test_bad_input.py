@@ -282,7 +282,7 @@ DATA_CASES: dict[str, tuple[Change, tuple[str, ...]]] = {
     "features with NaN": (features(a=np.full((60, 2), np.nan)), ("features.npz: a: holds NaN",)),
     "features of objects": (
         features(a=np.array([Trap()] * 60, dtype=object)),
-        ("features.npz: is not a plain .npz file",),
+        ("features.npz: a: is not a plain .npy array: it holds pickled objects",),
     ),
     "no npz": (content("features.npz", b"PK\x03\x04torn"), ("features.npz: is not a plain .npz file",)),
     "array as features": (

@@ -1,0 +1,80 @@
+"""Files that may be damaged: what a library raises over them becomes an InputError, and no size is believed."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from sweeps.errors import InputError, shortened
+
+CONVERT = "np.save(file, np.load(file, allow_pickle=True).astype(str))"
+
+LARGE = 2**28
+"""Bytes up to which anything may unpack."""
+
+DENSEST = 200
+"""Times that data, which are never so regular, may unpack to more than that."""
+
+
+@contextmanager
+def reading(file: str, problem: str = "cannot be read") -> Iterator[None]:
+    """Turn whatever a library raises over a file, which is nowhere documented, into an InputError that names it."""
+    try:
+        yield
+    except InputError:
+        raise
+    except FileNotFoundError:
+        raise InputError("missing file", file=file) from None
+    except Exception as error:
+        raise InputError(f"{problem}: {type(error).__name__}: {shortened(str(error))}", file=file) from None
+
+
+def refuse_bomb(unpacked: int, packed: int, file: str, key: str | None = None) -> None:
+    """Refuse to unpack what is made to fill the memory.
+
+    >>> refuse_bomb(10**13, 10**6, "session.zip")
+    Traceback (most recent call last):
+    sweeps.errors.InputError: session.zip: says that 1000000 bytes unpack to 10000000000000, which no data do
+    """
+    if unpacked > max(LARGE, DENSEST * packed):
+        raise InputError(f"says that {packed} bytes unpack to {unpacked}, which no data do", file=file, key=key)
+
+
+def refuse_infinite(values: np.ndarray, file: str, key: str | None = None) -> None:
+    """Refuse numbers that are infinite, or become so in 32 bits; NaN is a missing one."""
+    with np.errstate(over="ignore"):
+        if np.isinf(values.astype(np.float32, copy=False)).any():
+            raise InputError("holds infinite values: only numbers and NaN are allowed", file=file, key=key)
+
+
+def npy_header(stream: Any, file: str, kinds: str = "fiub") -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether it is stored column by column, and type; the stream is left at the first number."""
+    with reading(file, "is not a plain .npy array"):
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, by_columns, kind = read(stream)
+    if kind.hasobject:
+        problem = "is not a plain .npy array: it holds pickled objects, which are never loaded"
+        raise InputError(f"{problem}; where you trust it, convert it once: {CONVERT}", file=file)
+    if kind.kind not in kinds:
+        raise InputError(f"must hold {'one text per entry' if 'U' in kinds else 'numbers'}, not {kind}", file=file)
+    if min(shape, default=0) < 0:
+        raise InputError(f"is not a plain .npy array: its shape is {shape}", file=file)
+    return shape, by_columns, kind
+
+
+def npy_array(content: bytes, file: str, kinds: str = "fiub") -> np.ndarray:
+    """The array that the contents of a .npy file hold, of numbers or of other kinds of NumPy's types."""
+    stream = io.BytesIO(content)
+    shape, by_columns, kind = npy_header(stream, file, kinds)
+    count, start = math.prod(shape), stream.tell()
+    if len(content) - start < count * kind.itemsize:
+        raise InputError(f"is not a plain .npy array: it ends early, its header says {shape} of {kind}", file=file)
+    with reading(file, "is not a plain .npy array"):
+        flat = np.frombuffer(content, kind, count, start) if count else np.empty(0, kind)
+        return flat.reshape(shape, order="F" if by_columns else "C").copy()
