@@ -102,7 +102,7 @@ def _pictures(tree: Tree) -> tuple[list[str], list[str]]:
     if not found:
         raise InputError("has no pictures called train-0001_nsd-00013.png", file=tree.file(PICTURES))
     if sorted(found) != list(range(1, len(found) + 1)):
-        missing = sorted(set(range(1, max(found) + 1)) - set(found))
+        missing = [row for row in range(1, len(found) + 1) if row not in found]
         raise InputError("rows are missing among the pictures", file=tree.file(PICTURES), value=missing[:5])
     ordered = [found[row] for row in sorted(found)]
     return [file for file, _ in ordered], [image for _, image in ordered]

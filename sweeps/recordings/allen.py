@@ -23,9 +23,11 @@ from sweeps.errors import InputError
 from sweeps.identity import content_id
 from sweeps.recordings.facts import RecordingFacts
 from sweeps.recordings.folder import ImageSpec
-from sweeps.recordings.hdf5 import dataset, digest, opened, text
+from sweeps.recordings.hdf5 import dataset, digest, numbers, opened, text, whole_numbers
 from sweeps.recordings.images import MID_GREY, Geometry, join, open_filesystem
+from sweeps.recordings.reading import reading, refuse_infinite
 from sweeps.recordings.recording import Recording, StimulusSet, check_groups, check_responses
+from sweeps.recordings.screens import as_pixels
 from sweeps.recordings.units import UnitChoice, choose_units
 
 PIPELINE = "processing/brain_observatory_pipeline"
@@ -134,7 +136,8 @@ def _file(url: str) -> str:
     if url.endswith(".nwb"):
         return url
     filesystem, path = open_filesystem(url)
-    found = sorted(str(each) for each in filesystem.glob(f"{path.rstrip('/')}/*.nwb"))
+    with reading(url):
+        found = sorted(str(each) for each in filesystem.glob(f"{path.rstrip('/')}/*.nwb"))
     if len(found) != 1:
         raise InputError(f"must be an .nwb file, or a folder with one; it has {len(found)}", file=url, key="path")
     return f"{url.rstrip('/')}/{found[0].rsplit('/', 1)[-1]}"
@@ -142,19 +145,28 @@ def _file(url: str) -> str:
 
 def _experiment(url: str) -> Experiment:
     with opened(url) as file:
-        traces = dataset(file, f"{TRACES}/data", url, 2)[:]
+        traces = numbers(file, f"{TRACES}/data", url, 2)[:]
         cells = len(dataset(file, CELLS, url, 1))
         if cells != len(traces):
             raise InputError(f"{cells} cell ids for {len(traces)} traces", file=url, key="cell_specimen_ids")
         presented = _presented(file, url)
-        scenes = dataset(file, f"{presented}/data", url, 1)[:].astype(int)
-        windows = dataset(file, f"{presented}/frame_duration", url, 2)[:].astype(int)
-        template = dataset(file, TEMPLATE, url, 3)[:]
+        scenes = whole_numbers(file, f"{presented}/data", url, 1)
+        windows = whole_numbers(file, f"{presented}/frame_duration", url, 2)
+        template = _template(file, url)
         running = _running(file, traces.shape[1], url)
         area = _area(text(file, LOCATION, url), url)
     held = Experiment(traces, running, scenes, windows, template, area)
     _check(held, presented, url)
     return held
+
+
+def _template(file: h5py.File, url: str) -> np.ndarray:
+    """The pictures (scenes, rows, columns) uint8."""
+    found = numbers(file, TEMPLATE, url, 3)
+    if not found.size:
+        raise InputError("holds no picture", file=url, key=TEMPLATE, value=found.shape)
+    stored = found[:]
+    return stored if stored.dtype == np.uint8 else as_pixels(stored, 255.0, url)
 
 
 def _presented(file: h5py.File, url: str) -> str:
@@ -215,10 +227,12 @@ def _running(file: h5py.File, samples: int, url: str) -> np.ndarray:
 
 def _column(file: h5py.File, name: str, url: str) -> np.ndarray:
     """Numbers (samples,); pipeline 0.9 stored them as (samples, 1)."""
-    found = dataset(file, name, url)
+    found = numbers(file, name, url)
     if found.ndim != 1 and found.shape[1:] != (1,):
         raise InputError("must be (samples,) or (samples, 1)", file=url, key=name, value=found.shape)
-    return np.asarray(found[()], dtype=np.float64).ravel()
+    values = np.asarray(found[()], dtype=np.float64).ravel()
+    refuse_infinite(values, url, name)
+    return values
 
 
 def _seconds(file: h5py.File, series: str, samples: int, url: str) -> np.ndarray | None:

@@ -34,7 +34,7 @@ from sweeps.recordings.screens import Shown
 from sweeps.recordings.sensorium import blank, scale_responses, train_rows
 from sweeps.recordings.sequences import Sequence, read_layout, read_sequence
 from sweeps.recordings.tree import Tree, is_below
-from sweeps.recordings.units import Units, check_length, choose_units
+from sweeps.recordings.units import Units, check_coordinates, check_length, choose_units
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def open_experanto(spec: ExperantoSpec, base: str, cache: Path | None = None) ->
         {"fit": fit},
         geometry=spec.image.geometry(),
         coordinates=units.coordinates,
-        frame_rate=_rate(experiment.times) if spec.modality == "video" else None,
+        frame_rate=_rate(experiment) if spec.modality == "video" else None,
     )
 
 
@@ -128,8 +128,9 @@ def _units(experiment: Experiment) -> Units:
     places = _properties(tree, meta)
     labels = tree.labels(places["area"]) if "area" in places and experiment.spec.area is None else None
     coordinates = tree.array(places["cell_motor_coordinates"]) if "cell_motor_coordinates" in places else None
-    for key, values in (("area", labels), ("cell_motor_coordinates", coordinates)):
-        check_length(values, count, tree.file(places.get(key, "responses")))
+    check_length(labels, count, tree.file(places.get("area", "responses")))
+    if coordinates is not None:
+        check_coordinates(coordinates, count, tree.file(places["cell_motor_coordinates"]))
     return choose_units(experiment.spec, count, labels, coordinates, tree.file("responses/meta.yml"))
 
 
@@ -198,7 +199,13 @@ def _behaviour(experiment: Experiment) -> tuple[np.ndarray | None, np.ndarray | 
     return (np.concatenate(rest, axis=1) if rest else None), pupil
 
 
-def _rate(times: list[np.ndarray]) -> float | None:
+def _rate(experiment: Experiment) -> float | None:
     """Frames a second: one over the median time between frames."""
-    steps = np.concatenate([np.diff(held) for held in times])
-    return float(np.round(1.0 / np.median(steps), 3)) if len(steps) else None
+    steps = np.concatenate([np.diff(held) for held in experiment.times])
+    if not len(steps):
+        return None
+    rate = float(np.round(1.0 / np.median(steps), 3))
+    if not 0 < rate < np.inf:
+        problem = f"must be seconds: frames follow each other after {np.median(steps):g}"
+        raise InputError(problem, file=experiment.tree.file("screen/timestamps.npy"))
+    return rate

@@ -24,7 +24,7 @@ from sweeps.recordings.screens import (
     show,
     signature,
 )
-from sweeps.recordings.tree import Tree
+from sweeps.recordings.tree import Tree, as_mapping
 from sweeps.recordings.units import UnitChoice
 
 PICTURES = (".png", ".jpg", ".jpeg")
@@ -104,7 +104,7 @@ def _metas(tree: Tree) -> dict[str, dict[str, Any]]:
     if not tree.has("screen/combined_meta.json"):
         raise InputError("holds neither meta/*.yml nor combined_meta.json", file=tree.file("screen"))
     found = tree.mapping("screen/combined_meta.json")
-    return {key: dict(found[key]) for key in sorted(found)}
+    return {key: as_mapping(found[key], tree.file("screen/combined_meta.json"), key) for key in sorted(found)}
 
 
 def _trial(tree: Tree, key: str, meta: dict[str, Any], spec: ExperantoSpec) -> Trial:

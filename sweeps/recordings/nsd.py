@@ -32,8 +32,9 @@ from sweeps.identity import content_id
 from sweeps.recordings.bold import check_size, some_of, varying, zscored
 from sweeps.recordings.facts import RecordingFacts
 from sweeps.recordings.folder import ImageSpec
-from sweeps.recordings.hdf5 import BLOCK, dataset, opened
+from sweeps.recordings.hdf5 import BLOCK, dataset, numbers, opened
 from sweeps.recordings.images import join
+from sweeps.recordings.reading import reading
 from sweeps.recordings.recording import Recording, StimulusSet
 from sweeps.recordings.tree import Tree
 from sweeps.recordings.units import UnitChoice, choose_units
@@ -137,16 +138,16 @@ def _names(tree: Tree, spec: NsdSpec, roi: str) -> dict[int, str]:
     if not tree.has(name):
         return {}
     lines = (line.split() for line in tree.read(name).decode("utf-8", "replace").splitlines())
-    return {int(parts[0]): parts[1] for parts in lines if len(parts) > 1 and parts[0].isdigit()}
+    with reading(tree.file(name)):
+        return {int(parts[0]): parts[1] for parts in lines if len(parts) > 1 and parts[0].isdecimal()}
 
 
 def _trials(tree: Tree, spec: NsdSpec, folder: str) -> tuple[pd.DataFrame, list[int]]:
     """Session and image (from zero) of every trial that is read, in order, and the sessions."""
     name = f"nsddata/ppdata/{spec.subject}/behav/responses.tsv"
-    try:
-        table = pd.read_csv(io.BytesIO(tree.read(name)), sep="\t")
-    except ValueError as error:  # pandas' own errors among them
-        raise InputError(f"is no table separated by tabs: {error}", file=tree.file(name)) from None
+    content = tree.read(name)
+    with reading(tree.file(name), "is no table separated by tabs"):
+        table = pd.read_csv(io.BytesIO(content), sep="\t")
     for column in ("SESSION", "73KID"):
         if column not in table:
             raise InputError(f"has no column {column}", file=tree.file(name), allowed=list(table.columns))
@@ -173,7 +174,7 @@ class _Session:
     def read(self, voxels: np.ndarray) -> np.ndarray:
         """Betas (trials, voxels) in the file's type; voxels count through (z, y, x)."""
         with opened(self.url) as held:
-            betas = dataset(held, "betas", self.url, 4)
+            betas = numbers(held, "betas", self.url, 4)
             if betas.shape != self.shape:
                 problem = f"must be ({', '.join(map(str, self.shape))}): trials, and the masks' axes turned around"
                 raise InputError(problem, file=self.url, key="betas", value=betas.shape)
@@ -252,7 +253,11 @@ class _Pictures:
     def __init__(self, url: str, images: np.ndarray) -> None:
         self.url, self.images = url, images
         with opened(url) as held:
-            self.shape = dataset(held, "imgBrick", url, 4).shape
+            brick = dataset(held, "imgBrick", url, 4)
+            self.shape, kind = brick.shape, brick.dtype
+        if kind != np.uint8 or self.shape[3] != 3 or not math.prod(self.shape):
+            problem = "must be (pictures, rows, columns, 3) uint8"
+            raise InputError(problem, file=url, key="imgBrick", value=(self.shape, str(kind)))
         if images.max() >= self.shape[0]:
             raise InputError(
                 f"holds {self.shape[0]} pictures, trial {images.max()} is asked for", file=url, key="imgBrick"

@@ -195,7 +195,7 @@ def check_roles(sets: Mapping[str, StimulusSet], file: str) -> None:
             table = sets[role].table
             if column not in table or (table[column] == "").any():
                 raise InputError(f"stimuli with the role `{role}` need a {column}", file=file, key=column)
-            if column == "transform" and pd.to_numeric(table[column], errors="coerce").isna().any():
+            if column == "transform" and not np.isfinite(_numbers(table[column])).all():
                 raise InputError("must be numbers for object views", file=file, key=column)
         if role in sets and not np.isfinite(sets[role].average).all():
             raise InputError(f"a stimulus with the role `{role}` has a unit without a response", file=file, key="role")
@@ -211,6 +211,11 @@ def check_roles(sets: Mapping[str, StimulusSet], file: str) -> None:
                 file=file,
                 key="role",
             )
+
+
+def _numbers(column: pd.Series) -> np.ndarray:
+    """A column of texts as numbers, NaN where one is none."""
+    return pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
 
 
 def listed(numbers: np.ndarray, most: int = 8) -> str:

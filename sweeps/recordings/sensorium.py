@@ -23,7 +23,7 @@ from sweeps.identity import content_id
 from sweeps.recordings.images import join
 from sweeps.recordings.screens import ScreenSpec, Shown
 from sweeps.recordings.tree import Tree, is_below
-from sweeps.recordings.units import UnitChoice, Units, check_length, choose_units
+from sweeps.recordings.units import UnitChoice, Units, check_coordinates, check_length, choose_units
 
 TIERS = (
     "train",
@@ -117,7 +117,7 @@ def open_session(spec: SensoriumSpec, base: str, tiers: Sequence[str]) -> Sessio
     links = _links(tree)
     found = _tiers(tree)
     trials = _chosen(found, tiers, tree)
-    count = len(tree.array(_file(links, "responses", int(trials[0]))))
+    count = _count(tree, _file(links, "responses", int(trials[0])))
     units = _units(tree, spec, count)
     session = Session(tree, spec, links, trials, found[trials], None, count, units)
     order = _order(session.per_trial("trial_idx"))
@@ -184,6 +184,14 @@ def _links(tree: Tree) -> dict[str, str]:
     return {str(alias): folder.rstrip("/") for alias, folder in links.items()}
 
 
+def _count(tree: Tree, name: str) -> int:
+    """Number of units, from the responses of one trial."""
+    found = tree.array(name)
+    if not found.ndim:
+        raise InputError("must hold the responses of units, not one number", file=tree.file(name))
+    return len(found)
+
+
 def _file(links: dict[str, str], kind: str, trial: int) -> str:
     return f"data/{links.get(kind, kind)}/{trial}.npy"
 
@@ -212,8 +220,8 @@ def _chosen(found: np.ndarray, tiers: Sequence[str], tree: Tree) -> np.ndarray:
 
 
 def _order(trial_idx: np.ndarray | None) -> np.ndarray | None:
-    """Order of presentation, None where it is unknown or hashed."""
-    if trial_idx is None or not all(label.isdecimal() for label in trial_idx.tolist()):
+    """Order of presentation, None where it is unknown or hashed, as numbers beyond 64 bits are."""
+    if trial_idx is None or not all(label.isdecimal() and len(label) < 19 for label in trial_idx.tolist()):
         return None
     return trial_idx.astype(np.int64)
 
@@ -239,7 +247,5 @@ def _check_ids(tree: Tree, count: int) -> None:
 def _coordinates(tree: Tree, count: int) -> np.ndarray:
     name = "meta/neurons/cell_motor_coordinates.npy"
     found = tree.array(name)
-    check_length(found, count, tree.file(name))
-    if found.ndim != 2 or found.shape[1] not in (2, 3):
-        raise InputError(f"must be ({count}, 2 or 3), not {found.shape}", file=tree.file(name))
+    check_coordinates(found, count, tree.file(name))
     return found

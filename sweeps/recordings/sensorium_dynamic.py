@@ -145,7 +145,7 @@ def _beside(
     table: np.ndarray | None = None
     for trial, name, found in session.arrays(kind):
         if table is None:
-            channels = 2 if kind == "pupil_center" else len(found)
+            channels = 2 if kind == "pupil_center" or not found.ndim else len(found)
             table = session.blank(len(rows), channels, int(shown.repeat[kept].max()) + 1)
         _must_be(found, (table.shape[1], int(depth[trial])), session.tree.file(name))
         if kept[trial]:

@@ -73,6 +73,7 @@ def _pictures(session: Session) -> tuple[Shown, np.ndarray]:
     contents = []
     for _, name, picture in session.arrays("images"):
         _grey_or_colour(picture, session.tree.file(name))
+        as_pixels(picture, session.spec.white, session.tree.file(name))
         contents.append(content_key(picture))
     ids = _image_ids(session)
     shown = arrange(contents if ids is None else ids.tolist(), session.order)
@@ -98,7 +99,7 @@ def _check_same(session: Session, shown: Shown, contents: list[str]) -> None:
 
 
 def _grey_or_colour(picture: np.ndarray, file: str) -> None:
-    if picture.ndim != 3 or picture.shape[0] not in (1, 3):
+    if picture.ndim != 3 or picture.shape[0] not in (1, 3) or not picture.size:
         raise InputError(f"must be (1 or 3, height, width), not {picture.shape}", file=file)
 
 

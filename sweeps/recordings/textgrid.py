@@ -12,6 +12,7 @@ An entry of an IntervalTier is start, end, text; of a TextTier time, text.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -128,7 +129,10 @@ class _Tokens:
 
     def number(self) -> float:
         """The next token, which must be a number."""
-        return float(self._take("number"))
+        found = float(self._take("number"))
+        if not math.isfinite(found):
+            raise self.refused("a number has no end")
+        return found
 
     def count(self) -> int:
         """The next token, which must be a whole number."""

@@ -76,8 +76,18 @@ def choose_units(
 
 def check_length(values: np.ndarray | None, count: int, file: str) -> None:
     """Raise InputError unless there is one entry per unit."""
-    if values is not None and len(values) != count:
-        raise InputError(f"has {len(values)} entries, the responses have {count} units", file=file)
+    entries = count if values is None else len(values) if values.ndim else 0
+    if entries != count:
+        raise InputError(f"has {entries} entries, the responses have {count} units", file=file)
+
+
+def check_coordinates(found: np.ndarray, count: int, file: str) -> None:
+    """Raise InputError unless every unit has a place."""
+    check_length(found, count, file)
+    if found.ndim != 2 or found.shape[1] not in (2, 3):
+        raise InputError(f"must be ({count}, 2 or 3), not {found.shape}", file=file)
+    if not np.isfinite(found).all():
+        raise InputError("must hold the place of every unit, not NaN", file=file)
 
 
 def _wanted(choice: UnitChoice, areas: np.ndarray, file: str) -> list[str]:
