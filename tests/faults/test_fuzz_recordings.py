@@ -1,0 +1,421 @@
+"""Recordings whose files are damaged: an InputError that names them or numbers that hold, never anything else."""
+
+from __future__ import annotations
+
+import faulthandler
+import io
+import json
+import os
+import resource
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from types import FrameType
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import yaml
+from conftest import write_recording
+from damages import ANY, BY_ENDING, entry_field, npy, rewrite, virtual
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sweeps.errors import InputError
+from sweeps.recordings import FORMATS, describe, open_recording
+from sweeps.recordings.allen import TRACES
+from sweeps.recordings.examples import EXAMPLES, load_writer
+from sweeps.recordings.recording import Recording, StimulusSet
+
+SECONDS = 10
+"""A case that takes longer hangs."""
+
+MEGABYTES = 700
+"""A case that takes more memory believes a size that a file only claims."""
+
+
+# -- the layouts ------------------------------------------------------------------------------------
+
+
+def example(format_name: str, **sizes: int) -> Callable[[Path], None]:
+    """A writer of a small example of a format."""
+
+    def write(folder: Path) -> None:
+        folder.mkdir()
+        load_writer(format_name)(folder, 0, **sizes)
+
+    return write
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What is written, and the section of an experiment that reads it; `packed`: the tree lies in a zip."""
+
+    format: str
+    write: Callable[[Path], None]
+    settings: dict[str, Any] = field(default_factory=dict)
+    packed: bool = False
+
+    def section(self, folder: Path) -> dict[str, Any]:
+        return {"format": self.format, "path": str(folder), **self.settings}
+
+
+def pictures(folder: Path) -> None:
+    write_recording(folder, stimuli=12, areas={"V1": 2, "V4": 2}, repeats=2, size=8)
+
+
+def unpacked(folder: Path) -> None:
+    pictures(folder)
+    shutil.unpack_archive(folder / "images.zip", folder / "images")
+    (folder / "images.zip").unlink()
+
+
+def roles(folder: Path) -> None:
+    """Features in place of pictures, and stimuli of every role."""
+    pictures(folder)
+    (folder / "images.zip").unlink()
+    names = (folder / "stimuli.csv").read_text().splitlines()[1:]
+    of = ["fit"] * 6 + ["objects"] * 2 + ["captions"] * 2 + ["text"] * 2
+    lines = [f"{line},{role},cup,{index},a cup" for index, (line, role) in enumerate(zip(names, of, strict=True))]
+    lines[-2:] = [lines[8].replace("captions", "text"), lines[9].replace("captions", "text")]
+    (folder / "stimuli.csv").write_text("\n".join(["file,group,role,object,transform,caption", *lines]) + "\n")
+    features = np.random.default_rng(0).standard_normal((12, 3))
+    np.savez(folder / "features.npz", vision=features, language=features[:, :2])
+
+
+def clips(folder: Path) -> None:
+    pictures(folder)
+    names = [f"{index:04d}.png,clip{index // 2},{index % 2}" for index in range(12)]
+    (folder / "stimuli.csv").write_text("\n".join(["file,clip,frame", *names]) + "\n")
+
+
+MOUSE = {"units": 4, "height": 9, "width": 16}
+STATIC = example("sensorium-static", train=8, validation=2, test=2, repeats=2, **MOUSE)
+DYNAMIC = example("sensorium-dynamic", train=6, oracle=2, repeats=2, hidden=1, frames=60, **MOUSE)
+EXPERANTO = example("experanto", clips=4, repeated=2, repeats=2, stills=5, frames=20, **MOUSE)
+LEBEL = example("lebel", stories=4, samples=40, voxels=5)
+
+
+def combined(folder: Path) -> None:
+    """Trials that stand in one file, and a .npy file of responses."""
+    EXPERANTO(folder)
+    metas = sorted((folder / "screen/meta").glob("*.yml"))
+    (folder / "screen/combined_meta.json").write_text(
+        json.dumps({path.stem: yaml.safe_load(path.read_text()) for path in metas})
+    )
+    shutil.rmtree(folder / "screen/meta")
+
+
+LAYOUTS = {
+    "folder": Layout("folder", pictures),
+    "folder-unpacked": Layout("folder", unpacked),
+    "folder-roles": Layout("folder", roles),
+    "folder-clips": Layout("folder", clips),
+    "sensorium-static": Layout("sensorium-static", STATIC),
+    "sensorium-static-zip": Layout("sensorium-static", STATIC, packed=True),
+    "sensorium-dynamic": Layout("sensorium-dynamic", DYNAMIC, {"skip": 5}),
+    "sensorium-dynamic-condition": Layout("sensorium-dynamic", DYNAMIC, {"skip": 5, "match": "condition"}),
+    "experanto": Layout("experanto", EXPERANTO, {"pupil": [0, 1]}),
+    "experanto-image": Layout("experanto", EXPERANTO, {"modality": "image"}),
+    "experanto-combined": Layout("experanto", combined),
+    "allen-nwb": Layout("allen-nwb", example("allen-nwb", scenes=8, repeats=2, cells=4)),
+    "nsd": Layout("nsd", example("nsd", sessions=2, images=8, repeats=2), {"least_ncsnr": 0.1}),
+    "algonauts": Layout("algonauts", example("algonauts", images=8, vertices=6)),
+    "lebel": Layout("lebel", LEBEL),
+    "lebel-zip": Layout("lebel", LEBEL, packed=True),
+    "shortclips": Layout("shortclips", example("shortclips", runs=4, samples=12, test=8, repeats=2, voxels=6)),
+}
+
+
+def test_every_format_on_disk_is_here() -> None:
+    assert {layout.format for layout in LAYOUTS.values()} == {"folder", *EXAMPLES}
+    assert set(FORMATS) - {"folder", *EXAMPLES} == {"simulated", "simulated-video"}
+
+
+@pytest.fixture(scope="module")
+def originals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A tree of every layout."""
+    pytest.importorskip("nibabel")
+    home = tmp_path_factory.mktemp("original")
+    for name, layout in LAYOUTS.items():
+        layout.write(home / name)
+    return {name: home / name for name in LAYOUTS}
+
+
+# -- one case ---------------------------------------------------------------------------------------
+
+
+class Hangs(BaseException):
+    """Raised where a case takes too long; no reader turns it into anything else."""
+
+
+@contextmanager
+def limited(what: str) -> Iterator[None]:
+    """Fail where the block takes too long or too much memory."""
+
+    def ring(number: int, frame: FrameType | None) -> None:
+        raise Hangs(f"{what} takes more than {SECONDS} s")
+
+    before, peak = signal.signal(signal.SIGALRM, ring), peak_megabytes()
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    faulthandler.dump_traceback_later(6 * SECONDS, exit=True)  # a library that hangs lets no handler run
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert peak_megabytes() - peak < MEGABYTES, what
+
+
+def peak_megabytes() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+class Opened:
+    """The files that Python opens while it is on; an audit hook cannot be removed."""
+
+    def __init__(self) -> None:
+        self.on, self.names = False, list[str]()
+        sys.addaudithook(self._hear)
+
+    def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if self.on and event == "open" and isinstance(arguments[0], str):
+            self.names.append(arguments[0])
+
+    @contextmanager
+    def listening(self) -> Iterator[list[str]]:
+        self.on, self.names = True, []
+        try:
+            yield self.names
+        finally:
+            self.on = False
+
+
+@pytest.fixture(scope="module")
+def opened() -> Opened:
+    return Opened()
+
+
+def state(folder: Path) -> dict[str, tuple[int, int]]:
+    """Size and time of everything in a folder."""
+    return {str(path): (path.lstat().st_size, path.lstat().st_mtime_ns) for path in (folder, *folder.rglob("*"))}
+
+
+def read(section: dict[str, Any], cache: Path) -> Recording:
+    """A recording as a check and then a worker read it, with all its pictures."""
+    [facts] = describe([section], "")
+    held = open_recording(section, "", cache)
+    assert held is not None
+    assert facts.fingerprint == held.fingerprint
+    for stimuli in held.sets.values():
+        if stimuli.images is not None:
+            shown = stimuli.images(slice(0, None))
+            assert held.geometry is not None
+            assert (shown.dtype, shown.shape) == (np.uint8, (len(stimuli.table), *held.geometry.shape, 3))
+    return held
+
+
+def check(section: dict[str, Any], home: Path, opened: Opened) -> str:
+    """What is said of a recording, nothing where it can be read: then its numbers hold."""
+    tree, line, before = section["path"], "", state(home)
+    with opened.listening() as names:
+        try:
+            with limited(tree):
+                check_numbers(read(section, home / "cache"))
+        except InputError as error:
+            line = str(error)
+    assert state(home) == before
+    assert [name for name in names if name.startswith(f"{home}/") and not name.startswith(tree)] == []
+    if line:
+        assert tree in line
+        assert "\n" not in line
+        assert "Traceback" not in line
+        assert len(line) < 2000
+    return line
+
+
+def check_numbers(held: Recording) -> None:
+    """Nothing is infinite; what may not be missing is there."""
+    for stimuli in held.sets.values():
+        check_stimuli(stimuli, len(held.areas))
+    assert all(np.isfinite(values).all() for values in held.features.values())
+    assert held.coordinates is None or np.isfinite(held.coordinates).all()
+    assert held.frame_rate is None or 0 < held.frame_rate < np.inf
+    assert held.words is None or np.isfinite(held.words["time"]).all()
+
+
+def check_stimuli(held: StimulusSet, units: int) -> None:
+    assert held.responses.dtype == np.float32
+    assert held.responses.shape[:2] == (len(held.table), units)
+    assert len(held.table)
+    assert units
+    for values in (held.responses, held.behaviour, held.pupil):
+        assert values is None or not np.isinf(values).any()
+    for values in (held.behaviour, held.pupil):
+        assert values is None or (len(values), values.shape[2]) == (len(held.table), held.responses.shape[2])
+
+
+def damaged(name: str, original: Path, home: Path, number: int) -> tuple[Path, str]:
+    """A copy of a tree with some damage, and what was done to it."""
+    random, tree = Random(number), home / "tree"
+    shutil.copytree(original, tree, copy_function=os.link)
+    kinds: dict[tuple[Path, str], list[Path]] = {}
+    for path in sorted(each for each in tree.rglob("*") if each.is_file()):
+        kinds.setdefault((path.parent, path.suffix), []).append(path)
+    path = random.choice(random.choice(list(kinds.values())))
+    special = BY_ENDING.get(path.suffix, ())
+    damage = random.choice(special if special and random.random() < 0.7 else ANY)
+    damage(path, random)
+    done = f"{name}, {number}: {damage.__name__} {path.relative_to(tree)}"
+    return (packed(tree, random), done) if LAYOUTS[name].packed else (tree, done)
+
+
+def packed(tree: Path, random: Random) -> Path:
+    """The tree as a zip in its place, without links, which are copies there; sometimes that is damaged too."""
+    if not tree.is_dir():
+        return tree
+    for link in [path for path in tree.rglob("*") if path.is_symlink()]:
+        link.unlink()
+    place = Path(shutil.make_archive(str(tree), "zip", tree))
+    shutil.rmtree(tree)
+    if random.random() < 0.3:
+        random.choice([*BY_ENDING[".zip"], *ANY[:5]])(place, random)
+    return place
+
+
+@contextmanager
+def case(name: str, original: Path, tmp_path: Path, number: int) -> Iterator[tuple[dict[str, Any], Path, str]]:
+    home = tmp_path / "home"
+    home.mkdir()
+    try:
+        place, done = damaged(name, original, home, number)
+        outside(home)
+        yield LAYOUTS[name].section(place), home, done
+    finally:
+        shutil.rmtree(home)
+
+
+def outside(home: Path) -> None:
+    """Files that lie beside a recording, and belong to no one."""
+    np.save(home / "outside.npy", np.arange(4.0))
+    with h5py.File(home / "outside.hdf5", "w") as file:
+        file["data"] = np.arange(4.0)
+
+
+def fuzz(examples: int) -> settings:
+    return settings(deadline=None, max_examples=examples, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def check_case(name: str, original: Path, tmp_path: Path, number: int, opened: Opened) -> str:
+    with case(name, original, tmp_path, number) as (section, home, done):
+        try:
+            return check(section, home, opened)
+        except (Exception, Hangs) as error:
+            raise AssertionError(f"{done}: {type(error).__name__}: {error}") from error
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+@fuzz(40)
+@given(number=st.integers(0, 2**32 - 1))
+def test_a_damaged_recording_is_refused_in_one_line_or_read(
+    name: str, originals: dict[str, Path], tmp_path: Path, number: int, opened: Opened
+) -> None:
+    check_case(name, originals[name], tmp_path, number, opened)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LAYOUTS)
+@fuzz(400)
+@given(number=st.integers(0, 2**32 - 1))
+def test_hundreds_of_damaged_recordings(
+    name: str, originals: dict[str, Path], tmp_path: Path, number: int, opened: Opened
+) -> None:
+    check_case(name, originals[name], tmp_path, number, opened)
+
+
+# -- what is no damage, and what is worst -----------------------------------------------------------
+
+
+def stored_otherwise(tree: Path, how: str) -> None:
+    """Store the same numbers column by column, or with the highest byte first (HDF5: packed in chunks)."""
+    for path in tree.rglob("*.npy"):
+        held = np.load(path)
+        swapped = held.astype(held.dtype.newbyteorder(">"))
+        rewrite(path, npy(np.asfortranarray(held) if how == "columns" else swapped))
+    for path in (each for ending in ("hdf5", "hf5", "hdf", "nwb") for each in tree.rglob(f"*.{ending}")):
+        repack(path, how)
+
+
+def repack(path: Path, how: str) -> None:
+    with h5py.File(io.BytesIO(path.read_bytes())) as old, h5py.File(path, "w") as new:
+
+        def copy(name: str, held: Any) -> None:
+            if not isinstance(held, h5py.Dataset):
+                return
+            if held.dtype.kind == "O" or how == "columns":
+                new.create_dataset(name, data=held[()], compression="gzip" if held.ndim else None)
+            else:
+                new[name] = held[()].astype(held.dtype.newbyteorder(">"))
+
+        old.visititems(copy)
+
+
+@pytest.mark.parametrize("how", ["columns", "highest byte first"])
+@pytest.mark.parametrize("name", [name for name, layout in LAYOUTS.items() if not layout.packed])
+def test_numbers_that_are_stored_otherwise_are_the_same_or_refused(
+    name: str, how: str, originals: dict[str, Path], tmp_path: Path
+) -> None:
+    layout, tree = LAYOUTS[name], tmp_path / "tree"
+    shutil.copytree(originals[name], tree)
+    stored_otherwise(tree, how)
+    expected = read(layout.section(originals[name]), tmp_path)
+    if layout.format == "experanto" and how == "columns":
+        with pytest.raises(InputError, match=r"row order, not .*stored column by column"):
+            read(layout.section(tree), tmp_path)
+        return
+    found = read(layout.section(tree), tmp_path)
+    assert found.fit.responses.dtype.isnative
+    assert np.array_equal(found.fit.responses, expected.fit.responses, equal_nan=True)
+    assert found.fit.table.equals(expected.fit.table)
+    assert found.areas.tolist() == expected.areas.tolist()
+
+
+@pytest.mark.parametrize("layout", ["lebel", "shortclips", "allen-nwb", "nsd"])
+@pytest.mark.parametrize("place", ["external", "virtual"])
+def test_hdf5_that_names_another_file_is_not_read(
+    layout: str, place: str, originals: dict[str, Path], tmp_path: Path
+) -> None:
+    tree = tmp_path / "tree"
+    shutil.copytree(originals[layout], tree)
+    (tmp_path / "outside").write_bytes(bytes(10**6))
+    path = sorted(each for ending in ("hdf5", "hf5", "hdf", "nwb") for each in tree.rglob(f"*.{ending}"))[-1]
+    with h5py.File(path, "r+") as file:
+        for name in {"imgBrick", "data", "Y_train", f"{TRACES}/data"} & set(listed(file)):
+            held = file.pop(name)[()]
+            if place == "virtual":
+                file.create_virtual_dataset(name, virtual(held))
+            else:
+                file.create_dataset(name, held.shape, held.dtype, external=[(tmp_path / "outside", 0, held.nbytes)])
+    with pytest.raises(InputError, match="lies in another file, which is not read"):
+        read(LAYOUTS[layout].section(tree), tmp_path)
+
+
+def listed(file: h5py.File) -> list[str]:
+    names: list[str] = []
+    file.visit(names.append)
+    return names
+
+
+@pytest.mark.parametrize("name", ["sensorium-static-zip", "lebel-zip"])
+def test_a_zip_that_would_fill_the_memory_is_refused(name: str, originals: dict[str, Path], tmp_path: Path) -> None:
+    place = Path(shutil.make_archive(str(tmp_path / "tree"), "zip", originals[name]))
+    place.write_bytes(entry_field(place.read_bytes(), 24, "<I", 2**31))
+    with pytest.raises(InputError, match=r"says that \d+ bytes unpack to 2147483648, which no data do"):
+        read(LAYOUTS[name].section(place), tmp_path)
