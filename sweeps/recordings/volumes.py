@@ -14,10 +14,11 @@ from sweeps.recordings.reading import DENSEST, LARGE, reading, refuse_bomb, refu
 def read_volume(content: bytes, file: str) -> np.ndarray:
     """The array (x, y, z) of a .nii or .nii.gz file; InputError where it is none, or nibabel is not installed."""
     try:
+        from nibabel.imageglobals import LoggingOutputSuppressor
         from nibabel.nifti1 import Nifti1Image
     except ImportError:
         raise InputError("needs nibabel: install cortex-sweeps[fmri]", file=file) from None
-    with reading(file, "is no NIfTI volume"):
+    with reading(file, "is no NIfTI volume"), LoggingOutputSuppressor():  # what is wrong is said once
         plain = _unpacked(content, file) if content[:2] == b"\x1f\x8b" else content
         found = np.asarray(Nifti1Image.from_bytes(plain).dataobj)
     if found.dtype.kind not in "fiu" or found.ndim != 3:
