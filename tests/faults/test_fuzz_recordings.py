@@ -322,7 +322,7 @@ def check_case(name: str, original: Path, tmp_path: Path, number: int, opened: O
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-@fuzz(40)
+@fuzz(30)
 @given(number=st.integers(0, 2**32 - 1))
 def test_a_damaged_recording_is_refused_in_one_line_or_read(
     name: str, originals: dict[str, Path], tmp_path: Path, number: int, opened: Opened
