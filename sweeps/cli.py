@@ -49,7 +49,10 @@ def run(
     if not result.finished:
         typer.echo("interrupted: the same command goes on from here", err=True)
         raise typer.Exit(130)
-    show_answer(result.storage)
+    try:
+        show_answer(result.storage)
+    except InputError as error:  # every row is durable by now
+        typer.echo(f"finished, but the answer cannot be shown ({error}): `sweeps show {result.storage}` does", err=True)
     counts = result.progress
     if counts.trials and not counts.done and counts.known == counts.known_failed:
         raise typer.Exit(1)

@@ -26,8 +26,9 @@ T = TypeVar("T")
 class Objects:
     """Objects by name in a local folder or under an object-store URL.
 
-    Each is written by one PUT (locally: write and rename). Listings are never cached. An object store that is away or
-    busy is waited for, up to `patience` seconds.
+    Each is written by one PUT (a file of more than 100 MB by a multipart upload, which appears as a whole too; locally
+    by write and rename). Listings are never cached. An object store that is away or busy is waited for, up to
+    `patience` seconds.
     """
 
     def __init__(self, uri: str, patience: float = 0.0) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 import pyarrow as pa
-import yaml
 
 from sweeps.errors import InputError
 from sweeps.experiment import Experiment, parse_experiment
+from sweeps.manifest import read_yaml
 from sweeps.objects import attempt
 from sweeps.schema import KEYS
 from sweeps.storage import Store
@@ -39,10 +39,7 @@ def experiment_of(uri: str) -> Experiment:
     if content is None:
         raise InputError("no sweep has written here", key="storage", value=uri)
     file = f"{uri}/experiment.yaml"
-    try:
-        return parse_experiment(yaml.safe_load(content), file=file)
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise InputError(f"is damaged: {error}", file=file) from None
+    return parse_experiment(read_yaml(content, file), file=file)
 
 
 def _frame(held: pa.Table) -> pd.DataFrame:
