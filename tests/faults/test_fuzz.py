@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from damages import places
+from damages.manifests import places
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
