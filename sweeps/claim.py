@@ -43,6 +43,7 @@ class Claim:
     def __init__(self, store: Objects, purpose: str, join: bool = False, say: Callable[[str], None] = print) -> None:
         self.store, self.purpose, self.join, self.say = store, purpose, join, say
         self.shared = False
+        self.over: set[str] = set()
         self.name = ""
         self.folders: list[Path] = []
         self.content: dict[str, Any] = {
@@ -76,6 +77,7 @@ class Claim:
                 dead.append(name)
             elif other["purpose"] in CONFLICTS[self.purpose] - allowed:
                 raise self._refused(other)
+        self.over = set(dead)
         self.shared = len(names) > len(dead)
         number = 1 + max((int(name[:6]) for name in names if name[:6].isdigit()), default=0)
         while not self._take(f"{number:06d}.json"):
@@ -139,10 +141,11 @@ class Claim:
         return InputError(problem, key="storage", value=self.store.uri)
 
     def _beat(self) -> None:
+        """Go on counting, and see who else is here; a folder is looked at more often, since that costs nothing."""
         due = time.monotonic() + BEAT_SECONDS
         while not self._ended.wait(min(LOOK_SECONDS, BEAT_SECONDS) if self.store.local else BEAT_SECONDS):
             try:
-                self.shared = len(self.store.names(FOLDER)) > 1  # a folder is looked at more often: it costs nothing
+                self.shared = len({*self.store.names(FOLDER)} - self.over) > 1
                 if time.monotonic() >= due:
                     self.content["beat"] += 1
                     self.store.put(f"{FOLDER}/{self.name}", json.dumps(self.content).encode())

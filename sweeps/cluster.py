@@ -52,11 +52,11 @@ def connected(address: str | None, cpus: int | None = None, about: Mapping[str, 
     """
     own = not ray.is_initialized()
     if own:
-        joins = not starts_own(address)
+        joins, given = not starts_own(address), address or os.environ.get("RAY_ADDRESS", "")
         local: dict[str, Any] = {"num_cpus": cpus, "dashboard_host": "127.0.0.1"}
         try:
-            check_answers(address or os.environ.get("RAY_ADDRESS", ""))
-            with nullcontext() if joins else _on_loopback():
+            check_answers(given)
+            with _on_loopback() if not joins or is_on_loopback(given) else nullcontext():
                 ray.init(
                     address=address if joins else "local",
                     log_to_driver=False,
@@ -76,9 +76,10 @@ def connected(address: str | None, cpus: int | None = None, about: Mapping[str, 
 
 @contextmanager
 def _on_loopback() -> Iterator[None]:
-    """Ray's servers that are started inside listen on 127.0.0.1 alone, as they do on macOS; else on every interface.
+    """A Ray that is started inside listens on 127.0.0.1 alone, as it does on macOS; else on every interface.
 
-    Ray has no argument for it: `_node_ip_address="127.0.0.1"` is replaced by the machine's address.
+    Ray has no argument for it: `_node_ip_address="127.0.0.1"` is replaced by the machine's address. Other processes
+    join such a Ray only in here, too.
     """
     constants = ray._private.ray_constants
     usual, constants.ENABLE_RAY_CLUSTER = constants.ENABLE_RAY_CLUSTER, False
@@ -86,6 +87,15 @@ def _on_loopback() -> Iterator[None]:
         yield
     finally:
         constants.ENABLE_RAY_CLUSTER = usual
+
+
+def is_on_loopback(address: str) -> bool:
+    """Whether an address is that of a Ray of this machine that listens on 127.0.0.1 alone."""
+    here = ray._private.services.find_gcs_addresses()
+    if address == "auto":
+        address = ray._private.services.find_bootstrap_address(None) or next(iter(here), "")
+    host, _, port = address.rpartition(":")
+    return host in ("127.0.0.1", "localhost") and f"127.0.0.1:{port}" in here
 
 
 def check_answers(address: str) -> None:

@@ -48,9 +48,9 @@ class Kept:
         return found
 
     def _write(self, path: Path, arrays: Arrays) -> None:
+        with suppress(OSError), replacing(path) as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
         with suppress(OSError):
-            with replacing(path) as file:
-                np.savez(file, **arrays)  # type: ignore[arg-type]
             prune([each for each in self.folder.iterdir() if each.suffix != ".lock"], self.limit)
 
 

@@ -164,12 +164,24 @@ class Sweep:
         return pack
 
     def _startable(self) -> Pack | None:
-        """One suspect pack runs at a time: where memory is short, Ray ends the guilty process and its neighbours.
+        """Where memory is short, Ray ends processes that may not be guilty: one suspect pack runs at a time.
 
-        Beside one another, they would die together until all of them have failed.
+        Beside one another, they would die together until all of them have failed. What would fail by its next death
+        runs beside nothing at all, which means late.
         """
-        watched = any(pack.suspect for pack in self.running.values())
-        return next((pack for pack in self.queue if not (watched and pack.suspect)), None)
+        running = self.running.values()
+        if any(map(self._last_try, running)):
+            return None
+        watched = any(pack.suspect for pack in running)
+        for pack in self.queue:
+            if not (watched and pack.suspect) and not (running and self._last_try(pack)):
+                return pack
+        return None
+
+    def _last_try(self, pack: Pack) -> bool:
+        """Whether the next death of a suspect pack fails it."""
+        most = self.experiment.compute.max_failures
+        return pack.suspect and pack.deaths >= most and len(jobs_of(pack.cells)) == 1
 
     def _without_others(self) -> Pack | None:
         """A pack without what other runs have fitted meanwhile that are at work in the same storage.
@@ -195,6 +207,8 @@ class Sweep:
             self._propose()
 
     def _has_to_wait(self, start: float) -> bool:
+        if any(map(self._last_try, self.running.values())):
+            return True
         late = time.monotonic() - start > TURN_SECONDS
         return self.proposer.adaptive and bool(self.running) and (late or self.stale_since == self._ended)
 
@@ -312,7 +326,8 @@ class Sweep:
         The loss of a node is nobody's fault: the rest is packed as it was. Otherwise it is tried once more
         whole, then halved until the guilty cell is alone, which after `max_failures` further tries is failed.
         What was overdue would take as long again: it is halved at once, and failed once alone. What died when memory
-        was short is tried again beside none of its kind. What earlier runs tried does not count.
+        was short is tried again beside none of its kind, and fails only where nothing ran beside it. What earlier runs
+        tried does not count.
         """
         pack = self.running.pop(token)
         self._record(self.ledger.catch_up("cells"))
@@ -324,6 +339,8 @@ class Sweep:
         alone, overdue = len(jobs_of(left)) == 1, death is Death.OVERDUE
         if death is Death.NODE:
             self.queue.appendleft(rest)
+        elif alone and death is Death.MEMORY and not self._last_try(pack):
+            self.queue.appendleft(again)
         elif alone and (overdue or again.deaths > self.experiment.compute.max_failures):
             self._fail(again, error)
         elif alone or (again.deaths == 1 and not overdue):

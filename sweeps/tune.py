@@ -288,7 +288,7 @@ class ActorOutOfMemoryError(OutOfMemoryError, RayActorError):
     """An actor that Ray's memory monitor has ended, with the line of Ray's text that says why."""
 
     def __init__(self, message: str) -> None:
-        self.message = f"the process died: {message.strip().splitlines()[0]}"
+        self.message = f"the process died: {(message.strip() or 'its node was short of memory').splitlines()[0]}"
         RayActorError.__init__(self, error_msg=self.message)
 
 

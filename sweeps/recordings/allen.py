@@ -166,7 +166,7 @@ def _template(file: h5py.File, url: str) -> np.ndarray:
     if not found.size:
         raise InputError("holds no picture", file=url, key=TEMPLATE, value=found.shape)
     stored = found[:]
-    return stored if stored.dtype == np.uint8 else as_pixels(stored, 255.0, url)
+    return stored if stored.dtype == np.uint8 else as_pixels(stored, 255.0, url, TEMPLATE)
 
 
 def _presented(file: h5py.File, url: str) -> str:

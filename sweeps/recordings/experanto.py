@@ -204,7 +204,8 @@ def _rate(experiment: Experiment) -> float | None:
     steps = np.concatenate([np.diff(held) for held in experiment.times])
     if not len(steps):
         return None
-    rate = float(np.round(1.0 / np.median(steps), 3))
+    with np.errstate(divide="ignore"):
+        rate = float(np.round(1.0 / np.median(steps), 3))
     if not 0 < rate < np.inf:
         problem = f"must be seconds: frames follow each other after {np.median(steps):g}"
         raise InputError(problem, file=experiment.tree.file("screen/timestamps.npy"))

@@ -103,7 +103,7 @@ def _unpacked(held: zipfile.ZipFile, entry: zipfile.ZipInfo, file: str) -> np.nd
     """A numeric array of an .npz file, as float64."""
     refuse_bomb(entry.file_size, entry.compress_size, file, entry.filename)
     try:
-        return npy_array(held.read(entry), file).astype(np.float64)
+        return npy_array(held.read(entry), file).astype(np.float64, copy=False)
     except InputError as error:
         error.key = entry.filename.removesuffix(".npy")
         raise

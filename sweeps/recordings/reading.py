@@ -17,8 +17,8 @@ CONVERT = "np.save(file, np.load(file, allow_pickle=True).astype(str))"
 LARGE = 2**28
 """Bytes up to which anything may unpack."""
 
-DENSEST = 200
-"""Times that data, which are never so regular, may unpack to more than that."""
+DENSEST = 1100
+"""Times that more than that may unpack to: deflate, the usual compression, reaches 1032 for zeros alone."""
 
 
 @contextmanager
@@ -28,8 +28,9 @@ def reading(file: str, problem: str = "cannot be read") -> Iterator[None]:
         yield
     except InputError:
         raise
-    except FileNotFoundError:
-        raise InputError("missing file", file=file) from None
+    except FileNotFoundError as error:  # a link that leads nowhere, among others that are there
+        named = error.filename or (error.args[0] if len(error.args) == 1 else file)
+        raise InputError("missing file", file=str(named)) from None
     except Exception as error:
         raise InputError(f"{problem}: {type(error).__name__}: {shortened(str(error))}", file=file) from None
 
@@ -39,14 +40,17 @@ def refuse_bomb(unpacked: int, packed: int, file: str, key: str | None = None) -
 
     >>> refuse_bomb(10**13, 10**6, "session.zip")
     Traceback (most recent call last):
-    sweeps.errors.InputError: session.zip: says that 1000000 bytes unpack to 10000000000000, which no data do
+    sweeps.errors.InputError: session.zip: says that its 1000000 bytes hold 10000000000000: if so, compress it less
     """
     if unpacked > max(LARGE, DENSEST * packed):
-        raise InputError(f"says that {packed} bytes unpack to {unpacked}, which no data do", file=file, key=key)
+        problem = f"says that its {packed} bytes hold {unpacked}: if so, compress it less"
+        raise InputError(problem, file=file, key=key)
 
 
 def refuse_infinite(values: np.ndarray, file: str, key: str | None = None) -> None:
     """Refuse numbers that are infinite, or become so in 32 bits; NaN is a missing one."""
+    if values.dtype.kind != "f":
+        return
     with np.errstate(over="ignore"):
         if np.isinf(values.astype(np.float32, copy=False)).any():
             raise InputError("holds infinite values: only numbers and NaN are allowed", file=file, key=key)

@@ -36,12 +36,12 @@ class ScreenSpec(Strict):
         return Geometry(size=self.size, width=self.width, crop=self.crop)
 
 
-def as_pixels(values: np.ndarray, white: float, file: str) -> np.ndarray:
+def as_pixels(values: np.ndarray, white: float, file: str, key: str = "white") -> np.ndarray:
     """Stored brightness, 0 black to `white`, rounded to uint8; InputError for values beyond (half a step is let be)."""
     steps = np.asarray(values, dtype=np.float64) * (255.0 / white)
     if not ((steps >= -0.5) & (steps <= 255.5)).all():  # NaN too
         found = f"{np.min(values):g} to {np.max(values):g}"
-        raise InputError(f"holds brightness from {found}, allowed is 0 to `white`", file=file, key="white", value=white)
+        raise InputError(f"holds brightness from {found}, allowed is 0 to {white:g}", file=file, key=key)
     return np.clip(np.round(steps), 0, 255).astype(np.uint8)
 
 

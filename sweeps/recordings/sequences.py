@@ -136,6 +136,8 @@ def _blocks(tree: Tree, layout: Layout, width: int) -> Iterator[bytes]:
     cuts = [0, *range(layout.offset + step, total, step), total] if width else [0, total]
     for start, stop in pairwise(cuts):
         block = _range(tree, layout.name, start, stop)
+        if len(block) != stop - start:  # a zip may say more of it than it holds
+            raise InputError(f"ends early: its samples take {total} bytes", file=tree.file(layout.name))
         yield block
 
 

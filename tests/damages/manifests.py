@@ -21,6 +21,15 @@ LAUGHS = "\n".join(
 )
 """YAML of a few lines that stands for 9 ** 10 values."""
 
+MERGES = "\n".join(
+    ["a: &a {key: ha}"]
+    + [
+        f"{two}: &{two} {{<<: [{', '.join([f'*{one}'] * 9)}]}}"
+        for one, two in zip("abcdefghi", "bcdefghij", strict=True)
+    ]
+)
+"""YAML whose merged keys are copied 9 ** 10 times while it is read; one value is left of them."""
+
 ODD: list[Any] = [None, [], {}, -1, 0, 2**70, 1e308, 1e-308, float("nan"), float("inf"), "", "text", "0", True, [[1]]]
 """Values that stand where others should."""
 
@@ -79,4 +88,5 @@ def replaced(held: Any, place: tuple[Any, ...], value: Any, drop: bool) -> Any:
 
 
 def manifest_whole(path: Path, random: Random) -> None:
-    rewrite(path, random.choice([b"[]", b"null", b"1", b"{", b"\xff\xfe{", b"[" * 50000, b"{a: [", LAUGHS.encode()]))
+    short = [b"[]", b"null", b"1", b"{", b"\xff\xfe{", b"[" * 50000, b"{a: ["]
+    rewrite(path, random.choice([*short, LAUGHS.encode(), MERGES.encode()]))

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from damages.manifests import places
+from damages.manifests import LAUGHS, MERGES, places
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -119,6 +119,8 @@ def test_bytes_that_are_no_experiment_are_refused(tmp_path: Path, content: bytes
         "? " * 3000,
         "name: a\nname: b",
         "&a [&b [*a, *a], *b, *b, *b]",
+        LAUGHS,
+        MERGES,
     ],
 )
 def test_yaml_that_means_harm_is_refused(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import faulthandler
 import io
 import os
+import re
 import resource
 import shutil
 import signal
+import struct
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +21,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import yaml
 from damages import ANY, BY_ENDING
 from damages.arrays import npy, virtual
 from damages.contents import entry_field
@@ -324,5 +327,37 @@ def listed(file: h5py.File) -> list[str]:
 def test_a_zip_that_would_fill_the_memory_is_refused(name: str, originals: dict[str, Path], tmp_path: Path) -> None:
     place = Path(shutil.make_archive(str(tmp_path / "tree"), "zip", originals[name]))
     place.write_bytes(entry_field(place.read_bytes(), 24, "<I", 2**31))
-    with pytest.raises(InputError, match=r"says that \d+ bytes unpack to 2147483648, which no data do"):
+    with pytest.raises(InputError, match=r"says that its \d+ bytes hold 2147483648: if so, compress it less"):
         read(LAYOUTS[name].section(place), tmp_path)
+
+
+def test_a_zip_that_says_more_of_a_file_than_it_holds_is_refused(originals: dict[str, Path], tmp_path: Path) -> None:
+    """Else what memory held before would be read as responses."""
+    tree = tmp_path / "tree"
+    shutil.copytree(originals["experanto"], tree)
+    meta = tree / "responses/meta.yml"
+    samples, size = yaml.safe_load(meta.read_text())["n_timestamps"], (tree / "responses/data.mem").stat().st_size
+    meta.write_text(meta.read_text().replace(f"n_timestamps: {samples}", f"n_timestamps: {2 * samples}"))
+    place = Path(shutil.make_archive(str(tree), "zip", tree))
+    content = bytearray(place.read_bytes())
+    [entry] = [each.start() for each in re.finditer(rb"PK\x01\x02.{42}responses/data\.mem", content, re.DOTALL)]
+    struct.pack_into("<I", content, entry + 24, 2 * size)
+    place.write_bytes(content)
+    with pytest.raises(InputError, match=r"responses/data\.mem.*ends early"):
+        read(LAYOUTS["experanto"].section(place), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("layout", "file"), [("folder-unpacked", "images/0002.png"), ("sensorium-static", "data/images/2.npy")]
+)
+def test_of_many_files_the_missing_one_is_named(
+    layout: str, file: str, originals: dict[str, Path], tmp_path: Path
+) -> None:
+    """A link to what was not fetched, as in DataLad's data."""
+    tree = tmp_path / "tree"
+    shutil.copytree(originals[layout], tree)
+    [path] = tree.rglob(file)
+    path.unlink()
+    path.symlink_to(tmp_path / "annex" / "not-fetched")
+    with pytest.raises(InputError, match=f"{file}: missing file"):
+        read(LAYOUTS[layout].section(tree), tmp_path)

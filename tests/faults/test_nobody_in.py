@@ -10,13 +10,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pyarrow.parquet as pq
 import pytest
 import yaml
 from processes import ROOT, descendants, environment, listening, wait_for
 from s3 import S3Server, seaweedfs
+
+from sweeps import experiment as experiment_files
+from sweeps.manifest import read_yaml
 
 ROOMS = ("sweeps", "models", "metrics", "benchmarks")
 SECRET_WORDS = re.compile(r"aws_(access|secret)|AKIA[0-9A-Z]{16}|BEGIN (RSA |OPENSSH )?PRIVATE KEY", re.IGNORECASE)
@@ -45,12 +48,14 @@ def test_nothing_is_loaded_that_could_run_code() -> None:
         assert name not in ("pickle.load", "pickle.loads", "joblib.load", "dill.load", "eval", "exec"), place
         assert name not in ("yaml.unsafe_load", "yaml.full_load", "yaml.load_all", "os.system", "os.popen"), place
         if name == "yaml.load":
-            assert ast.unparse(call.args[1]) == "Loader", place  # a SafeLoader: sweeps/experiment.py
+            assert place.startswith("sweeps/manifest.py:"), place
         assert given(call).get("shell") != "True", place
         assert not name.endswith(".extractall"), place
         if name.endswith("from_pretrained"):
             assert given(call).get("trust_remote_code", "False") == "False", place
     assert {"torch.load", "np.load"} <= seen
+    assert get_type_hints(read_yaml)["loader"] == type[yaml.SafeLoader]
+    assert issubclass(experiment_files.Loader, yaml.SafeLoader)
 
 
 def test_no_file_binds_all_interfaces_or_holds_a_secret() -> None:
@@ -74,19 +79,28 @@ with cluster.connected(None, 1):
         def process(self):
             return os.getpid()
     worker = Worker.remote()
-    print(ray.get(worker.process.remote()), flush=True)
+    print(ray.get(worker.process.remote()), ray.get_runtime_context().gcs_address, flush=True)
     sys.stdin.read()
+"""
+
+JOINING = """
+import sys
+from sweeps import cluster
+for address in (sys.argv[1], "auto"):
+    with cluster.connected(address):
+        import ray
+        print(len(ray.nodes()), ray.cluster_resources()["CPU"])
 """
 
 
 def test_no_server_of_an_own_ray_listens_beyond_this_machine() -> None:
-    """Driver, worker, raylet, GCS, dashboard and its agents."""
+    """Driver, worker, raylet, GCS, dashboard and its agents; a sweep in another process can still join it."""
     line = [sys.executable, "-c", OWN_RAY]
     with subprocess.Popen(
         line, cwd=ROOT, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as driver:
         assert driver.stdout
-        worker = int(driver.stdout.readline())
+        worker, address = driver.stdout.readline().split()
         everyone = {driver.pid, *(each.pid for each in descendants(driver.pid))}
 
         def agents() -> bool:
@@ -94,8 +108,12 @@ def test_no_server_of_an_own_ray_listens_beyond_this_machine() -> None:
 
         wait_for(agents, 20, "Ray's agents are up")
         found = listening({*everyone, *(each.pid for each in descendants(driver.pid))})
+        line = [sys.executable, "-c", JOINING, address]
+        own = environment() | {"RAY_AUTH_MODE": "token"}
+        joined = subprocess.run(line, cwd=ROOT, env=own, capture_output=True, text=True, timeout=60)
         driver.communicate("")
-    assert {driver.pid, worker} <= {pid for pid, _ in found}
+    assert joined.stdout.splitlines() == ["1 1.0", "1 1.0"], joined.stderr
+    assert {driver.pid, int(worker)} <= {pid for pid, _ in found}
     assert len(found) >= 6
     assert {address for _, address in found} == {"127.0.0.1"}
 
