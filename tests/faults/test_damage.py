@@ -138,6 +138,8 @@ def test_a_damaged_feature_file_is_computed_again(how: str, tmp_path: Path) -> N
 def test_a_full_disk_under_the_cache_costs_time_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     own = ["unshare", "--mount", *(["--map-root-user"] if os.getuid() else [])]  # a mount that nobody else sees
+    if subprocess.run([*own, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no mount namespaces may be made here, as in most containers")
     command = [*own, sys.executable, "-c", FULL_DISK, str(tmp_path / "full"), str(tmp_path / "calm")]
     found = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
     assert "all of it" in found.stdout, found.stderr

@@ -20,7 +20,7 @@ def poison(tmp_path: Path) -> Iterator[Path]:
 
     total = get_system_memory()
     if total - get_used_memory() < 2 * ROOM:
-        pytest.skip("too little memory is free")
+        pytest.skip("less than 5 GiB of memory are free")
     threshold = (get_used_memory() + ROOM) / total
     with poisoned_ray(
         tmp_path, RAY_memory_usage_threshold=f"{threshold:.4f}", RAY_memory_monitor_refresh_ms="100"
