@@ -271,6 +271,8 @@ def decoded(content: bytes, file: str, what: str = "picture") -> Image.Image:
         if limit is not None and pixels > limit:
             raise InputError(f"{what} cannot be read: {pixels} pixels, the limit is {limit}", file=file)
         image.load()
+        if image.mode in ("P", "PA") and image.palette is None:
+            raise InputError(f"{what} cannot be read: it has no palette", file=file)
     return image
 
 

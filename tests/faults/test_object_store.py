@@ -12,6 +12,7 @@ from typing import Any
 import fsspec
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError  # type: ignore[import-untyped]
+from processes import wait_for
 from s3 import Stoppable, stoppable
 
 import sweeps
@@ -74,8 +75,11 @@ def test_a_server_that_is_killed_is_waited_for(held: Stoppable, caplog: pytest.L
     ledger.write("cells", [{"cell_id": "a", "status": "done"}])
     held.kill()
 
+    def told() -> bool:
+        return any("does not answer" in record.message for record in caplog.records)
+
     def come_back() -> None:
-        time.sleep(11)  # the first seconds are bridged by s3fs and botocore themselves
+        wait_for(told, 50, "the user is told")  # the first seconds are bridged by s3fs and botocore themselves
         held.restart()
 
     back = threading.Thread(target=come_back)
@@ -84,7 +88,7 @@ def test_a_server_that_is_killed_is_waited_for(held: Stoppable, caplog: pytest.L
     ledger.fold()
     back.join()
     assert sweeps.load(store.uri, "cells")["cell_id"].tolist() == ["a", "b"]
-    assert sum("does not answer" in record.message for record in caplog.records) >= 1
+    assert told()
     assert held.server.secret_key not in caplog.text
 
 

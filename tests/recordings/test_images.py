@@ -34,6 +34,15 @@ def zipped(contents: dict[str, bytes]) -> bytes:
     return stream.getvalue()
 
 
+def without_palette() -> bytes:
+    """A PNG of palette colours whose palette is cut out."""
+    stream = io.BytesIO()
+    Image.new("P", (4, 4)).save(stream, "PNG")
+    content = stream.getvalue()
+    start = content.index(b"PLTE") - 4
+    return content[:start] + content[start + 12 + int.from_bytes(content[start : start + 4], "big") :]
+
+
 def huge_png(side: int) -> bytes:
     """A picture of a few bytes that claims to be very large."""
     header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
@@ -221,6 +230,7 @@ def test_an_archive_with_entries_that_lead_outside_is_refused(tmp_path: Path, en
             r"images\.zip: image 'a\.png' cannot be read: no known picture format",
         ),
         ({"a.png": png(PICTURE)[:400]}, "a.png", r"image 'a\.png' cannot be read"),
+        ({"a.png": without_palette()}, "a.png", r"image 'a\.png' cannot be read: it has no palette"),
         ({"a.png": huge_png(12_000)}, "a.png", r"image 'a\.png' cannot be read: 144000000 pixels, the limit"),
         ({"a.png": huge_png(60_000)}, "a.png", r"image 'a\.png' cannot be read: .*decompression bomb"),
     ],
