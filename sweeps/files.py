@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -10,6 +11,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
+
+NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+"""What file systems without hard links say."""
 
 HALF_WRITTEN_SECONDS = 3600.0
 """A file that was being written this long ago is a dead process's."""
@@ -37,6 +41,24 @@ def replacing(path: Path, durable: bool = False) -> Iterator[IO[bytes]]:
     finally:
         with suppress(OSError):
             fresh.unlink(missing_ok=True)
+
+
+def create_whole(path: Path, content: bytes) -> None:
+    """Make a file with all its contents at once; FileExistsError where there is one. The folder has to be there.
+
+    Where the file system knows no hard links, others can see the file while it is still empty.
+    """
+    fresh = fresh_name(path)
+    try:
+        fresh.write_bytes(content)
+        os.link(fresh, path)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        with open(path, "xb") as file:
+            file.write(content)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 @contextmanager

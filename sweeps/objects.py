@@ -12,7 +12,7 @@ from typing import IO, Any, Self, TypeVar
 from fsspec.implementations.local import LocalFileSystem
 
 from sweeps.errors import InputError
-from sweeps.files import replacing
+from sweeps.files import create_whole, replacing
 from sweeps.patience import patiently
 from sweeps.recordings.images import open_filesystem
 
@@ -59,8 +59,7 @@ class Objects:
         try:
             if self.local:
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
-                with open(path, "xb") as file:
-                    file.write(content)
+                create_whole(Path(path), content)
             else:
                 self._remote("pipe_file", path, content, mode="create", timeout=PUT_SECONDS)
         except FileExistsError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -137,7 +138,8 @@ def test_an_object_that_says_nothing_is_removed(content: bytes, store: Store) ->
         assert store.names(FOLDER) == ["000008.json"]
 
 
-def test_of_many_that_begin_at_once_one_is_let_in(store: Store) -> None:
+@pytest.mark.parametrize("turn", range(10))
+def test_of_many_that_begin_at_once_one_is_let_in(turn: int, store: Store) -> None:
     start, let_in = threading.Barrier(8), []
 
     def begin() -> None:
@@ -152,6 +154,17 @@ def test_of_many_that_begin_at_once_one_is_let_in(store: Store) -> None:
         thread.join()
     assert len(let_in) == 1
     let_in[0].__exit__(None, None, None)
+
+
+def test_a_file_system_without_hard_links_will_do(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*names: Path) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    assert store.create("running/a.json", b"first")
+    assert not store.create("running/a.json", b"second")
+    assert store.get("running/a.json") == b"first"
+    assert [path.name for path in Path(store.root, "running").iterdir()] == ["a.json"]
 
 
 def test_where_nothing_may_be_removed_an_object_says_that_it_has_ended(
