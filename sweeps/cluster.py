@@ -65,8 +65,8 @@ def connected(address: str | None, cpus: int | None = None, about: Mapping[str, 
                     **({} if joins else local),
                 )
         except (OSError, ValueError, RuntimeError) as error:
-            where = address or os.environ.get("RAY_ADDRESS", "local")
-            raise InputError(f"no Ray cluster can be reached: {error}", key="address", value=where) from None
+            problem = f"no Ray cluster can be reached: {error}"
+            raise InputError(problem, key="address", value=given or "local") from None
     try:
         yield getattr(ray._private.worker._global_node, "webui_url", None) or ""
     finally:
@@ -91,11 +91,11 @@ def _on_loopback() -> Iterator[None]:
 
 def is_on_loopback(address: str) -> bool:
     """Whether an address is that of a Ray of this machine that listens on 127.0.0.1 alone."""
-    here = ray._private.services.find_gcs_addresses()
+    services = ray._private.services
     if address == "auto":
-        address = ray._private.services.find_bootstrap_address(None) or next(iter(here), "")
+        address = services.find_bootstrap_address(None) or next(iter(services.find_gcs_addresses()), "")
     host, _, port = address.rpartition(":")
-    return host in ("127.0.0.1", "localhost") and f"127.0.0.1:{port}" in here
+    return host in ("127.0.0.1", "localhost") and f"127.0.0.1:{port}" in services.find_gcs_addresses()
 
 
 def check_answers(address: str) -> None:

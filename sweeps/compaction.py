@@ -72,7 +72,7 @@ def _folded_keys(store: Store, table: str) -> pa.ChunkedArray:
     held, _ = store.open_fold(table)
     if held is None:
         raise InputError("was not found after it was written", file=f"{store.uri}/{table}/{table}.parquet")
-    return pa.chunked_array([batch[KEYS[table]] for batch in held.iter_batches()], pa.string())
+    return held.read([KEYS[table]])[KEYS[table]]
 
 
 def _holds(keys: pa.ChunkedArray, asked: pa.ChunkedArray | None) -> bool:

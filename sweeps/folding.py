@@ -50,6 +50,7 @@ def warn_damaged(name: str, error: Exception) -> None:
 
 
 def opened(content: bytes | Path) -> pq.ParquetFile:
+    """A Parquet file that is read with the checksums of its pages."""
     source = pa.BufferReader(content) if isinstance(content, bytes) else content
     return pq.ParquetFile(source, pre_buffer=False, page_checksum_verification=True)
 

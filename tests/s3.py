@@ -85,8 +85,10 @@ class S3Server:
             for name, value in self.environment.items():
                 patch.setenv(name, value)
             get_filesystem_class("s3").clear_instance_cache()
-            yield
-            get_filesystem_class("s3").clear_instance_cache()
+            try:
+                yield
+            finally:
+                get_filesystem_class("s3").clear_instance_cache()
 
     def requests(self) -> Counter[str]:
         """Requests that the bucket has had, as the server counts them: HEAD is GET, a multipart upload is POST."""

@@ -35,6 +35,11 @@ def reading(file: str, problem: str = "cannot be read") -> Iterator[None]:
         raise InputError(f"{problem}: {type(error).__name__}: {shortened(str(error))}", file=file) from None
 
 
+def most_unpacked(packed: int) -> int:
+    """Bytes that so many bytes may unpack to."""
+    return max(LARGE, DENSEST * packed)
+
+
 def refuse_bomb(unpacked: int, packed: int, file: str, key: str | None = None) -> None:
     """Refuse to unpack what is made to fill the memory.
 
@@ -42,7 +47,7 @@ def refuse_bomb(unpacked: int, packed: int, file: str, key: str | None = None) -
     Traceback (most recent call last):
     sweeps.errors.InputError: session.zip: says that its 1000000 bytes hold 10000000000000: if so, compress it less
     """
-    if unpacked > max(LARGE, DENSEST * packed):
+    if unpacked > most_unpacked(packed):
         problem = f"says that its {packed} bytes hold {unpacked}: if so, compress it less"
         raise InputError(problem, file=file, key=key)
 

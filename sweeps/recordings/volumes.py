@@ -8,7 +8,7 @@ import io
 import numpy as np
 
 from sweeps.errors import InputError
-from sweeps.recordings.reading import DENSEST, LARGE, reading, refuse_bomb, refuse_infinite
+from sweeps.recordings.reading import most_unpacked, reading, refuse_bomb, refuse_infinite
 
 
 def read_volume(content: bytes, file: str) -> np.ndarray:
@@ -30,6 +30,6 @@ def read_volume(content: bytes, file: str) -> np.ndarray:
 def _unpacked(content: bytes, file: str) -> bytes:
     """The contents of a gzip file."""
     with gzip.open(io.BytesIO(content)) as stream:
-        plain = stream.read(max(LARGE, DENSEST * len(content)) + 1)
+        plain = stream.read(most_unpacked(len(content)) + 1)
     refuse_bomb(len(plain), len(content), file)
     return plain

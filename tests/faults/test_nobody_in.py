@@ -119,10 +119,8 @@ def test_no_server_of_an_own_ray_listens_beyond_this_machine() -> None:
 
 
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
-    with seaweedfs(tmp_path / "s3") as held:
-        for name, value in held.environment.items():
-            monkeypatch.setenv(name, value)
+def server(tmp_path: Path) -> Iterator[S3Server]:
+    with seaweedfs(tmp_path / "s3") as held, held.reached():
         yield held
 
 

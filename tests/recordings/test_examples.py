@@ -45,14 +45,10 @@ def tree(name: str, trees: dict[str, Path]) -> Path:
 def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of an empty bucket of a server that the environment names."""
     s3fs = pytest.importorskip("s3fs")
-    with pytest.MonkeyPatch.context() as patch, seaweedfs(tmp_path_factory.mktemp("s3")) as server:
-        for name, value in server.environment.items():
-            patch.setenv(name, value)
-        s3fs.S3FileSystem.clear_instance_cache()
+    with seaweedfs(tmp_path_factory.mktemp("s3")) as server, server.reached():
         yield server.uri
         store = remote()
         s3fs.S3FileSystem.close_session(store.loop, store.s3)  # the server waits for open connections when it ends
-        s3fs.S3FileSystem.clear_instance_cache()
 
 
 def remote() -> Any:

@@ -391,18 +391,15 @@ def test_in_memory_as_on_disk(packed: bool, recording: Path, memory: str) -> Non
     assert same(opened(recording), opened(f"{memory}/small"))
 
 
-def test_in_a_bucket_as_on_disk(recording: Path, server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_bucket_as_on_disk(recording: Path, server: S3Server) -> None:
     s3fs = pytest.importorskip("s3fs")
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem.clear_instance_cache()
     for path in recording.iterdir():
         server.client().upload_file(str(path), server.bucket, f"lab/small/{path.name}")
-    local, remote = opened(recording), open_folder(spec("small"), f"{server.uri}/lab")
-    assert same(local, remote)
-    store = fsspec.filesystem("s3", use_listings_cache=False)
-    s3fs.S3FileSystem.close_session(store.loop, store.s3)  # the server waits for open connections when it ends
-    s3fs.S3FileSystem.clear_instance_cache()
+    with server.reached():
+        local, remote = opened(recording), open_folder(spec("small"), f"{server.uri}/lab")
+        assert same(local, remote)
+        store = fsspec.filesystem("s3", use_listings_cache=False)
+        s3fs.S3FileSystem.close_session(store.loop, store.s3)  # the server waits for open connections when it ends
 
 
 def test_a_data_set_is_never_written_to(recording: Path) -> None:

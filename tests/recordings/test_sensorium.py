@@ -527,17 +527,13 @@ def test_the_fingerprint_follows_contents_and_options(kind: str, written: dict[s
 def bucket(written: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a bucket that holds a folder and a zip of it."""
     s3fs = pytest.importorskip("s3fs")
-    with pytest.MonkeyPatch.context() as patch, seaweedfs(tmp_path_factory.mktemp("s3")) as server:
-        for name, value in server.environment.items():
-            patch.setenv(name, value)
-        s3fs.S3FileSystem.clear_instance_cache()
+    with seaweedfs(tmp_path_factory.mktemp("s3")) as server, server.reached():
         store = fsspec.filesystem("s3", use_listings_cache=False)
         store.put(str(written[DYNAMIC]), f"{server.bucket}/lab/{DYNAMIC}", recursive=True)
         packed = shutil.make_archive(str(written[DYNAMIC]), "zip", written[DYNAMIC])
         store.put(packed, f"{server.bucket}/lab/packed.zip")
         yield f"{server.uri}/lab"
         s3fs.S3FileSystem.close_session(store.loop, store.s3)  # the server waits for open connections when it ends
-        s3fs.S3FileSystem.clear_instance_cache()
 
 
 @pytest.mark.parametrize("name", [DYNAMIC, "packed"])

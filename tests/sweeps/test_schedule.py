@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from inline import ProcessDied, plan_of, run_inline, trials_of
+from slow_sweep import written
 
 import metrics
 from models.backbones import BACKBONES
@@ -52,13 +53,6 @@ def edited(experiment: Experiment, **changes: Any) -> Experiment:
         else:
             held[section] = value
     return held
-
-
-def written(plan: Plan) -> Counter[str]:
-    """How many rows of each cell the workers have written."""
-    store = Store(plan.storage)
-    names = store.part_names("cells")
-    return Counter(cell for name in names for cell in store.read_part("cells", name)["cell_id"].to_pylist())
 
 
 def numbers(frame: pd.DataFrame) -> pd.DataFrame:
@@ -167,7 +161,7 @@ def test_only_the_guilty_cell_of_a_dying_pack_fails(experiment: Experiment, tmp_
         assert (sweep.progress.cells_failed, sweep.progress.failed, sweep.progress.done) == (1, 3, 15)
         cells = load(plan.storage, "cells").set_index("cell_id")["status"]
         assert cells[cells == "failed"].index.tolist() == [guilty]
-        assert set(written(plan).values()) == {1}
+        assert set(written(plan.storage).values()) == {1}
         assert set(deaths.tries.values()) == {1}  # what is finished is not fitted again
     assert tries[3] - tries[0] == 3
     assert tries[0] == (1 if size == 1 else tries[0])
@@ -178,7 +172,7 @@ def test_a_pack_that_dies_once_loses_nothing(experiment: Experiment, tmp_path: P
     plan = plan_of(edited(experiment, compute__max_failures=1), tmp_path)
     sweep = run_inline(plan, pack_size=100, before=Deaths(some_cell(plan), times=1))
     assert (sweep.progress.done, sweep.progress.failed) == (18, 0)
-    assert set(written(plan).values()) == {1}
+    assert set(written(plan.storage).values()) == {1}
 
 
 def test_the_loss_of_a_node_never_counts(experiment: Experiment, tmp_path: Path) -> None:
@@ -228,7 +222,7 @@ def test_where_memory_is_short_no_innocent_cell_fails(
     sweep.flush()
     cells = load(plan.storage, "cells").set_index("cell_id")
     assert list(cells.index[cells["status"] == "failed"]) == ([] if survives else [guilty])
-    assert set(written(plan).values()) == {1}
+    assert set(written(plan.storage).values()) == {1}
 
 
 # -- packs -----------------------------------------------------------------------------------------
