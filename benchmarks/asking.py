@@ -24,18 +24,18 @@ import numpy as np
 from driver import write_recording
 from machine import describe_machine
 
-from sweeps.adaptive import Adaptive
-from sweeps.cells import Pack, jobs_of
-from sweeps.experiment import Search
-from sweeps.ledger import Ledger
-from sweeps.measure import Bench
-from sweeps.plan import Plan, make_plan
-from sweeps.read_space import read_space
-from sweeps.schedule import Sweep
-from sweeps.search import make_proposer
-from sweeps.space import Space
-from sweeps.storage import Store
-from sweeps.workshop import Workshop
+from sweeps.execution.cell_runner import Bench
+from sweeps.experiment.parse_space import read_space
+from sweeps.experiment.schema import Search
+from sweeps.experiment.space import Space
+from sweeps.features.worker_data import Workshop
+from sweeps.planning.packs import Pack, jobs_of
+from sweeps.planning.plan import Plan, make_plan
+from sweeps.planning.scheduler import Sweep
+from sweeps.search.optuna_search import Adaptive
+from sweeps.search.proposer import make_proposer
+from sweeps.storage.row_log import Ledger
+from sweeps.storage.store import Store
 
 AREAS = ("V1", "V2", "V4", "IT")
 OBJECTIVE = "select.prediction"

@@ -27,7 +27,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from metrics import object_decoding, object_discriminability, rotation_decoding
-from metrics.invariance import transform_folds
+from metrics.invariance.decoding import transform_folds
 
 OBJECTS, ROTATIONS, FOLDS, COMPONENTS, HELD_OUT, RUNS = 20, 15, 5, 100, 3, 5
 Views = tuple[np.ndarray, np.ndarray, np.ndarray]

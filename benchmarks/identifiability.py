@@ -21,11 +21,11 @@ from scipy.stats import t
 
 import sweeps
 from metrics import kendall_tau
-from sweeps.control import teacher_scores
-from sweeps.measure import Bench
-from sweeps.plan import Plan, make_plan
-from sweeps.recordings.simulated import SimulatedSpec
-from sweeps.workshop import Workshop
+from sweeps.execution.cell_runner import Bench
+from sweeps.execution.teacher_control import teacher_scores
+from sweeps.features.worker_data import Workshop
+from sweeps.planning.plan import Plan, make_plan
+from sweeps.recordings.simulation.simulated import SimulatedSpec
 
 COLUMNS = ("prediction", "invariance_alignment", "dimensionality", "transfer_brain")
 DESCRIPTIVE = ("participation_ratio_closeness", "two_nn_closeness", "transfer_brain_r")

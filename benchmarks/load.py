@@ -23,13 +23,13 @@ import pandas as pd
 import pyarrow as pa
 from machine import describe_machine
 
-from sweeps.cells import components_of
-from sweeps.identity import canonical
-from sweeps.plan import Plan, commit, make_plan
-from sweeps.provenance import versions
-from sweeps.results import load
-from sweeps.schema import cell_configuration, schema_of
-from sweeps.storage import Store
+from sweeps.experiment.cells import components_of
+from sweeps.hashing import canonical
+from sweeps.planning.plan import Plan, make_plan
+from sweeps.storage.columns import cell_configuration, schema_of
+from sweeps.storage.load import load
+from sweeps.storage.provenance import commit, versions
+from sweeps.storage.store import Store
 
 AREAS, BLOCKS = ("V1", "V2", "V4", "IT"), 16
 

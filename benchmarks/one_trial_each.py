@@ -29,9 +29,9 @@ from machine import describe_machine
 from ray import tune
 
 import sweeps
-from sweeps.plan import Plan, make_plan
-from sweeps.schema import configuration_of
-from sweeps.tune import TUNE_ENVIRONMENT
+from sweeps.execution.tune import TUNE_ENVIRONMENT
+from sweeps.planning.plan import Plan, make_plan
+from sweeps.storage.columns import configuration_of
 
 WORKERS = 2
 
@@ -55,9 +55,9 @@ class OneTrial(tune.Trainable):
         """Open what trials of this process share."""
         import torch
 
-        from sweeps.context import Context
-        from sweeps.measure import Bench
-        from sweeps.workshop import Workshop
+        from sweeps.execution.cell_runner import Bench
+        from sweeps.experiment.worker_context import Context
+        from sweeps.features.worker_data import Workshop
 
         torch.set_num_threads(1)
         self.bench = Bench(Workshop(Context(**config["context"])))
@@ -70,9 +70,9 @@ class OneTrial(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """Fit and score every cell anew: nothing that depends on the configuration is kept from the trial before."""
-        from sweeps.cells import Cell
-        from sweeps.trial import join_scores
-        from sweeps.workshop import Recent
+        from sweeps.experiment.cells import Cell
+        from sweeps.features.worker_data import Recent
+        from sweeps.planning.trial_scores import join_scores
 
         shop = self.bench.workshop
         for name in ("_kernels", "bands", "standardised", "_decompositions", "readouts"):

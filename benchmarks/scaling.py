@@ -37,18 +37,19 @@ from driver import experiment, write_recording
 from machine import describe_machine
 
 import sweeps
-from sweeps.cells import Cell, Pack, components_of
-from sweeps.cluster import connected
-from sweeps.depths import depth_text
-from sweeps.identity import canonical
-from sweeps.ledger import Ledger
-from sweeps.plan import Plan, make_plan
-from sweeps.provenance import provenance
-from sweeps.runner import _pack_size, _settle, _sweep
-from sweeps.schema import cell_configuration
+from sweeps.commands.run import _settle, _sweep
+from sweeps.execution.ray_connection import connected
+from sweeps.execution.tune import SweepPack, run_packs
+from sweeps.experiment.cells import Cell, components_of
+from sweeps.experiment.depths import depth_text
+from sweeps.hashing import canonical
+from sweeps.planning.packs import Pack, _pack_size
+from sweeps.planning.plan import Plan, make_plan
 from sweeps.scores import cell_columns
-from sweeps.storage import Store
-from sweeps.tune import SweepPack, run_packs
+from sweeps.storage.columns import cell_configuration
+from sweeps.storage.provenance import provenance
+from sweeps.storage.row_log import Ledger
+from sweeps.storage.store import Store
 
 GATE_SECONDS = 1200.0
 """A worker waits for the others no longer than this."""

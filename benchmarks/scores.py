@@ -16,11 +16,11 @@ from typing import Any
 
 from machine import describe_machine
 
-from sweeps.fitting import fits_of
-from sweeps.measure import Bench
-from sweeps.plan import make_plan
+from sweeps.execution.cell_runner import Bench
+from sweeps.features.worker_data import Workshop
+from sweeps.fitting.fit_cells import fits_of
+from sweeps.planning.plan import make_plan
 from sweeps.scores import SCORES
-from sweeps.workshop import Workshop
 
 READOUTS: dict[str, Any] = {
     "ridge": {"ridge": {"alpha": "auto", "pool": 7}},

@@ -21,12 +21,12 @@ from machine import describe_machine
 
 from models.backbones import BACKBONES
 from models.backbones.sheet import SheetBackbone
-from models.sheet.encoding import draws, input_rates, poisson_spikes
-from models.sheet.layers import feed_forwardness, first_spike_latency, hop_counts, rank_correlation
-from models.sheet.maps import map_smoothness, wiring_cost
-from models.sheet.natural import dead_leaves
-from models.sheet.neurons import BATCH, FLOOR, MEMBRANE, exactly, lateral_kernel
-from models.sheet.null import rewired_null
+from models.spiking_sheet.encoding import draws, input_rates, poisson_spikes
+from models.spiking_sheet.layers import feed_forwardness, first_spike_latency, hop_counts, rank_correlation
+from models.spiking_sheet.maps import map_smoothness, wiring_cost
+from models.spiking_sheet.natural import dead_leaves
+from models.spiking_sheet.neurons import BATCH, FLOOR, MEMBRANE, exactly, lateral_kernel
+from models.spiking_sheet.rewired import rewired_null
 
 
 def plain_loop(network: SheetBackbone, shown: np.ndarray) -> np.ndarray:

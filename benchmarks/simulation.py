@@ -29,12 +29,12 @@ import ray
 from machine import describe_machine
 from scaling import measured
 
-from sweeps.folding import fold, to_bytes
-from sweeps.ledger import FOLD_PAUSE, FOLD_SECONDS
-from sweeps.runner import _pack_size
-from sweeps.schema import as_table
-from sweeps.search import ALL_AT_ONCE
-from sweeps.tune import REPORT_SECONDS, report_seconds
+from sweeps.execution.tune import REPORT_SECONDS, report_seconds
+from sweeps.planning.packs import _pack_size
+from sweeps.search.proposer import ALL_AT_ONCE
+from sweeps.storage.columns import as_table
+from sweeps.storage.parquet import fold, to_bytes
+from sweeps.storage.row_log import FOLD_PAUSE, FOLD_SECONDS
 
 CALIBRATION = 2
 """Runs with so many workers or fewer give the costs, the others check them."""

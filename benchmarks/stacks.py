@@ -18,13 +18,13 @@ import torch
 from machine import describe_machine
 from torch import Tensor
 
-from models.assembly import assemble
 from models.backbones import BACKBONES
-from models.fit import FitSettings, ReadoutData, predict
-from models.frozen import FrozenFit, fit_frozen_many
 from models.readouts import READOUTS
-from models.stacks import paths
-from models.stacks.fit import Wanted, fit_twins
+from models.training.assembly import assemble
+from models.training.frozen_backbone import FrozenFit, fit_frozen_many
+from models.training.gradient_fit import FitSettings, ReadoutData, predict
+from models.training.stacked import strategy as paths
+from models.training.stacked.fit_many import Wanted, fit_twins
 
 SCENES, TRAIN, SELECT, UNITS = 600, 360, 120, 40
 MAPS = {"block 1": (24, 24, 24), "block 8": (112, 6, 6), "block 13": (192, 3, 3)}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from metrics._arrays import Array, Floats, like, same_shape, to_float
-from metrics.prediction import correlation
+from metrics.prediction.accuracy import correlation
 
 MS_PER_FIXATION = 252.359
 """Milliseconds a fixation adds to the reaction time, from the code of Gupta et al. 2021."""

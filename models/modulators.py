@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.draws import Drawing
+from models.noise import Drawing
 
 BIAS = 0.01
 """Every bias at the start of training."""

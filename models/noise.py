@@ -12,7 +12,7 @@ class Drawing:
     """A module that draws noise in training from its own `generator`; a mixin of `nn.Module`.
 
     Each draw is `law(shape, generator=generator)`, on the CPU, so that a fit is the same on every device. Twins that
-    are fitted in one stack (`models.stacks`) draw theirs beforehand by `fresh`, and are given them as the buffer
+    are fitted in one stack (`models.training.stacked`) draw theirs beforehand by `fresh`, and are given them as the buffer
     `noise`; `shape` is that of the last draw, () before it.
     """
 

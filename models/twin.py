@@ -9,9 +9,9 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from models.clips import as_float
-from models.losses import Outcome
+from models.inputs.tensors import as_float
 from models.modulators import BehaviourBranch, Shifter
+from models.objectives.losses import Outcome
 from models.readouts.protocol import Readout
 from models.readouts.sampling import Maps, Shape, as_list
 

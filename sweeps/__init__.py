@@ -9,14 +9,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sweeps.rescore import score
-    from sweeps.results import load
-    from sweeps.runner import check, run
+    from sweeps.commands.rescore import score
+    from sweeps.commands.run import check, run
+    from sweeps.storage.load import load
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "check", "load", "run", "score"]
 
-_HOMES = {"load": "sweeps.results", "run": "sweeps.runner", "check": "sweeps.runner", "score": "sweeps.rescore"}
+_HOMES = {
+    "load": "sweeps.storage.load",
+    "run": "sweeps.commands.run",
+    "check": "sweeps.commands.run",
+    "score": "sweeps.commands.rescore",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -25,7 +30,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'sweeps' has no attribute {name!r}")
     import importlib
 
-    from sweeps.guard import check_names
+    from sweeps.io.import_guard import check_names
 
     check_names()
     return getattr(importlib.import_module(_HOMES[name]), name)

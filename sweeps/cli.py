@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from sweeps.errors import InputError
-from sweeps.guard import check_names
+from sweeps.io.import_guard import check_names
 
 app = typer.Typer(
     name="sweeps",
@@ -38,9 +38,9 @@ def run(
     join: Annotated[bool, typer.Option(help="Work beside a run that is at work in the same storage.")] = False,
 ) -> None:
     """Run an experiment, or go on with it; ends with the answer."""
-    from sweeps.plan import make_plan
+    from sweeps.commands.run import run_plan
+    from sweeps.planning.plan import make_plan
     from sweeps.report.terminal import show as show_answer
-    from sweeps.runner import run_plan
 
     plan = make_plan(experiment, data, storage, cache)
     result = run_plan(plan, address, retry_failed, cpus, quiet=False, join=join)
@@ -67,10 +67,10 @@ def check(
     address: AddressOption = None,
 ) -> None:
     """Check an experiment without running it: trials, cells, what each score needs."""
-    from sweeps.plan import make_plan
+    from sweeps.commands.run import check_demand
+    from sweeps.planning.plan import make_plan
     from sweeps.report.preview import preview
     from sweeps.report.terminal import console_of
-    from sweeps.runner import check_demand
 
     plan = make_plan(experiment, data, storage, cache)
     check_demand(plan, address)
@@ -100,9 +100,9 @@ def score(
     retry_failed: Annotated[bool, typer.Option(help="Compute scores again that ended in an error.")] = False,
 ) -> None:
     """Compute more scores for chosen trials of a sweep; they become columns of its tables."""
-    from sweeps.report.chosen import show_chosen
-    from sweeps.rescore import plan_scores
-    from sweeps.runner import run_plan
+    from sweeps.commands.rescore import plan_scores
+    from sweeps.commands.run import run_plan
+    from sweeps.report.score_table import show_chosen
 
     plan, choice = plan_scores(storage, [name.strip() for name in scores.split(",")], trials, data, cache)
     result = run_plan(plan, address, retry_failed, cpus, quiet=False)
@@ -121,8 +121,8 @@ def guide(
     cache: CacheOption = None,
 ) -> None:
     """Synthesise pictures that drive areas, by the best twin of a sweep, and judge them by its other twins."""
-    from sweeps.guidance import guide as synthesise
-    from sweeps.report.guided import show_guided
+    from sweeps.guidance.guide import guide as synthesise
+    from sweeps.guidance.tables import show_guided
 
     named = [name.strip() for name in areas.split(",")] if areas else []
     show_guided(synthesise(storage, areas=named, data=data, cache=cache, say=typer.echo))
@@ -133,7 +133,7 @@ def compact(
     storage: Annotated[str, typer.Argument(help="The storage of a sweep: a folder or s3://...")],
 ) -> None:
     """Remove the parts of which every row lies in a folded table; not while a run is at work."""
-    from sweeps.compaction import compact as remove_folded
+    from sweeps.storage.compaction import compact as remove_folded
 
     for found in remove_folded(storage, typer.echo):
         left = f", {found.damaged} damaged left" if found.damaged else ""
@@ -146,7 +146,7 @@ def bench(
     arguments: Annotated[list[str] | None, typer.Argument(help="Passed on to it; --help says what it takes.")] = None,
 ) -> None:
     """List the benchmarks of the repository, or run one."""
-    from sweeps.benchmarks import list_benchmarks, run_benchmark
+    from sweeps.commands.benchmarks import list_benchmarks, run_benchmark
 
     if name is None:
         for each, (_, purpose) in list_benchmarks().items():
@@ -166,7 +166,7 @@ def write(
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same data.")] = 0,
 ) -> None:
     """Write a small made-up recording in a real layout, to try a reader or to see what it expects."""
-    from sweeps.data_command import write_data
+    from sweeps.commands.example_data import write_data
 
     typer.echo(write_data(format_name, folder, seed))
 
@@ -174,7 +174,7 @@ def write(
 @data_app.command("formats")
 def formats() -> None:
     """List the formats of which there is an example."""
-    from sweeps.data_command import example_formats
+    from sweeps.commands.example_data import example_formats
 
     for name in example_formats():
         typer.echo(name)

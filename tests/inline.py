@@ -9,16 +9,16 @@ from typing import Any
 
 import pandas as pd
 
-from sweeps.cells import Pack, jobs_of
-from sweeps.deaths import Death
-from sweeps.ledger import Ledger
-from sweeps.measure import Bench
-from sweeps.plan import Plan, make_plan
-from sweeps.results import load
-from sweeps.runner import _settle, _sweep
-from sweeps.schedule import Sweep
-from sweeps.storage import Store
-from sweeps.workshop import Workshop
+from sweeps.commands.run import _settle, _sweep
+from sweeps.execution.cell_runner import Bench
+from sweeps.features.worker_data import Workshop
+from sweeps.planning.failures import Death
+from sweeps.planning.packs import Pack, jobs_of
+from sweeps.planning.plan import Plan, make_plan
+from sweeps.planning.scheduler import Sweep
+from sweeps.storage.load import load
+from sweeps.storage.row_log import Ledger
+from sweeps.storage.store import Store
 
 
 def plan_of(experiment: Mapping[str, Any], folder: Path, data: str | None = None) -> Plan:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sweeps.storage import Store
+from sweeps.storage.store import Store
 
 
 def slow_sweep(experiment: Mapping[str, Any], epochs: int = 20, seeds: int = 2, **compute: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from metrics.transfer import Modality
+from metrics.transfer.cross_modal import Modality
 
 HRF = {1: 0.4, 2: 1.0, 3: 0.6, 4: -0.2}
 """Planted response at each delay, in samples."""

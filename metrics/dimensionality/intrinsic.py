@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from metrics._arrays import Array, Floats, like
-from metrics._neighbors import Indices, distinct, nearest_distances
-from metrics.dimensionality import centred
+from metrics.dimensionality._neighbors import Indices, distinct, nearest_distances
+from metrics.dimensionality.linear import centred
 
 SCALES = (1, 2, 4, 8, 16, 32, 64)
 """Neighbour ranks at which ``gride`` looks, each against twice the rank."""

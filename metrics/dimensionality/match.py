@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from metrics._arrays import Array, Floats, like, same_shape, to_float
-from metrics.hierarchy import kendall_tau
+from metrics.inference.hierarchy import kendall_tau
 
 
 def closeness(twin: float, brain: float) -> float:

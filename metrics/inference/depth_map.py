@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metrics._arrays import Array, Floats, like, to_float, to_matrix
-from metrics.hierarchy import permutation_p, tau_rows
+from metrics.inference.hierarchy import permutation_p, tau_rows
 
 TIE = 1e-12
 """Values of two maps that differ by less than this share of the largest score count as equal."""

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metrics._arrays import Array, Floats, like, same_shape, to_float, to_labels, to_matrix
-from metrics.bootstrap import bootstrap_interval, group_weights
+from metrics.inference.bootstrap import bootstrap_interval, group_weights
 
 AREA_ORDERS: dict[str, dict[str, int]] = {
     "receptive_field_area": {"V1": 0, "RL": 1, "LM": 2, "AL": 3},

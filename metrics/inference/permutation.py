@@ -1,13 +1,17 @@
 """Chance level of a correlation over time, by moving blocks of the prediction within runs."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
 
 from metrics._arrays import Array, Floats, like, same_shape, to_labels, to_matrix
 from metrics.timing import run_slices
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 BUDGET = 2**18
 """Floats held at once for the products of blocks and for the null; few enough to stay in a cache."""
@@ -48,6 +52,8 @@ def block_grids(runs: Array | None, times: int, block: int) -> list[NDArray[np.i
 
 def _orders(blocks: int, permutations: int, rng: np.random.Generator) -> csr_matrix:
     """A row per permutation with a 1 for each pair (block moved here, block here), (permutations, blocks^2)."""
+    from scipy.sparse import csr_matrix
+
     moved = rng.permuted(np.tile(np.arange(blocks), (permutations, 1)), axis=1)
     columns = (moved * blocks + np.arange(blocks)).ravel()
     ends = np.arange(permutations + 1) * blocks

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve
 
 from metrics._arrays import Array, Floats, like, to_complete_matrix, to_labels
 
@@ -40,6 +39,8 @@ def _ridge_scores(train: Floats, targets: Floats, test: Floats, penalty: float) 
 
     The ridge is ``penalty`` times the mean diagonal of the kernel: of z-scored units, their number.
     """
+    from scipy.linalg import solve
+
     samples, units = train.shape
     penalty *= max(float((train**2).sum()) / samples, 1.0)
     if units > samples:

@@ -2,11 +2,9 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.lapack import dposv
-from scipy.special import expit
 
 from metrics._arrays import Array, Floats, to_complete_matrix, to_float, to_labels
-from metrics.invariance import standardise
+from metrics.invariance.decoding import standardise
 
 Indices = NDArray[np.intp]
 
@@ -63,6 +61,9 @@ def logistic_weights(design: Floats, target: Floats, iterations: int = 100) -> F
     >>> round(float(logistic_weights(design, target)[0]), 4), round(float(np.log(3)), 4)
     (1.0986, 1.0986)
     """
+    from scipy.linalg.lapack import dposv
+    from scipy.special import expit
+
     weights, margin = np.zeros(design.shape[1]), np.zeros(len(design))
     value = _loss(margin, target)
     for _ in range(iterations):

@@ -1,15 +1,18 @@
 """Where a twin's units look: maps from noise frames, by a black box or by gradients, and a Gaussian fitted to each."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
-from scipy.optimize import OptimizeResult, least_squares
 
 from metrics._arrays import Array, Floats, is_tensor, like, to_complete_matrix, to_float
+
+if TYPE_CHECKING:
+    from scipy.optimize import OptimizeResult
 
 Predict: TypeAlias = Callable[[Array], Array]
 Method: TypeAlias = Literal["noise", "gradient"]
@@ -163,6 +166,8 @@ class ReceptiveField:
 
 def _strength(field: Floats, smoothing: float, subtract_mean: bool) -> Floats:
     """Smoothed map, less its mean if asked, as absolute value (the norm over channels), (height, width)."""
+    from scipy.ndimage import gaussian_filter
+
     smooth = gaussian_filter(field[None] if field.ndim == 2 else field, (0, smoothing, smoothing))
     if subtract_mean:
         smooth = smooth - smooth.mean(axis=(1, 2), keepdims=True)
@@ -194,6 +199,8 @@ def _upright(tall: float, wide: float, angle: float) -> tuple[float, float, floa
 
 def _fit(image: Floats) -> OptimizeResult:
     """Least squares, from the maximum of ``image``, which is 1, and its place."""
+    from scipy.optimize import least_squares
+
     rows, columns = (place.ravel().astype(np.float64) for place in np.indices(image.shape))
     peak = np.unravel_index(np.argmax(image), image.shape)
     return least_squares(

@@ -9,10 +9,9 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve, eigh
 
 from metrics._arrays import Array, Floats, to_complete_matrix, to_labels
-from metrics.invariance import standardise
+from metrics.invariance.decoding import standardise
 
 Scaler: TypeAlias = Literal["training classes", "all classes"]
 Indices: TypeAlias = NDArray[np.intp]
@@ -49,6 +48,8 @@ def principal_axes(standardised: Floats, components: int) -> Floats:
     >>> principal_axes(np.array([[1.0, 0.0], [-1.0, 0.0]]), 2).shape
     (2, 1)
     """
+    from scipy.linalg import eigh
+
     rows, units = standardised.shape
     dual = units > rows
     gram = standardised @ standardised.T if dual else standardised.T @ standardised
@@ -60,6 +61,8 @@ def principal_axes(standardised: Floats, components: int) -> Floats:
 
 def _ridge_on(design: Floats, sign: Floats, active: Mask, penalty: float) -> Floats:
     """Minimum of the SVM's objective if exactly the ``active`` rows were inside the margin."""
+    from scipy.linalg import cho_factor, cho_solve
+
     rows = design[active]
     system = rows.T @ rows
     system.flat[:: len(system) + 1] += 1 / (2 * penalty)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from metrics._arrays import Array, Floats, is_tensor, like, to_float
-from metrics.jacobians import Differentiated, Factored, blocks_of, centred, slices
+from metrics.nonlinearity.jacobians import Differentiated, Factored, blocks_of, centred, slices
 
 TOO_FEW = "fewer than two samples"
 LINEAR = "the Jacobian is the same at every sample: a linear readout has no dispersion, by construction"

@@ -12,7 +12,7 @@ from metrics._statistics import (
     stimulus_mean,
     variance,
 )
-from metrics.ceilings import explainable_variance, noise_ceiling
+from metrics.prediction.ceilings import explainable_variance, noise_ceiling
 
 LEAST_EXPLAINABLE = 0.15
 """Units whose explainable variance is below this have no FEVE: the field's rule."""

@@ -10,7 +10,6 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln, xlogy
 
 from metrics._arrays import Array, Floats, like, to_float, to_repeats
 from metrics._statistics import all_trials, stimulus_mean
@@ -22,6 +21,8 @@ def poisson_log_density(observed: Floats, rate: Floats) -> Floats:
     >>> poisson_log_density(np.array([0.0, 1.0]), np.array([2.0, 0.0])).tolist()
     [-2.0, nan]
     """
+    from scipy.special import gammaln, xlogy
+
     usable = np.where((rate > 0) & np.isfinite(rate), rate, np.nan)
     return xlogy(observed, usable) - usable - gammaln(observed + 1)
 
@@ -42,6 +43,8 @@ def zero_inflated_gamma_log_density(
     >>> zero_inflated_gamma_log_density(np.array([0.0, 1.5]), half, one, one, threshold=0.5).round(3).tolist()
     [0.0, -1.693]
     """
+    from scipy.special import gammaln, xlogy
+
     valid, above = _valid(q, theta, k), observed > threshold
     scale, shape = np.where(valid, theta, np.nan), np.where(valid, k, np.nan)
     excess = np.where(above, observed - threshold, 1.0)

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metrics._arrays import Array, Floats, mean_of_finite, to_complete_matrix, to_labels, to_matrix
-from metrics.alignment import Alignment
-from metrics.prediction import pearson
+from metrics.prediction.accuracy import pearson
+from metrics.transfer.alignment import Alignment
 
 COMPONENTS = 10
 """Most principal components of the captions that the backward direction predicts."""

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metrics._arrays import Array, Floats, like, mean_of_finite, to_complete_matrix, to_float, to_labels
-from metrics.alignment import PENALTIES, Alignment
-from metrics.encoding import Stream, centred, fit, inverse, predict_left_out, prepare
-from metrics.multiple_comparisons import benjamini_hochberg
-from metrics.permutation import block_grids, block_permutation_p
-from metrics.prediction import pearson
+from metrics.inference.multiple_comparisons import benjamini_hochberg
+from metrics.inference.permutation import block_grids, block_permutation_p
+from metrics.prediction.accuracy import pearson
+from metrics.transfer.alignment import PENALTIES, Alignment
+from metrics.transfer.encoding import Stream, centred, fit, inverse, predict_left_out, prepare
 
 DIRECTIONS = ("language_to_language", "vision_to_vision", "language_to_vision", "vision_to_language")
 """Where a model is trained, and where it is tested."""

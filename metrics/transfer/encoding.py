@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metrics._arrays import Array, Floats, to_complete_matrix, to_labels, to_matrix
-from metrics.alignment import Alignment
 from metrics.timing import delayed
+from metrics.transfer.alignment import Alignment
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ tensor (texts, channels) for each asked block, by the same rules.
 
 from __future__ import annotations
 
-from models.backbones.channels import CHANNELS
-from models.backbones.hub_components import HUB
+from models.backbones.cores.channels import CHANNELS
+from models.backbones.transformers.declarations import HUB
 from models.component import Component, Parameter
 
-WEIGHTS = ("weights", "models.backbones.content:of_weights")
+WEIGHTS = ("weights", "models.backbones.file_digest:of_weights")
 NOT_ECCENTRIC = {"slopes_scale": (0,)}
 
 BACKBONES: dict[str, Component] = {
@@ -63,7 +63,7 @@ BACKBONES: dict[str, Component] = {
         summary="a feature set that comes with the recording; `set`, its name, must be given",
     ),
     "conv": Component(
-        target="models.backbones.conv:ConvCore",
+        target="models.backbones.cores.conv:ConvCore",
         version=2,
         parameters={
             "layers": Parameter(3, "int", low=1, high=8),
@@ -81,7 +81,7 @@ BACKBONES: dict[str, Component] = {
         summary="a small convolutional core, trained together with its readouts",
     ),
     "factorised3d": Component(
-        target="models.backbones.factorised3d:Factorised3d",
+        target="models.backbones.cores.factorised3d:Factorised3d",
         version=2,
         parameters={
             "channels": Parameter(
@@ -109,8 +109,8 @@ BACKBONES: dict[str, Component] = {
             "gaze": Parameter(False, "bool"),
             "together": Parameter(False, "bool", later=True),
         },
-        blocks="models.backbones.channels:factorised_depths",
-        frames_back="models.backbones.channels:frames_back",
+        blocks="models.backbones.cores.channels:factorised_depths",
+        frames_back="models.backbones.cores.channels:frames_back",
         sees="clips",
         trained=True,
         readouts=("gaussian", "factorised", "latent"),
@@ -118,7 +118,7 @@ BACKBONES: dict[str, Component] = {
         summary="convolutions over space, then time, for clips, trained together with its readouts",
     ),
     "stacked2d": Component(
-        target="models.backbones.stacked2d:Stacked2d",
+        target="models.backbones.cores.stacked2d:Stacked2d",
         version=2,
         parameters={
             "layers": Parameter(4, "int", low=1, high=16),

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from models.backbones.blocks import check_images, run_blocks
-from models.sheet.encoding import draws, input_rates, poisson_spikes
-from models.sheet.layers import hop_counts
-from models.sheet.learning import Learner, Sheet, young_sheet
-from models.sheet.natural import dead_leaves
-from models.sheet.neurons import BATCH, exactly, lateral_kernel, simulate
-from models.sheet.settings import SheetSettings
-from models.sheet.wiring import Wiring
+from models.spiking_sheet.encoding import draws, input_rates, poisson_spikes
+from models.spiking_sheet.layers import hop_counts
+from models.spiking_sheet.learning import Learner, Sheet, young_sheet
+from models.spiking_sheet.natural import dead_leaves
+from models.spiking_sheet.neurons import BATCH, exactly, lateral_kernel, simulate
+from models.spiking_sheet.settings import SheetSettings
+from models.spiking_sheet.wiring import Wiring
 
 PICTURE = 64
 """Side in pixels of the pictures that a sheet learns from."""
@@ -28,7 +28,7 @@ class SheetBackbone(nn.Module):
     A reference design of ours, put together from known parts: leaky integrate-and-fire neurons at the places of
     a grid, on- and off-centre inputs under a patch at one edge, pair-wise STDP with bounds and fixed sums of
     weights, thresholds that hold a rate, a fixed lateral kernel, and synapses that grow and are pruned by weight
-    and length within limits on both degrees (`models.sheet`). Nothing tells a neuron which layer it is in. The
+    and length within limits on both degrees (`models.spiking_sheet`). Nothing tells a neuron which layer it is in. The
     list of ingredients follows the abstract of Bertens and Lee 2022 (NeurIPS 35), whose equations and constants
     are not public; every rule and number here is ours, so this is no reproduction of their model.
 

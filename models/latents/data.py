@@ -9,10 +9,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from models.clips import as_float
+from models.inputs.tensors import as_float
 from models.latents.populations import ClipReadout, Population
 from models.latents.twin import LatentTwin
-from models.readouts.locate import GRID, starting_positions
+from models.readouts.initial_positions import GRID, starting_positions
 from models.readouts.sampling import shrink
 
 SEARCHED = 2000

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.clips import as_float
-from models.fit import BestState
+from models.inputs.tensors import as_float
 from models.latents.data import LatentData, LatentTraining, check_latent_data, prepare
 from models.latents.populations import PopulationSpec
 from models.latents.recognition import divergence, hidden_entries
 from models.latents.twin import CLIPS, LatentTwin
+from models.training.gradient_fit import BestState
 
 DECAY = 0.3
 """What the learning rate is multiplied by where there was no gain for `patience` epochs."""

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from models.latents.recognition import EMBEDDED
-from models.likelihoods import CAP, fit_gamma_shape
+from models.objectives.likelihoods import CAP, fit_gamma_shape
 from models.readouts.gaussian import START_SPREAD
-from models.readouts.locate import response_statistics
+from models.readouts.initial_positions import response_statistics
 from models.readouts.positions import CoordinatePositions, standardized
 from models.readouts.sampling import sample
 

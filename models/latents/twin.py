@@ -9,10 +9,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from models.clips import as_float
+from models.inputs.tensors import as_float
 from models.latents.populations import Population, PopulationSpec
 from models.latents.recognition import Recognition, sample_prior
-from models.likelihoods import (
+from models.objectives.likelihoods import (
     poisson_log_density,
     rate_link,
     zero_inflated_gamma_log_density,

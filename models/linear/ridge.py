@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.linear.left_out import Makers, contenders
+from models.linear.leave_group_out import Makers, contenders
 
 ALPHAS: tuple[float, ...] = tuple(float(10**power) for power in np.arange(-3.0, 4.01, 0.5))
 """Relative alphas tried by `auto`: half decades from 1e-3 to 1e4 times the kernel's mean diagonal."""

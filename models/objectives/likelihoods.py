@@ -1,6 +1,6 @@
 """How probable responses are under a twin, as torch functions that gradients pass through.
 
-`metrics.likelihood` has the same densities for scoring; these are for fitting and for sampling from a fit.
+`metrics.prediction.likelihood` has the same densities for scoring; these are for fitting and for sampling from a fit.
 Parameters broadcast against the responses, so a leading axis may hold samples of latent variables.
 """
 

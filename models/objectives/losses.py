@@ -2,7 +2,7 @@
 
 Every loss is a mean over the entries that were observed (`correlation`: over units), so that its size depends
 neither on the number of stimuli nor on that of the units. All is in deviations: a response divided by s, the
-standard deviation of its unit over the train rows, see `models.fit`.
+standard deviation of its unit over the train rows, see `models.training.gradient_fit`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.likelihoods import RHO, zero_inflated_gamma_log_density, zero_inflated_gamma_mean, zig_links
+from models.objectives.likelihoods import RHO, zero_inflated_gamma_log_density, zero_inflated_gamma_mean, zig_links
 
 EPSILON = 1e-8
 """Added to a rate before its logarithm is taken, as in Sensorium's Poisson loss, and to a prediction's variance."""
@@ -53,7 +53,7 @@ def poisson_loss(rate: Tensor, observed: Tensor) -> Tensor:
     L = mean( rate - observed * ln(rate + 1e-8) ) over the entries of `observed` that are not NaN.
 
     rate, observed: (stimuli, units), rates positive, responses not negative (below zero the loss has no
-    minimum; `models.fit` refuses them). Nothing observed: 0, with zero gradient. Source: Sensorium 2022
+    minimum; `models.training.gradient_fit` refuses them). Nothing observed: 0, with zero gradient. Source: Sensorium 2022
     (there summed over units and scaled by the data set; here a mean, so that it does not depend on size).
     """
     return masked_mean(rate - filled(observed) * torch.log(rate + EPSILON), observed)
@@ -89,7 +89,7 @@ def zero_inflated_gamma_loss(q: Tensor, theta: Tensor, observed: Tensor, shape: 
     """Mean negative log-density, in nats, over the entries of `observed` that are not NaN; rho = 0.005.
 
     q, theta, observed (stimuli, units); shape (units,), fixed before the fit. The density is that of responses in
-    deviations, see `models.likelihoods.zero_inflated_gamma_log_density`; the term ln rho is part of it. Nothing
+    deviations, see `models.objectives.likelihoods.zero_inflated_gamma_log_density`; the term ln rho is part of it. Nothing
     observed: 0, with zero gradient.
     """
     return masked_mean(-zero_inflated_gamma_log_density(observed, q, theta, shape), observed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from models.component import Component, Parameter
 
 LOSS_NAMES = ("poisson", "gaussian", "correlation", "zero-inflated-gamma")
-"""The losses of gradient readouts; `models.losses.LOSSES` has what they are."""
+"""The losses of gradient readouts; `models.objectives.losses.LOSSES` has what they are."""
 
 UNPROJECTED = {"kernel": ("centred", "zscored")}
 NO_LATENTS = {"latents": (0,)}

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models.objectives.regularizers import roughness
 from models.readouts.protocol import LinearReadout
 from models.readouts.sampling import Shape, moved, pooled, pooled_shape
-from models.regularizers import roughness
 
 START_WIDTH = 0.4
 """Standard deviation, in half maps, of the Gaussian bump that a mask is at the start of training."""

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.draws import Drawing
+from models.noise import Drawing
+from models.objectives.regularizers import position_pull
 from models.readouts.positions import AffineAnchors, CoordinatePositions
 from models.readouts.protocol import LinearReadout
 from models.readouts.sampling import Shape, pooled, sample, sample_own, shrink
-from models.regularizers import position_pull
 
 __all__ = ["START_SPREAD", "GaussianReadout", "sample", "shrink"]
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.objectives.regularizers import l1
 from models.readouts.protocol import Readout
 from models.readouts.sampling import Shape, pooled, pooled_shape
-from models.regularizers import l1
 
 SLOPE = 0.01
 """Of the leaky ReLU below zero."""
@@ -122,7 +122,7 @@ class MlpReadout(Readout):
         """Weights of a linear link as y = x W: (features, hidden), twice (hidden, hidden), (hidden, units).
 
         The first is divided by the spread and the last multiplied by the scale: with `slopes` at flat maps they
-        make the Jacobian of the responses, by `metrics.jacobians.residual_mlp_factors`. Raises ValueError where
+        make the Jacobian of the responses, by `metrics.nonlinearity.jacobians.residual_mlp_factors`. Raises ValueError where
         features are read beside the map, or where the link is not linear.
         """
         if self.beside or self.given["loss"] not in ("gaussian", "correlation"):

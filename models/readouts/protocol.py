@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.losses import LOSSES, Outcome
+from models.objectives.losses import LOSSES, Outcome
+from models.objectives.regularizers import channel_lasso, group_lasso, l1
 from models.readouts.sampling import Maps, Shape, as_list
-from models.regularizers import channel_lasso, group_lasso, l1
 
 
 class Readout(nn.Module, ABC):
@@ -147,7 +147,7 @@ class LinearReadout(Readout):
 
         drive = weights . [features of all maps; beside] + bias
 
-    `l1` and `group` are the prices of `models.regularizers.l1` and, as `group_over` says, `group_lasso` over the
+    `l1` and `group` are the prices of `models.objectives.regularizers.l1` and, as `group_over` says, `group_lasso` over the
     channels of each block of one unit ("channels") or `channel_lasso` over all units ("units").
     """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from models.sheet.wiring import Wiring
+from models.spiking_sheet.wiring import Wiring
 
 STRONG = 0.5
 """A synapse counts as a hop if its weight is above this share of the largest that its neuron receives."""

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.sheet.encoding import draws, poisson_spikes
-from models.sheet.neurons import lateral_kernel, membrane_step
-from models.sheet.plasticity import TRACE, Traces, normalise, stdp_step, threshold_step
-from models.sheet.settings import SheetSettings
-from models.sheet.wiring import Wiring, draw_excitatory, longest_delay, random_wiring, rewire, sheet_positions
+from models.spiking_sheet.encoding import draws, poisson_spikes
+from models.spiking_sheet.neurons import lateral_kernel, membrane_step
+from models.spiking_sheet.plasticity import TRACE, Traces, normalise, stdp_step, threshold_step
+from models.spiking_sheet.settings import SheetSettings
+from models.spiking_sheet.wiring import Wiring, draw_excitatory, longest_delay, random_wiring, rewire, sheet_positions
 
 REWIRING = 1000.0
 """T, simulated ms between two rewirings."""

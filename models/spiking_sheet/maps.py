@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from models.sheet.wiring import Wiring, distances
+from models.spiking_sheet.wiring import Wiring, distances
 
 
 def gratings(orientations: int, phases: int, size: int, cycles: float) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.sheet.wiring import Wiring, distances
+from models.spiking_sheet.wiring import Wiring, distances
 
 MEMBRANE = 20.0
 """Time constant of the membrane, ms."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.sheet.wiring import START_WEIGHT, Wiring
+from models.spiking_sheet.wiring import START_WEIGHT, Wiring
 
 TRACE = 20.0
 """Time constant of both traces, ms."""

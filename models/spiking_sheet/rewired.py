@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.sheet.wiring import Wiring
+from models.spiking_sheet.wiring import Wiring
 
 BIN = 2.0
 """Cells; two synapses trade their sources only within one bin of lengths."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.sheet.settings import SheetSettings
+from models.spiking_sheet.settings import SheetSettings
 
 EXCITATORY = 0.8
 """Share of the neurons that are excitatory; only they and the inputs send plastic synapses."""

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.fit_data import ReadoutData
 from models.modulators import BehaviourBranch, Shifter
 from models.readouts import READOUTS
 from models.readouts.sampling import as_list
+from models.training.data import ReadoutData
 from models.twin import Depth, Twin, map_shapes
 
 CALM = 0.1

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.clips import as_float
+from models.inputs.tensors import as_float
 from models.readouts.sampling import Maps, as_list
-from models.schedule import FitSettings
+from models.training.settings import FitSettings
 from models.twin import Twin
 
 

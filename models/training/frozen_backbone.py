@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from models.fit_data import ReadoutData
 from models.readouts import READOUTS
 from models.readouts.protocol import Readout
 from models.readouts.sampling import as_list, pooled
-from models.schedule import FitSettings, Judge
-from models.stacks.fit import Outcome, Wanted, fit_twins
+from models.training.data import ReadoutData
+from models.training.early_stopping import Judge
+from models.training.settings import FitSettings
+from models.training.stacked.fit_many import Outcome, Wanted, fit_twins
 from models.twin import Twin
 
 KEY = "area"
@@ -75,7 +76,7 @@ def fit_frozen_many(wanted: Sequence[FrozenFit], path: str = "auto") -> Iterator
 
     Maps are averaged to at most `pool` a side and z-scored over train stimuli, per channel and positions, or per
     entry for the mlp; the readouts, in evaluation mode, take maps as they were given, averaged or not. Those that
-    read maps of one shape are fitted as stacks, `path` as in `models.stacks.fit.fit_twins`; an error is the outcome
+    read maps of one shape are fitted as stacks, `path` as in `models.training.stacked.fit_many.fit_twins`; an error is the outcome
     of one readout alone.
     """
     data = _Data()

@@ -9,11 +9,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from models.fit_data import Batch, ReadoutData, Step, check, chunks, crop, shuffled_batches, steps, take
-from models.fit_start import on_device, prepared, set_statistics
-from models.losses import Loss, Outcome, correlation_loss
+from models.objectives.losses import Loss, Outcome, correlation_loss
 from models.readouts.sampling import Maps
-from models.schedule import BestState, Course, FitHistory, FitSettings, Judge, Snapshot, set_rate
+from models.training.data import Batch, ReadoutData, Step, check, chunks, crop, shuffled_batches, steps, take
+from models.training.early_stopping import BestState, Course, FitHistory, Judge, Snapshot, set_rate
+from models.training.initial_state import on_device, prepared, set_statistics
+from models.training.settings import FitSettings
 from models.twin import Twin
 
 __all__ = [
@@ -35,7 +36,7 @@ __all__ = [
 def fit_twin(twin: Twin, data: Mapping[str, ReadoutData], settings: FitSettings) -> FitHistory:
     """Fit a twin in place on all its recordings; afterwards it has its best state, in evaluation mode.
 
-    Minimises the loss of each readout (`models.losses`) of response / s + readout.penalty() + core.regularizer(),
+    Minimises the loss of each readout (`models.objectives.losses`) of response / s + readout.penalty() + core.regularizer(),
     where s is each unit's standard deviation over its train rows (1 if it is constant), so that units of all
     rates weigh the same; the readouts carry s and predict in the recording's own units. The loss of a batch is
     the mean over its readouts, weighed by their observed entries, or evenly with `balance` "areas". Each step

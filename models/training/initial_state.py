@@ -9,11 +9,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from models.fit_data import ReadoutData, take
-from models.likelihoods import RHO, fit_gamma_shape
-from models.readouts.locate import GRID, response_statistics, starting_positions
+from models.objectives.likelihoods import RHO, fit_gamma_shape
+from models.readouts.initial_positions import GRID, response_statistics, starting_positions
 from models.readouts.protocol import Readout
 from models.readouts.sampling import as_list, stacked
+from models.training.data import ReadoutData, take
 from models.twin import Twin
 
 SEARCHED = 2000
@@ -81,7 +81,7 @@ def _initialize_input(core: nn.Module, recordings: Sequence[ReadoutData]) -> Non
 
 @torch.no_grad()
 def _place(twin: Twin, recording: ReadoutData, places: Places) -> None:
-    """Starting positions of the readouts that have places, see `models.readouts.locate`."""
+    """Starting positions of the readouts that have places, see `models.readouts.initial_positions`."""
     keys = [key for key in recording.responses if twin.readout(key).places]
     known = {key: _identity(recording, key) for key in keys}
     for key in keys:

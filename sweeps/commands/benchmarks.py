@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sweeps.errors import InputError
-from sweeps.guard import home
+from sweeps.io.import_guard import home
 
 
 def list_benchmarks(root: Path | None = None) -> dict[str, tuple[Path, str]]:

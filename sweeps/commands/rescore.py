@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from sweeps.commands.run import Result, run_plan
 from sweeps.errors import InputError
-from sweeps.experiment import Search
-from sweeps.plan import Plan, make_plan
-from sweeps.report.current import Current
-from sweeps.results import experiment_of, load
-from sweeps.runner import Result, run_plan
-from sweeps.schema import configuration_of
+from sweeps.experiment.schema import Search
+from sweeps.planning.plan import Plan, make_plan
 from sweeps.scores import SCORES
+from sweeps.storage.columns import configuration_of
+from sweeps.storage.current_rows import Current
+from sweeps.storage.load import experiment_of, load
 
 WAYS = ("best:N", "all", "trial ids, or their first letters, with commas between")
 

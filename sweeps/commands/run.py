@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from models.readouts import READOUTS
-from sweeps.claim import Claim
 from sweeps.errors import InputError
-from sweeps.experiment import as_yaml
-from sweeps.identity import canonical, content_id
-from sweeps.ledger import TABLES, Ledger
-from sweeps.objects import attempt
-from sweeps.patience import PATIENCE
-from sweeps.plan import Plan, commit, make_plan
-from sweeps.provenance import provenance
-from sweeps.report.current import NAME, Current
-from sweeps.schedule import Progress, Sweep
-from sweeps.search import Listed, Proposer, make_proposer
-from sweeps.storage import Store
-from sweeps.truth import kept_truths
+from sweeps.experiment.schema import as_yaml
+from sweeps.hashing import canonical
+from sweeps.planning.plan import Plan, make_plan
+from sweeps.planning.scheduler import Progress, Sweep
+from sweeps.search.proposer import Listed, Proposer, make_proposer
+from sweeps.storage.current_rows import NAME, Current
+from sweeps.storage.objects import attempt
+from sweeps.storage.provenance import commit, provenance
+from sweeps.storage.retry import PATIENCE
+from sweeps.storage.row_log import TABLES, Ledger
+from sweeps.storage.run_lock import Claim
+from sweeps.storage.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from sweeps.report.progress import Display
-
-SHARE, FEWEST = 3, 2
-"""A pack takes a third of a worker's share of the cells left, but two as long as every worker finds some."""
-
-MOST_CELLS = 256
+from sweeps.commands.truth_rows import _find_truths, _truth_ids, _truths_known
+from sweeps.planning.packs import _pack_size
 
 
 @dataclass(frozen=True)
@@ -52,14 +45,14 @@ class Result:
     @property
     def trials(self) -> pd.DataFrame:
         """One row per trial."""
-        from sweeps.results import load
+        from sweeps.storage.load import load
 
         return load(self.storage)
 
     @property
     def areas(self) -> pd.DataFrame:
         """One row per (trial, recording, area)."""
-        from sweeps.results import load
+        from sweeps.storage.load import load
 
         return load(self.storage, table="areas")
 
@@ -136,29 +129,31 @@ def _sweep(plan: Plan, ledger: Ledger, retry_failed: bool, shared: Callable[[], 
 
 
 def _execute(plan: Plan, sweep: Sweep, ledger: Ledger, address: str | None, cpus: int | None, display: Display) -> None:
-    from sweeps import cluster, meters, tune
+    from sweeps.execution import node_resources, ray_connection, remote_tasks, telemetry, tune
 
-    if cluster.starts_own(address):
-        _naming(plan, lambda: cluster.check_kinds([cluster.this_machine(cpus)], _resources(plan, gpu=False)))
+    if ray_connection.starts_own(address):
+        _naming(
+            plan, lambda: node_resources.check_kinds([node_resources.this_machine(cpus)], _resources(plan, gpu=False))
+        )
     about = {"sweep": plan.experiment.name, "storage": plan.storage}
-    with cluster.connected(address, cpus, about) as dashboard:
-        resources = _resources(plan, cluster.has_gpu())
-        _naming(plan, lambda: cluster.check_resources(resources))
+    with ray_connection.connected(address, cpus, about) as dashboard:
+        resources = _resources(plan, node_resources.has_gpu())
+        _naming(plan, lambda: node_resources.check_resources(resources))
         workers = plan.experiment.compute.workers
-        count = cluster.worker_count(resources) if workers == "auto" else int(workers)
+        count = node_resources.worker_count(resources) if workers == "auto" else int(workers)
         sweep.pack_size = _pack_size(plan.experiment.compute.cells_per_pack, count)
-        display.started(dashboard, count, cluster.token_command())
+        display.started(dashboard, count, ray_connection.token_command())
         ledger.fold()
         _keep_experiment(plan)
         _find_truths(plan, ledger, resources, display)
-        measured = meters.SweepMeters(plan.experiment.name, sweep, display.say)
+        measured = telemetry.SweepMeters(plan.experiment.name, sweep, display.say)
 
         def update() -> None:
             display.update()
             measured.update()
 
         try:
-            with cluster.halved(plan.context()) as context:
+            with remote_tasks.halved(plan.context()) as context:
                 tune.run_packs(sweep, context, resources, count, update)
         finally:
             measured.update(force=True)
@@ -179,74 +174,6 @@ def _resources(plan: Plan, gpu: bool) -> dict[str, float]:
     return {"CPU": float(compute.cpus_per_pack), **({"GPU": gpus} if gpus else {})}
 
 
-def _pack_size(wanted: int | str, workers: int) -> Callable[[int], int]:
-    """Cells of the next pack, by how many are left.
-
-    Packs of one size leave workers idle at the end for as long as a pack takes; here the last ones are small (guided
-    self-scheduling, Polychronopoulos and Kuck, IEEE Transactions on Computers C-36, 1987, with a third of a share).
-    """
-    if wanted != "auto":
-        return lambda left: max(1, int(wanted))
-
-    def size(left: int) -> int:
-        third, whole = math.ceil(left / (SHARE * workers)), math.ceil(left / workers)
-        return min(MOST_CELLS, max(third, min(FEWEST, whole)))
-
-    return size
-
-
-def fewest_packs(cells: int) -> int:
-    """Packs that so many cells are put in for one worker; more workers have more and smaller ones."""
-    size, packs = _pack_size("auto", 1), 0
-    while cells > 0:
-        cells -= size(cells)
-        packs += 1
-    return packs
-
-
-def _truth_ids(plan: Plan) -> dict[tuple[str, str], str]:
-    """Identity of every simulated area's truth: the data, the split, and what computes it."""
-    split = plan.experiment.split.model_dump()
-    return {
-        (facts.name, area): content_id([facts.fingerprint, area, split, READOUTS["ridge"].version])
-        for facts in plan.facts
-        for area in facts.truth
-    }
-
-
-def _truths_known(plan: Plan, ledger: Ledger) -> bool:
-    held = {row["truth_id"] for row in ledger.rows("truths")}
-    return set(_truth_ids(plan).values()) <= held
-
-
-def _find_truths(plan: Plan, ledger: Ledger, resources: Mapping[str, float], display: Display) -> None:
-    """Say, before the sweep, which depths of a simulated recording cannot be told apart."""
-    from sweeps import cluster
-
-    if not any("teacher" in facts.notes for facts in plan.facts):
-        return
-    if not _truths_known(plan, ledger) or not _truth_ids(plan):
-        found = kept_truths(plan.context())
-        if found is None:
-            display.say("making the simulated recording, and the depths that cannot be told apart in it")
-            found = cluster.find_truths(plan.context(), resources)
-        ids = _truth_ids(plan)
-        rows = [
-            {
-                **asdict(each),
-                "truth_id": ids[each.recording, each.area],
-                "teacher": json.dumps(each.teacher),
-                "alike": list(each.alike),
-                "correlations": list(each.correlations),
-            }
-            for each in found
-        ]
-        ledger.write("truths", rows)
-    ledger.fold()
-    held = {row["truth_id"]: row for row in ledger.rows("truths")}
-    display.truths([held[truth_id] for truth_id in _truth_ids(plan).values()])
-
-
 def check(
     experiment: str | Path | Mapping[str, Any],
     storage: str | None = None,
@@ -259,13 +186,13 @@ def check(
 
 def check_demand(plan: Plan, address: str | None) -> None:
     """Refuse demands that no node of a running cluster, or of this machine, can meet. Raises InputError."""
-    from sweeps import cluster
+    from sweeps.execution import node_resources, ray_connection
 
-    if cluster.starts_own(address):
-        _naming(plan, lambda: cluster.check_kinds([cluster.this_machine()], _resources(plan, gpu=False)))
+    if ray_connection.starts_own(address):
+        _naming(plan, lambda: node_resources.check_kinds([node_resources.this_machine()], _resources(plan, gpu=False)))
         return
-    with cluster.connected(address):
-        _naming(plan, lambda: cluster.check_resources(_resources(plan, cluster.has_gpu())))
+    with ray_connection.connected(address):
+        _naming(plan, lambda: node_resources.check_resources(_resources(plan, node_resources.has_gpu())))
 
 
 def _naming(plan: Plan, check: Callable[[], None]) -> None:

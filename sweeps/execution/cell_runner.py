@@ -12,19 +12,18 @@ from typing import Any
 import numpy as np
 
 from models.backbones import BACKBONES
-from sweeps.cells import Cell, components_of
-from sweeps.depths import depth_text
-from sweeps.fits import CellFit
-from sweeps.fitting import fits_of
-from sweeps.identity import canonical
-from sweeps.known import joined_errors
-from sweeps.predictors import Predictor, frozen_network, has_predictor, is_linear, predictors_of
-from sweeps.provenance import describe_error, provenance
-from sweeps.schema import cell_configuration
+from sweeps.experiment.cells import Cell, components_of
+from sweeps.experiment.depths import depth_text
+from sweeps.features.worker_data import Recent, Workshop
+from sweeps.fitting.cell_fit import CellFit
+from sweeps.fitting.fit_cells import fits_of
+from sweeps.fitting.predictors import Predictor, frozen_network, has_predictor, is_linear, predictors_of
+from sweeps.hashing import canonical
 from sweeps.scores import SCORES, cell_columns, unavailable
 from sweeps.scores.interval import replicates
 from sweeps.scores.view import CellView
-from sweeps.workshop import Recent, Workshop
+from sweeps.storage.columns import cell_configuration
+from sweeps.storage.provenance import describe_error, joined_errors, provenance
 
 Rows = tuple[list[dict[str, Any]], list[dict[str, Any]]]
 """Rows of the tables `cells` and `bootstraps`."""

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sweeps.cells import Cell
-from sweeps.fits import SPLITS, CellFit, empty_fit
-from sweeps.fitting import mean_response
-from sweeps.measure import Bench
+from sweeps.execution.cell_runner import Bench
+from sweeps.experiment.cells import Cell
+from sweeps.features.worker_data import Workshop
+from sweeps.fitting.cell_fit import SPLITS, CellFit, empty_fit, mean_response
 from sweeps.recordings.recording import Recording
-from sweeps.recordings.simulated import SimulatedSpec, teacher_rates
-from sweeps.workshop import Workshop
+from sweeps.recordings.simulation.simulated import SimulatedSpec, teacher_rates
 
 
 def teacher_scores(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ray.util.metrics import Counter, Gauge
 
 if TYPE_CHECKING:
-    from sweeps.schedule import Sweep
+    from sweeps.planning.scheduler import Sweep
 
 EVERY_SECONDS = 2.0
 """Ray itself exports every ten seconds, unless it is told otherwise."""

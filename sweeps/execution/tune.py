@@ -22,15 +22,15 @@ from ray._private import serialization
 from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune.search import Searcher
 
-from sweeps.cluster import end_process, rungs_of
-from sweeps.deaths import Death, death_of, last_line
 from sweeps.errors import InputError, Refusal
-from sweeps.guard import claim_names
-from sweeps.meters import WorkerMeters
+from sweeps.execution.remote_tasks import end_process, rungs_of
+from sweeps.execution.telemetry import WorkerMeters
+from sweeps.io.import_guard import claim_names
+from sweeps.planning.failures import Death, death_of, last_line
 
 if TYPE_CHECKING:
-    from sweeps.context import Context
-    from sweeps.schedule import Sweep
+    from sweeps.experiment.worker_context import Context
+    from sweeps.planning.scheduler import Sweep
 
 REPORT_SECONDS, REPORT_MOST = 2.0, 120.0
 """A pack writes its finished rows as one part about this often, a new process its first ones at once; with many workers
@@ -72,11 +72,11 @@ class SweepPack(tune.Trainable):
     def _open(self, context: Mapping[str, Any]) -> None:
         import torch
 
-        from sweeps.context import Context
-        from sweeps.measure import Bench
-        from sweeps.patience import PATIENCE
-        from sweeps.storage import Store
-        from sweeps.workshop import Workshop
+        from sweeps.execution.cell_runner import Bench
+        from sweeps.experiment.worker_context import Context
+        from sweeps.features.worker_data import Workshop
+        from sweeps.storage.retry import PATIENCE
+        from sweeps.storage.store import Store
 
         torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", "1"))))
         self._bench = Bench(Workshop(Context(**context), rungs_of(context)))
@@ -93,7 +93,7 @@ class SweepPack(tune.Trainable):
             self._broken = error
 
     def _take(self, config: Mapping[str, Any]) -> None:
-        from sweeps.cells import Pack, jobs_of
+        from sweeps.planning.packs import Pack, jobs_of
 
         pack = Pack.from_config(config["pack"])
         print(pack, flush=True)  # the worker's log is where the dashboard tells what this process does now

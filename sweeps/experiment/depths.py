@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sweeps.draws import Draws
+from sweeps.experiment.domains import Draws
 
 Depth = int | tuple[int, ...]
 """One block, or several that are read together (in rising order)."""

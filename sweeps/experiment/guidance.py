@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from sweeps.errors import InputError
-from sweeps.validation import Strict
+from sweeps.io.strict_model import Strict
 
 STEPS = {"fourier": 128, "diffusion": 50}
 FOURIER = {"step": 0.05, "jitter": 0, "decorrelated": True}

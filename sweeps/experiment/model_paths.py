@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from models.backbones import BACKBONES
-from sweeps.experiment import Contrast, Experiment, Side
+from sweeps.experiment.schema import Contrast, Experiment, Side
 
 
 def model_place(name: str, base: str) -> str:

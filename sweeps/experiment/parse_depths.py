@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from models.component import Parameter
-from sweeps.depths import (
+from sweeps.errors import InputError
+from sweeps.experiment.depths import (
     ALL,
     ANATOMICAL,
     ANATOMY,
@@ -21,10 +22,10 @@ from sweeps.depths import (
     Entry,
     listed_blocks,
 )
-from sweeps.errors import InputError
 
 if TYPE_CHECKING:
-    from sweeps.space import Choice, Space
+    from sweeps.experiment.domains import Choice
+    from sweeps.experiment.space import Space
 
 BLOCK = Parameter(0, "int", low=0)
 FORMS = (
@@ -36,7 +37,7 @@ FORMS = (
 def read_depths(raw: Any, areas: Sequence[str]) -> Depths:
     """The `depth` section, checked against the recorded `areas`; InputError otherwise.
 
-    {area: all | list}, {shared: all | list} or {maps: {name: {area: depth} | word}}, see sweeps.depths.
+    {area: all | list}, {shared: all | list} or {maps: {name: {area: depth} | word}}, see sweeps.experiment.depths.
     """
     if not isinstance(raw, dict) or not raw:
         problem = "must be {area: all | list}, {shared: all | list} or {maps: {name: {area: depth}}}"

@@ -9,8 +9,9 @@ from models.backbones import BACKBONES
 from models.component import Component, Parameter
 from models.readouts import READOUTS
 from sweeps.errors import InputError
-from sweeps.read_depths import check_depths, read_depths
-from sweeps.space import Choice, Domain, Range, Space, Values
+from sweeps.experiment.domains import Choice, Domain, Range, Values
+from sweeps.experiment.parse_depths import check_depths, read_depths
+from sweeps.experiment.space import Space
 
 FAMILIES: dict[str, Mapping[str, Component]] = {"backbone": BACKBONES, "readout": READOUTS}
 

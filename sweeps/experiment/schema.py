@@ -8,15 +8,16 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from annotated_types import Ge
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from sweeps.errors import InputError
-from sweeps.guidance_spec import Guidance
-from sweeps.manifest import read_yaml
+from sweeps.experiment.guidance import Guidance
+from sweeps.hashing import canonical
+from sweeps.io.safe_yaml import read_yaml
+from sweeps.io.strict_model import Strict, from_validation
 from sweeps.scores import SCORES, STANDARD, objectives
-from sweeps.validation import Strict, from_validation
 
-SHIPPED = Path(__file__).parent / "experiments"
+SHIPPED = Path(__file__).resolve().parents[1] / "experiments"
 
 
 class Split(Strict):
@@ -199,3 +200,8 @@ def _check_objective(experiment: Experiment, objective: str, file: str | None) -
 def as_yaml(experiment: Experiment) -> str:
     """The experiment with every default filled in, as YAML."""
     return yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def settings_text(halving: BaseModel | None) -> str:
+    """Settings as rows hold them; empty without halving. A pruned row is final under the same settings alone."""
+    return "" if halving is None else canonical(halving.model_dump())

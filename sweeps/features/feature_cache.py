@@ -22,14 +22,14 @@ from torch import Tensor
 
 from models import sentences
 from models.backbones import BACKBONES
+from models.inputs.tensors import BATCH, as_images
 from models.readouts.gaussian import shrink
-from sweeps.files import last_used, locked, replacing, size_of
-from sweeps.identity import content_id
+from sweeps.hashing import content_id
+from sweeps.io.files import last_used, locked, replacing, size_of
 
 SHARD = 256
 """Stimuli in one shard: what one process computes while others compute the next."""
 
-BATCH = 64
 
 Whole = Callable[[torch.nn.Module, Sequence[int]], list[np.ndarray]]
 """A network and blocks -> maps (rows, channels, h, w) of every row."""
@@ -223,11 +223,6 @@ class FeatureCache:
                 return
             total -= size
             shutil.rmtree(path, ignore_errors=True)
-
-
-def as_images(images: np.ndarray, device: torch.device) -> Tensor:
-    """uint8 (n, h, w, 3) as float32 (n, 3, h, w) in [0, 1]."""
-    return torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float().div_(255)
 
 
 def _file(entry: Path, depth: int, index: int) -> Path:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.linear.lags import Lags
+from models.linear.delays import Lags
 from models.linear.projection import SparseProjection
 from models.linear.ridge import ROUNDING
 from sweeps.recordings.recording import Recording

@@ -15,22 +15,22 @@ import torch
 from torch import Tensor
 
 from models.backbones import BACKBONES
+from models.inputs.geometry import Geometry
 from models.linear.ridge import Decomposition, decompose_features, decompose_kernel
-from sweeps.context import Context
 from sweeps.errors import InputError, Refusal
-from sweeps.experiment import Split
-from sweeps.features import FeatureCache
-from sweeps.fits import FitCache
-from sweeps.halving import Ask, Halving
-from sweeps.identity import content_id, digest_bytes
-from sweeps.kept import Kept
-from sweeps.kernels import Columns, Kernels, centred_kernels, columns_of, feature_sets, lags_of
+from sweeps.experiment.schema import Split
+from sweeps.experiment.worker_context import Context
+from sweeps.features.feature_cache import FeatureCache
+from sweeps.features.kernels import Columns, Kernels, centred_kernels, columns_of, feature_sets, lags_of
+from sweeps.features.story_features import text_maps
+from sweeps.fitting.cell_fit import FitCache
+from sweeps.fitting.successive_halving import Ask, Halving
+from sweeps.hashing import content_id, digest_bytes
+from sweeps.io.disk_cache import Kept
 from sweeps.probes import SHOWN, Probe, open_probe
 from sweeps.recordings import open_recording
-from sweeps.recordings.images import Geometry
 from sweeps.recordings.recording import Recording
-from sweeps.splits import Fold, split_groups
-from sweeps.texts import text_maps
+from sweeps.recordings.splits import Fold, split_groups
 
 
 class Recent:
@@ -68,7 +68,7 @@ class Shown:
 class Workshop:
     """Opens what packs need, once per process; every method is a pure function of its arguments.
 
-    `ask` is whom successive halving asks (see `sweeps.halving`); it is this process's own without it.
+    `ask` is whom successive halving asks (see `sweeps.fitting.successive_halving`); it is this process's own without it.
     """
 
     def __init__(self, context: Context, ask: Ask | None = None) -> None:

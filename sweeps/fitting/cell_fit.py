@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from sweeps.files import prune, replacing
+from sweeps.io.files import prune, replacing
 from sweeps.recordings.recording import Recording
-from sweeps.splits import Fold
+from sweeps.recordings.splits import Fold
 
 SPLITS = ("select", "report")
 
@@ -181,3 +181,10 @@ def _unpack(arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> CellF
 
 def _under(arrays: Mapping[str, np.ndarray], head: str) -> dict[str, np.ndarray]:
     return {name.removeprefix(head): each for name, each in arrays.items() if name.startswith(head)}
+
+
+def mean_response(recording: Recording, area: str, rows: np.ndarray) -> np.ndarray:
+    """Mean response (units,) over some stimuli, missing ones left out; NaN for a unit without any."""
+    held = recording.fit.average[rows][:, recording.units(area)]
+    with np.errstate(invalid="ignore"):  # none of none is NaN
+        return np.asarray(np.nansum(held, axis=0) / np.count_nonzero(~np.isnan(held), axis=0))

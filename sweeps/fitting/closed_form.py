@@ -12,16 +12,16 @@ from torch import Tensor
 
 from models.backbones import BACKBONES
 from models.linear.banded import balanced, fit_banded
-from models.linear.blocks import choose_block
+from models.linear.block_choice import choose_block
 from models.linear.pls import fit_pls
 from models.linear.projection import johnson_lindenstrauss_size
 from models.linear.ridge import fit_ridge
 from models.readouts import READOUTS
-from sweeps.cells import Cell
-from sweeps.identity import canonical
-from sweeps.kernels import Kernels, feature_sets
+from sweeps.experiment.cells import Cell
+from sweeps.features.kernels import Kernels, feature_sets
+from sweeps.features.worker_data import Workshop, rows_key
+from sweeps.hashing import canonical
 from sweeps.recordings.recording import Recording
-from sweeps.workshop import Workshop, rows_key
 
 Bands = tuple[Kernels, ...]
 """One kernel for every block of a cell, or for every feature set that it reads."""

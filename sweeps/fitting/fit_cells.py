@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 
-from metrics import Alignment
 from models.backbones import BACKBONES
 from models.readouts import READOUTS
-from sweeps.cells import Cell
-from sweeps.closed_form import bands_of, fit_readout
-from sweeps.fits import SPLITS, CellFit, empty_fit
-from sweeps.halving import Halving
-from sweeps.recordings.recording import Recording
-from sweeps.workshop import Workshop, rows_key
+from sweeps.experiment.cells import Cell
+from sweeps.features.worker_data import Workshop, rows_key
+from sweeps.fitting.cell_fit import SPLITS, CellFit, empty_fit, mean_response
+from sweeps.fitting.closed_form import bands_of, fit_readout
+from sweeps.fitting.feature_transfer import _transfers
+from sweeps.fitting.successive_halving import Halving
 
 Done = list[tuple[int, list[CellFit] | Exception]]
 """Numbers of jobs that are done together, and the fits of their cells, or the error that ended them."""
@@ -86,21 +83,21 @@ Fitter = Callable[[Workshop, Sequence[Sequence[Cell]], Halving | None], Iterator
 
 
 def _frozen(workshop: Workshop, jobs: Sequence[Sequence[Cell]], halving: Halving | None) -> Iterator[Done]:
-    from sweeps.frozen import fit_frozen_cells
+    from sweeps.fitting.frozen_backbones import fit_frozen_cells
 
     for done in fit_frozen_cells(workshop, [cell for (cell,) in jobs], halving):
         yield [(turn, outcome if isinstance(outcome, Exception) else [outcome]) for turn, outcome in done]
 
 
 def _trained(workshop: Workshop, jobs: Sequence[Sequence[Cell]], halving: Halving | None) -> Iterator[Done]:
-    from sweeps.training import fit_trained_twins
+    from sweeps.fitting.trained_cores import fit_trained_twins
 
     yield from fit_trained_twins(workshop, jobs, halving)
 
 
 def _fit_in_turn(workshop: Workshop, cells: Sequence[Cell]) -> list[CellFit]:
     if READOUTS[cells[0].readout["name"]].fitted_by == "latent":
-        from sweeps.latent import fit_latent_twin
+        from sweeps.fitting.latent_twins import fit_latent_twin
 
         return fit_latent_twin(workshop, cells)
     return [_fit_closed_form(workshop, cell) for cell in cells]
@@ -145,13 +142,6 @@ def _shown_keys(workshop: Workshop, cell: Cell) -> dict[str, str]:
     return workshop.shown_keys(workshop.recording(cell.recording), BACKBONES[cell.backbone["name"]].sees)
 
 
-def mean_response(recording: Recording, area: str, rows: np.ndarray) -> np.ndarray:
-    """Mean response (units,) over some stimuli, missing ones left out; NaN for a unit without any."""
-    held = recording.fit.average[rows][:, recording.units(area)]
-    with np.errstate(invalid="ignore"):  # none of none is NaN
-        return np.asarray(np.nansum(held, axis=0) / np.count_nonzero(~np.isnan(held), axis=0))
-
-
 def _fit_closed_form(workshop: Workshop, cell: Cell) -> CellFit:
     recording = workshop.recording(cell.recording)
     folds = workshop.folds(recording, cell.seed)
@@ -174,55 +164,3 @@ def _fit_closed_form(workshop: Workshop, cell: Cell) -> CellFit:
     if len(alpha):
         found.facts["alpha"] = float(np.median(alpha))
     return found
-
-
-def _transfers(workshop: Workshop, cell: Cell) -> dict[str, Callable[[], Mapping[str, np.ndarray]]]:
-    """By split, for a twin of one of several feature sets: predictions from the others, when they are asked for."""
-    recording = workshop.recording(cell.recording)
-    if cell.backbone["name"] != "features" or len(recording.features) < 2:
-        return {}
-    if cell.backbone["set"] not in recording.features:  # several sets together
-        return {}
-    return {split: _transfer(workshop, cell, recording, split) for split in SPLITS}
-
-
-def _transfer(
-    workshop: Workshop, cell: Cell, recording: Recording, split: str
-) -> Callable[[], Mapping[str, np.ndarray]]:
-    """Predictions (other sets, held-out stimuli, units) from every other feature set of the recording."""
-
-    def compute() -> Mapping[str, np.ndarray]:
-        others = [name for name in recording.features if name != cell.backbone["set"]]
-        found: dict[str, list[np.ndarray]] = {"transfer": [], "other": [], "null": []}
-        for other in others:
-            for name, predicted in _transfer_from(workshop, cell, recording, split, other).items():
-                found[name].append(predicted)
-        return {name: np.stack(predictions) for name, predictions in found.items()}
-
-    return compute
-
-
-def _transfer_from(
-    workshop: Workshop, cell: Cell, recording: Recording, split: str, other: str
-) -> dict[str, np.ndarray]:
-    units = recording.units(cell.area)
-    own, source = recording.features[cell.backbone["set"]], recording.features[other]
-    beside = replace(cell, backbone={**cell.backbone, "set": other})
-    random = np.random.default_rng([cell.random_seed(), 5])
-    blank = np.full((len(own), len(units)), np.nan)
-    found = {name: blank.copy() for name in ("transfer", "other", "null")}
-    for fold in workshop.folds(recording, cell.seed):
-        rows, held = fold.fitted_on(split, cell.readout["refit"]), fold.held_out(split)
-        (kernels,) = bands = bands_of(workshop, recording, cell, rows)
-        readout = fit_readout(workshop, recording, bands, cell, rows)
-        alignment = Alignment.fit(source[rows])
-        shown = np.arange(len(own)) if kernels.lags else held
-        for name, order in (("transfer", rows), ("null", random.permutation(rows))):
-            carried = torch.from_numpy(np.asarray(alignment.predict(own[order], source[shown])))
-            kernel = kernels.against(carried.to(kernels.features))
-            found[name][held] = readout.predict([kernel[held] if kernels.lags else kernel])
-        others = bands_of(workshop, recording, beside, rows)
-        direct = fit_readout(workshop, recording, others, beside, rows)
-        found["other"][held] = direct.predict([others[0].fit[held]])
-    kept = np.isfinite(found["transfer"]).any(axis=1)
-    return {name: predicted[kept] for name, predicted in found.items()}

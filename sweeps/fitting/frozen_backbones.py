@@ -10,17 +10,16 @@ import torch
 from torch import Tensor
 
 from models.backbones import BACKBONES
-from models.fit import predict
-from models.frozen import Fitted, FrozenFit, fit_frozen_many
-from models.stacks.paths import free_bytes
+from models.training.frozen_backbone import Fitted, FrozenFit, fit_frozen_many
+from models.training.gradient_fit import predict
+from models.training.stacked.strategy import free_bytes
 from models.twin import Twin
-from sweeps.cells import Cell
-from sweeps.fits import SPLITS, CellFit, empty_fit
-from sweeps.fitting import mean_response
-from sweeps.halving import Halving
+from sweeps.experiment.cells import Cell
+from sweeps.features.worker_data import Workshop
+from sweeps.fitting.cell_fit import SPLITS, CellFit, empty_fit, mean_response
+from sweeps.fitting.successive_halving import Halving
+from sweeps.fitting.trained_inputs import places
 from sweeps.recordings.recording import Recording
-from sweeps.training import places
-from sweeps.workshop import Workshop
 
 MEMORY = 0.25
 """Share of the free memory that the maps of cells may fill which are fitted in one go."""
@@ -31,7 +30,7 @@ def fit_frozen_cells(
 ) -> Iterator[list[tuple[int, CellFit | Exception]]]:
     """Gradient readouts of frozen backbones' maps: (number, fit) of cells, as they are done.
 
-    Cells whose maps have one shape are fitted as stacks, `path` as in `models.stacks.fit.fit_twins`, as many at a time
+    Cells whose maps have one shape are fitted as stacks, `path` as in `models.training.stacked.fit_many.fit_twins`, as many at a time
     as there is memory for; the error of one cell is its outcome alone.
     """
     for numbers, maps in _batches(workshop, cells):

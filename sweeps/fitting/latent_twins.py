@@ -12,15 +12,13 @@ from models.backbones import BACKBONES
 from models.latents.data import LatentData, LatentTraining
 from models.latents.fit import fit_latent
 from models.latents.twin import LatentTwin
-from sweeps.cells import Cell
-from sweeps.fits import SPLITS, CellFit, empty_fit
-from sweeps.fitting import mean_response
-from sweeps.items import Items
+from sweeps.experiment.cells import Cell
+from sweeps.features.worker_data import Workshop
+from sweeps.fitting.cell_fit import SPLITS, CellFit, empty_fit, mean_response
+from sweeps.fitting.leakage import kept_apart
+from sweeps.fitting.trained_inputs import Items, all_items, places
 from sweeps.recordings.recording import Recording
-from sweeps.shared_stimuli import kept_apart
-from sweeps.splits import Fold
-from sweeps.training import all_items, places
-from sweeps.workshop import Workshop
+from sweeps.recordings.splits import Fold
 
 SAMPLES = 100
 """Samples of the prior over which predictions and likelihoods are averaged."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from sweeps.items import Items
-from sweeps.splits import Fold
+from sweeps.fitting.trained_inputs import Items
+from sweeps.recordings.splits import Fold
 
 
 def kept_apart(

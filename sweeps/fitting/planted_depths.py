@@ -16,15 +16,15 @@ import numpy as np
 from metrics import correlation
 from models.backbones import BACKBONES
 from models.readouts import READOUTS
-from sweeps.context import Context
 from sweeps.errors import InputError
-from sweeps.files import replacing
-from sweeps.identity import content_id
+from sweeps.experiment.worker_context import Context
+from sweeps.hashing import content_id
+from sweeps.io.files import replacing
 from sweeps.recordings import read_spec
-from sweeps.recordings.simulated import SimulatedSpec, noise_free, recording_folder
+from sweeps.recordings.simulation.simulated import SimulatedSpec, noise_free, recording_folder
 
 if TYPE_CHECKING:
-    from sweeps.workshop import Workshop
+    from sweeps.features.worker_data import Workshop
 
 MARGIN = 0.02
 """Noise-free select correlations closer than this to the planted depth's cannot be told apart."""
@@ -53,7 +53,7 @@ def truths(context: Context) -> list[Truth]:
     InputError when the depths that cannot be told apart are more than a quarter of all: such an answer could not be
     checked.
     """
-    from sweeps.workshop import Workshop
+    from sweeps.features.worker_data import Workshop
 
     workshop = Workshop(context)
     return [each for spec in _simulated(context) for each in _truths_of(workshop, spec)]
@@ -118,7 +118,7 @@ def _truths_of(workshop: Workshop, spec: SimulatedSpec) -> list[Truth]:
 
 
 def _compute(workshop: Workshop, spec: SimulatedSpec) -> list[Truth]:
-    from sweeps.closed_form import Readout
+    from sweeps.fitting.closed_form import Readout
 
     recording = workshop.recording(spec.name)
     rates = noise_free(spec, Path(workshop.context.cache))

@@ -15,13 +15,13 @@ from models.readouts import READOUTS
 from models.readouts.protocol import Readout
 from models.readouts.sampling import Maps, as_list, shrink
 from models.twin import Twin
-from sweeps.cells import Cell
-from sweeps.closed_form import SOLVERS, linear_layer
-from sweeps.frozen import frozen_readouts
-from sweeps.items import held_still, still_frames
+from sweeps.experiment.cells import Cell, cell_key
+from sweeps.features.worker_data import Workshop
+from sweeps.fitting.closed_form import SOLVERS, linear_layer
+from sweeps.fitting.frozen_backbones import frozen_readouts
+from sweeps.fitting.trained_cores import trained_twins
+from sweeps.fitting.trained_inputs import held_still, still_frames
 from sweeps.recordings.recording import Recording
-from sweeps.training import cell_key, trained_twins
-from sweeps.workshop import Workshop
 
 Layer = Callable[[Tensor], Tensor]
 

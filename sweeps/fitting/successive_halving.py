@@ -12,10 +12,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel
-
-from sweeps.identity import canonical
-
 Ask = Callable[[str, int, str, float], bool]
 """(group, epochs, fit, score) -> whether the fit goes on: `Rungs.stays` of this process or of an actor."""
 
@@ -62,7 +58,7 @@ class Halving:
         return cls(settings["first"], settings["factor"], ask or Rungs(settings["factor"]).stays)
 
     def judge(self, group: str, fit: str) -> RungJudge:
-        """The judge of one fit (`models.schedule.Judge`)."""
+        """The judge of one fit (`models.training.early_stopping.Judge`)."""
         return RungJudge(self, group, fit)
 
     def rung(self, epochs: int) -> bool:
@@ -74,7 +70,7 @@ class Halving:
 
 @dataclass(frozen=True)
 class RungJudge:
-    """See `models.schedule.Judge`."""
+    """See `models.training.early_stopping.Judge`."""
 
     halving: Halving
     group: str
@@ -87,8 +83,3 @@ class RungJudge:
     def stays(self, epochs: int, score: float) -> bool:
         """See `Rungs.stays`."""
         return self.halving.ask(self.group, epochs, self.fit, score)
-
-
-def settings_text(halving: BaseModel | None) -> str:
-    """Settings as rows hold them; empty without halving. A pruned row is final under the same settings alone."""
-    return "" if halving is None else canonical(halving.model_dump())

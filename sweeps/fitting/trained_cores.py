@@ -5,31 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from models.assembly import assemble
 from models.backbones import BACKBONES
-from models.fit import FitSettings, ReadoutData, predict
-from models.stacks.fit import Wanted, fit_twins
-from models.stacks.structure import free
+from models.training.assembly import assemble
+from models.training.gradient_fit import FitSettings, ReadoutData, predict
+from models.training.stacked.fit_many import Wanted, fit_twins
+from models.training.stacked.grouping import free
 from models.twin import Twin
-from sweeps.cells import Cell
-from sweeps.depths import resolve
-from sweeps.fits import SPLITS, CellFit, empty_fit
-from sweeps.fitting import mean_response
-from sweeps.halving import Halving
-from sweeps.items import Items, items_of, still_frames
+from sweeps.experiment.cells import Cell, cell_key
+from sweeps.experiment.depths import resolve
+from sweeps.features.worker_data import Workshop
+from sweeps.fitting.cell_fit import SPLITS, CellFit, empty_fit, mean_response
+from sweeps.fitting.leakage import kept_apart
+from sweeps.fitting.successive_halving import Halving
+from sweeps.fitting.trained_inputs import Items, all_items, places, still_frames
 from sweeps.recordings.recording import Recording
-from sweeps.shared_stimuli import kept_apart
-from sweeps.splits import Fold
-from sweeps.workshop import Workshop
-
-
-def places(recording: Recording, units: np.ndarray) -> Tensor | None:
-    """Places of some units in cortex, where they are known."""
-    return None if recording.coordinates is None else torch.from_numpy(recording.coordinates[units]).float()
-
+from sweeps.recordings.splits import Fold
 
 PRICES = ("smoothness", "temporal_smoothness")
 """Parameters of cores that are weights of penalties: twins of one stack can differ in them."""
@@ -44,7 +35,7 @@ def fit_trained_twins(
     """Cores trained together with a readout per cell, once per outer fold: (number, fits) of jobs, as they are done.
 
     A job is the cells of one twin. Twins that are alike are trained as stacks where that is faster, `path` as in
-    `models.stacks.fit.fit_twins`; the error of one is its outcome alone.
+    `models.training.stacked.fit_many.fit_twins`; the error of one is its outcome alone.
     """
     shared: Shown = {}
     opened = [_Job(workshop, cells, shared) for cells in jobs]
@@ -120,12 +111,6 @@ class _Job:
         return list(found.values())
 
 
-def all_items(workshop: Workshop, cell: Cell, recording: Recording) -> dict[str, Items]:
-    """Everything that the twin of a cell is shown of a recording, by name."""
-    still = still_frames(cell.backbone)
-    return {name: items_of(recording, name, each, still) for name, each in workshop.shown(recording).items()}
-
-
 def _predicted(twin: Twin, key: str, items: Items) -> np.ndarray:
     found = predict(twin, items.inputs, [key], behaviour=items.behaviour, pupil=items.pupil)[key]
     return items.scattered(found)
@@ -177,8 +162,3 @@ def _assembled(
         gaze=bool(first.backbone.get("gaze")),
     )
     return twin.to(workshop.device)
-
-
-def cell_key(cell: Cell) -> str:
-    """Name of a cell's readout in its twin."""
-    return f"{cell.recording}/{cell.area}"

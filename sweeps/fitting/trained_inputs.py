@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from models.backbones import BACKBONES
+from sweeps.experiment.cells import Cell
+from sweeps.features.worker_data import Shown, Workshop
 from sweeps.recordings.recording import Recording, StimulusSet
-from sweeps.workshop import Shown
 
 
 @dataclass(frozen=True)
@@ -132,3 +133,14 @@ def _beside(items: Items, values: np.ndarray | None) -> Tensor | None:
 def held_still(pictures: Tensor, frames: int) -> Tensor:
     """Pictures (n, 3, h, w) as clips (n, 3, frames, h, w) that stand still."""
     return pictures[:, :, None].expand(-1, -1, frames, -1, -1)
+
+
+def places(recording: Recording, units: np.ndarray) -> Tensor | None:
+    """Places of some units in cortex, where they are known."""
+    return None if recording.coordinates is None else torch.from_numpy(recording.coordinates[units]).float()
+
+
+def all_items(workshop: Workshop, cell: Cell, recording: Recording) -> dict[str, Items]:
+    """Everything that the twin of a cell is shown of a recording, by name."""
+    still = still_frames(cell.backbone)
+    return {name: items_of(recording, name, each, still) for name, each in workshop.shown(recording).items()}

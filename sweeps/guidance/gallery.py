@@ -14,7 +14,7 @@ from models.backbones import BACKBONES
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from sweeps.guidance_studio import Made
+    from sweeps.guidance.synthesis import Made
 
 COLUMNS = 12
 """Seeds that are shown; all of them are files beside the gallery."""

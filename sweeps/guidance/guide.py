@@ -13,22 +13,22 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from sweeps.claim import Claim
 from sweeps.errors import InputError
-from sweeps.experiment import Experiment
-from sweeps.guidance_spec import Guidance, check_guidance
-from sweeps.guidance_twins import ChosenTwin, Target, choose_twins, targets_of
-from sweeps.model_places import model_place
-from sweeps.objects import attempt
-from sweeps.plan import Plan, commit, make_plan
-from sweeps.provenance import provenance
-from sweeps.report.current import Current
-from sweeps.results import experiment_of, load
-from sweeps.storage import Store
+from sweeps.experiment.guidance import Guidance, check_guidance
+from sweeps.experiment.model_paths import model_place
+from sweeps.experiment.schema import Experiment
+from sweeps.guidance.twins import ChosenTwin, Target, choose_twins, targets_of
+from sweeps.planning.plan import Plan, make_plan
+from sweeps.storage.current_rows import Current
+from sweeps.storage.load import experiment_of, load
+from sweeps.storage.objects import attempt
+from sweeps.storage.provenance import commit, provenance
+from sweeps.storage.run_lock import Claim
+from sweeps.storage.store import Store
 
 if TYPE_CHECKING:
     from models.guidance.pipeline import Parts
-    from sweeps.guidance_studio import Made, Studio
+    from sweeps.guidance.synthesis import Made, Studio
 
 TABLE = "guidance"
 FOLDER = "galleries"
@@ -69,9 +69,9 @@ def guide(
     Raises InputError for bad input, and for an area that no twin predicts well enough, before anything is made.
     """
     held, plan, jobs = plan_guidance(storage, guidance, areas, data, cache)
-    from sweeps.guidance_rows import gallery_id
-    from sweeps.guidance_studio import Studio
-    from sweeps.workshop import Workshop
+    from sweeps.features.worker_data import Workshop
+    from sweeps.guidance.rows import gallery_id
+    from sweeps.guidance.synthesis import Studio
 
     store = Store(storage)
     ids = [gallery_id(held, job.target, job.twins) for job in jobs]
@@ -147,8 +147,8 @@ def _parts(guidance: Guidance, plan: Plan, device: str) -> Parts | None:
 
 def _write(store: Store, guidance: Guidance, job: Job, studio: Studio) -> None:
     """Make one target's pictures, judge them, and write pictures, gallery and, last, rows."""
-    from sweeps.guidance_rows import gallery_id, kept, rows_of, statistics, transfers
-    from sweeps.report.gallery import gallery
+    from sweeps.guidance.gallery import gallery
+    from sweeps.guidance.rows import gallery_id, kept, rows_of, statistics, transfers
 
     target, guiding = job.target, job.twins[0]
     made = studio.make(target, guiding)

@@ -18,11 +18,11 @@ from metrics import (
     rms_contrast,
     transfer_gain,
 )
-from sweeps.guidance_spec import Guidance
-from sweeps.guidance_studio import Judged, Made, Studio
-from sweeps.guidance_twins import ChosenTwin, Target
-from sweeps.identity import canonical, content_id
-from sweeps.schema import PICTURE_KINDS as KINDS
+from sweeps.experiment.guidance import Guidance
+from sweeps.guidance.synthesis import Judged, Made, Studio
+from sweeps.guidance.twins import ChosenTwin, Target
+from sweeps.hashing import canonical, content_id
+from sweeps.storage.columns import PICTURE_KINDS as KINDS
 
 VERSION = 1
 """Raise when the pictures or their scores change for the same twins and settings."""

@@ -17,14 +17,14 @@ from models.guidance.fourier import FourierSettings, ascend
 from models.guidance.objective import AreaMean, Objective
 from models.guidance.pictures import in_batches, resized
 from models.guidance.pipeline import Parts
+from models.inputs.tensors import as_images
 from sweeps.errors import InputError
-from sweeps.features import as_images
-from sweeps.guidance_spec import Guidance
-from sweeps.guidance_twins import ChosenTwin, Target
-from sweeps.predictors import Predictor, predictors_of
+from sweeps.experiment.guidance import Guidance
+from sweeps.features.worker_data import Recent, Workshop
+from sweeps.fitting.predictors import Predictor, predictors_of
+from sweeps.guidance.twins import ChosenTwin, Target
 from sweeps.recordings.recording import Recording
-from sweeps.schema import PICTURE_KINDS as KINDS
-from sweeps.workshop import Recent, Workshop
+from sweeps.storage.columns import PICTURE_KINDS as KINDS
 
 MOST_NATURAL = 1000
 """Natural pictures that synthesised ones are compared with: the recording's own, evenly taken above this number."""

@@ -8,8 +8,8 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from sweeps.guidance import Guided
-from sweeps.report.gallery import driven, twin_name
+from sweeps.guidance.gallery import driven, twin_name
+from sweeps.guidance.guide import Guided
 from sweeps.report.terminal import console_of
 
 

@@ -10,11 +10,11 @@ import pandas as pd
 
 from models.backbones import BACKBONES
 from models.readouts import READOUTS
-from sweeps.cells import Cell, Planner
 from sweeps.errors import InputError
-from sweeps.guidance_spec import Guidance
-from sweeps.recordings.facts import RecordingFacts
-from sweeps.schema import configuration_of
+from sweeps.experiment.cells import Cell, Planner
+from sweeps.experiment.guidance import Guidance
+from sweeps.recordings.recording import RecordingFacts
+from sweeps.storage.columns import configuration_of
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def choose_twins(
 
 def _ranked(target: Target, trials: pd.DataFrame, areas: pd.DataFrame) -> pd.DataFrame:
     """One trial per distinct cell of the area, best first; twins that are no function of pictures are left out."""
-    from sweeps.predictors import has_predictor
+    from sweeps.fitting.predictors import has_predictor
 
     if "score.prediction" not in areas or "select.prediction" not in areas:
         raise InputError("guidance needs the score `prediction`", key="scores", allowed=["prediction"])

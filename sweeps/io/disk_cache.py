@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from sweeps.files import locked, prune, replacing
-from sweeps.identity import content_id
+from sweeps.hashing import content_id
+from sweeps.io.files import locked, prune, replacing
 
 LIMIT = 200_000_000
 """Bytes on a node, some thousand results."""

@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 from sweeps.errors import InputError, Refusal
-from sweeps.identity import PACKAGES, code_digest
+from sweeps.hashing import PACKAGES, code_digest
 
 
 def home() -> Path:
     """The folder that holds the `sweeps` package of this process."""
-    return Path(__file__).resolve().parent.parent
+    return Path(__file__).resolve().parents[2]
 
 
 def _location(name: str) -> str | None:

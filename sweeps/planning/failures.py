@@ -21,7 +21,7 @@ WORDS = {
 
 
 def death_of(error: str) -> Death:
-    """What an error says of the end of a process; see `sweeps.tune.ActorOutOfMemoryError`."""
+    """What an error says of the end of a process; see `sweeps.execution.tune.ActorOutOfMemoryError`."""
     return next((death for death, words in WORDS.items() if any(each in error for each in words)), Death.PROCESS)
 
 

@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sweeps.cells import Cell
-from sweeps.ledger import Ledger
+from sweeps.experiment.cells import Cell
+from sweeps.planning.finished_rows import FACTS, Finished, SlimRow
 from sweeps.scores import SCORES, cell_columns
-from sweeps.slim import FACTS, Finished, SlimRow
+from sweeps.storage.provenance import joined_errors
+from sweeps.storage.row_log import Ledger
 
 TRIAL_FIELDS = ("trial_id", "status", "error", "score_keys", "attempt", "config", "halving")
 """Columns of earlier trials that are read besides the objectives."""
@@ -126,11 +127,6 @@ class Known:
     def earlier(self, cells: Iterable[Cell]) -> dict[str, dict[str, Any]]:
         """By cell_id, for those of these cells that are done but lack a score: what they have."""
         return {cell.cell_id: self.lacking[cell.cell_id] for cell in cells if cell.cell_id in self.lacking}
-
-
-def joined_errors(*errors: str | None) -> str | None:
-    """Error texts of one row as one, or None."""
-    return "; ".join(error for error in errors if error) or None
 
 
 def _errors_of(error: str | None, names: Iterable[str]) -> str | None:

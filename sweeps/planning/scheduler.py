@@ -16,19 +16,19 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sweeps.cells import Cell, Pack, Planner, components_of, form_packs, jobs_of
-from sweeps.deaths import Death
-from sweeps.depths import depth_text
-from sweeps.experiment import Experiment
-from sweeps.halving import settings_text
-from sweeps.identity import canonical
-from sweeps.known import Known
-from sweeps.ledger import Ledger
-from sweeps.schema import SCHEMA_VERSION, cell_configuration, configuration_of
-from sweeps.search import TRIES, Proposer
-from sweeps.slim import Finished
-from sweeps.space import Configuration
-from sweeps.trial import join_costs, join_scores
+from sweeps.experiment.cells import Cell, Planner, components_of
+from sweeps.experiment.depths import depth_text
+from sweeps.experiment.schema import Experiment, settings_text
+from sweeps.experiment.space import Configuration
+from sweeps.hashing import canonical
+from sweeps.planning.failures import Death
+from sweeps.planning.finished_rows import Finished
+from sweeps.planning.packs import Pack, form_packs, jobs_of
+from sweeps.planning.resume import Known
+from sweeps.planning.trial_scores import join_costs, join_scores
+from sweeps.search.proposer import TRIES, Proposer
+from sweeps.storage.columns import SCHEMA_VERSION, cell_configuration, configuration_of
+from sweeps.storage.row_log import Ledger
 
 FLUSH_ROWS = 500
 FLUSH_SECONDS = 5.0

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from metrics import dimensionality_alignment, kendall_tau
+from sweeps.planning.finished_rows import SlimRow
 from sweeps.scores import SCORES, cell_columns, trial_columns
-from sweeps.slim import SlimRow
 
 MEASURES = ("participation_ratio", "two_nn")
 

@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sweeps.errors import InputError
-from sweeps.probes import scenes
+from sweeps.io.filesystem import join
+from sweeps.io.strict_model import from_validation
 from sweeps.probes.folder import read_folder
 from sweeps.probes.probe import Probe, content_hash
 from sweeps.probes.rendered import RenderedCaptions, RenderedObjects
 from sweeps.probes.search_displays import RenderedSearch
-from sweeps.recordings.images import join
-from sweeps.validation import from_validation
+from sweeps.stimuli import scenes
 
 __all__ = ["PROBES", "SHOWN", "Probe", "open_probe"]
 

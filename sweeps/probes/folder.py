@@ -10,10 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from models.inputs.geometry import Geometry
 from sweeps.errors import InputError
-from sweeps.manifest import read_yaml
+from sweeps.io.filesystem import join, read_bytes
+from sweeps.io.safe_yaml import read_yaml
 from sweeps.probes.probe import Probe, content_hash
-from sweeps.recordings.images import Geometry, ImageFolder, join, read_bytes
+from sweeps.stimuli.images import ImageFolder
 
 VERSION = 1  # raised when the same folder gives other labels or another order
 TRANSFORMS = ("rotation_deg", "transform", "position", "view")

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from sweeps.recordings.images import MID_GREY, Geometry
+from models.inputs.geometry import MID_GREY, Geometry
 
 
 class Source(Protocol):

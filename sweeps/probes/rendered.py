@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from models.inputs.geometry import Geometry
 from sweeps.errors import InputError
-from sweeps.probes import scenes
-from sweeps.recordings.images import Geometry
+from sweeps.stimuli import scenes
 
 Seed = Annotated[int, Field(ge=0, lt=2**63, strict=True)]
 

@@ -11,8 +11,8 @@ import pandas as pd
 from PIL import Image
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, computed_field
 
-from sweeps.probes.search_items import BLACK, DIM, PIXELS_PER_DEGREE, WHITE, item
-from sweeps.recordings.images import Geometry
+from models.inputs.geometry import Geometry
+from sweeps.stimuli.search_items import BLACK, DIM, PIXELS_PER_DEGREE, WHITE, item
 
 VERSION = 1
 """Raise when any pixel, or the table, changes for the same settings."""

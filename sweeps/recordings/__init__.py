@@ -10,29 +10,32 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from sweeps.errors import InputError
-from sweeps.recordings.algonauts import AlgonautsSpec, describe_algonauts, open_algonauts
-from sweeps.recordings.allen import AllenSpec, describe_allen, open_allen
-from sweeps.recordings.experanto import describe_experanto, open_experanto
-from sweeps.recordings.experanto_screen import ExperantoSpec
-from sweeps.recordings.facts import RecordingFacts
-from sweeps.recordings.folder import FolderSpec, describe_folder, open_folder
-from sweeps.recordings.lebel import LebelSpec, describe_lebel, open_lebel
-from sweeps.recordings.nsd import NsdSpec, describe_nsd, open_nsd
-from sweeps.recordings.recording import Recording
-from sweeps.recordings.sensorium_dynamic import (
+from sweeps.io.strict_model import from_validation
+from sweeps.recordings.formats.algonauts import AlgonautsSpec, describe_algonauts, open_algonauts
+from sweeps.recordings.formats.allen import AllenSpec, describe_allen, open_allen
+from sweeps.recordings.formats.experanto import describe_experanto, open_experanto
+from sweeps.recordings.formats.experanto_screen import ExperantoSpec
+from sweeps.recordings.formats.folder import FolderSpec, describe_folder, open_folder
+from sweeps.recordings.formats.lebel import LebelSpec, describe_lebel, open_lebel
+from sweeps.recordings.formats.nsd import NsdSpec, describe_nsd, open_nsd
+from sweeps.recordings.formats.sensorium_dynamic import (
     SensoriumDynamicSpec,
     describe_sensorium_dynamic,
     open_sensorium_dynamic,
 )
-from sweeps.recordings.sensorium_static import (
+from sweeps.recordings.formats.sensorium_static import (
     SensoriumStaticSpec,
     describe_sensorium_static,
     open_sensorium_static,
 )
-from sweeps.recordings.shortclips import ShortclipsSpec, describe_shortclips, open_shortclips
-from sweeps.recordings.simulated import SimulatedSpec, describe_simulated, open_simulated
-from sweeps.recordings.simulated_video import SimulatedVideoSpec, describe_simulated_video, open_simulated_video
-from sweeps.validation import from_validation
+from sweeps.recordings.formats.shortclips import ShortclipsSpec, describe_shortclips, open_shortclips
+from sweeps.recordings.recording import Recording, RecordingFacts
+from sweeps.recordings.simulation.simulated import SimulatedSpec, describe_simulated, open_simulated
+from sweeps.recordings.simulation.simulated_video import (
+    SimulatedVideoSpec,
+    describe_simulated_video,
+    open_simulated_video,
+)
 
 
 @dataclass(frozen=True)

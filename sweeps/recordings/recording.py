@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from models.inputs.geometry import Geometry
 from sweeps.errors import InputError
-from sweeps.recordings.facts import RecordingFacts
-from sweeps.recordings.images import Geometry
 
 ROLES = ("fit", "objects", "captions", "text")
 """Roles of stimuli: `fit` is split into train, select and report; the others are only scored: object views,
@@ -222,3 +222,30 @@ def listed(numbers: np.ndarray, most: int = 8) -> str:
     """The first few numbers as text."""
     shown = ", ".join(str(number) for number in numbers[:most])
     return shown + (f" and {len(numbers) - most} more" if len(numbers) > most else "")
+
+
+@dataclass(frozen=True)
+class RecordingFacts:
+    """Name, identity and sizes of a recording. `areas` maps each area to its number of units.
+
+    `clips` is the number of clips (0: single pictures), `texts` whether there is something to read, `behaviour`,
+    `pupil` and `coordinates` whether these were recorded. `truth` is what is planted in a simulated recording: {area:
+    depth of the teacher}.
+    """
+
+    name: str
+    fingerprint: str
+    areas: dict[str, int]
+    stimuli: int
+    groups: int
+    repeats: int
+    roles: tuple[str, ...]
+    features: tuple[str, ...] = ()
+    pictures: bool = True
+    clips: int = 0
+    texts: bool = False
+    behaviour: bool = False
+    pupil: bool = False
+    coordinates: bool = False
+    truth: dict[str, int] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)

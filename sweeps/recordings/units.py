@@ -8,8 +8,8 @@ import numpy as np
 from pydantic import Field
 
 from sweeps.errors import InputError
+from sweeps.io.strict_model import Strict
 from sweeps.recordings.recording import listed
-from sweeps.validation import Strict
 
 ALIASES = {
     "VISp": "V1",

@@ -12,8 +12,8 @@ import pandas as pd
 
 from metrics import bootstrap_interval
 from models.backbones import BACKBONES
-from sweeps.depths import DepthMaps, depth_text
-from sweeps.experiment import Contrast, Side
+from sweeps.experiment.depths import DepthMaps, depth_text
+from sweeps.experiment.schema import Contrast, Side
 
 TWIN = "twin"
 

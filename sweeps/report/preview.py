@@ -5,11 +5,11 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from sweeps.plan import Plan
+from sweeps.planning.packs import fewest_packs
+from sweeps.planning.plan import Plan
 from sweeps.probes import SHOWN
-from sweeps.runner import fewest_packs
+from sweeps.recordings.splits import FOLDED_BELOW_GROUPS, FOLDED_BELOW_STIMULI
 from sweeps.scores import SCORES
-from sweeps.splits import FOLDED_BELOW_GROUPS, FOLDED_BELOW_STIMULI
 
 
 def preview(plan: Plan, console: Console) -> None:

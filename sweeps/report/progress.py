@@ -18,8 +18,8 @@ from rich.progress import (
 )
 
 if TYPE_CHECKING:
-    from sweeps.plan import Plan
-    from sweeps.schedule import Progress as Counts
+    from sweeps.planning.plan import Plan
+    from sweeps.planning.scheduler import Progress as Counts
 
 MOMENT = 0.2
 

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from sweeps.report.terminal import console_of
-from sweeps.results import load
 from sweeps.scores import SCORES
+from sweeps.storage.load import load
 
 SHOWN = 3
 """Trials that are printed; all of them are in the tables."""

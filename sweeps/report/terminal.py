@@ -11,10 +11,10 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from sweeps.depths import DepthMaps
-from sweeps.experiment import Experiment
-from sweeps.read_depths import read_depths
-from sweeps.report.answer import (
+from sweeps.experiment.depths import DepthMaps
+from sweeps.experiment.parse_depths import read_depths
+from sweeps.experiment.schema import Experiment
+from sweeps.report.analysis import (
     TWIN,
     are_recovered,
     by_depth,
@@ -24,8 +24,8 @@ from sweeps.report.answer import (
     pareto_front,
     recovered,
 )
-from sweeps.report.current import Current
-from sweeps.results import experiment_of, load
+from sweeps.storage.current_rows import Current
+from sweeps.storage.load import experiment_of, load
 
 PLAIN_WIDTH = 120
 BAR = 20

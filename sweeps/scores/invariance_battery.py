@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from metrics import object_discriminability, rotation_decoding, trial_noise_variance
-from metrics.invariance import transform_folds
+from metrics.invariance.decoding import transform_folds
 from sweeps.scores import unavailable
 from sweeps.scores.view import CellView
 

@@ -38,7 +38,7 @@ def _maps(view: CellView, predictor: Any, maps: Any, rows: np.ndarray) -> Any:
     """What a readout reads of some of the recording's pictures, (rows, channels, h, w)."""
     import torch
 
-    from sweeps.features import BATCH, as_images
+    from models.inputs.tensors import BATCH, as_images
 
     images = view.recording.fit.images
     assert images is not None, "predictors are asked of recordings with pictures"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from metrics import Alignment, caption_transfer
-from metrics.captions import CaptionTransfer
+from metrics.transfer.captions import CaptionTransfer
 from sweeps.scores import unavailable
 from sweeps.scores.view import CellView
 

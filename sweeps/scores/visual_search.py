@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from metrics import (
-    VERSIONS,
     asymmetry_index,
     bootstrap_interval,
     group_weights,
@@ -23,12 +22,12 @@ from metrics import (
 )
 from metrics.visual_search import CONSTANT
 from sweeps.probes.search_displays import EXPERIMENTS, Display, RenderedSearch, cell_edges, scaled_side
-from sweeps.probes.search_items import PIXELS_PER_DEGREE
-from sweeps.scores import unavailable
+from sweeps.scores import VERSIONS, unavailable
 from sweeps.scores.view import CellView
+from sweeps.stimuli.search_items import PIXELS_PER_DEGREE
 
 if TYPE_CHECKING:
-    from models.attention import Raster
+    from models.visual_search.attention import Raster
 
 HUMAN: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "curvature": ((510, 516, 529), (565, 640, 750)),
@@ -109,7 +108,7 @@ Outcomes = Mapping[str, tuple[Outcome, Outcome]]
 def search(view: CellView) -> dict[str, float]:
     """Asymmetry of the backbone's search in the probe's displays, and its agreement with the times of people.
 
-    The frozen backbone guides saccades through every display (models.search): its features of the target, as kernels
+    The frozen backbone guides saccades through every display (models.visual_search.saccades): its features of the target, as kernels
     over those of the display, say where to look next. `search_asymmetry` is the mean over the probe's experiments of
     (H - E) / (H + E), H and E the slopes of the conditions harder and easier for people; `_low` and `_high` bound its
     95 % interval over displays. `search_polarity` counts the experiments with the human sign. `search_slope_r` and
@@ -171,7 +170,7 @@ def searched(network: Any, source: RenderedSearch) -> dict[str, tuple[Outcome, O
     """
     import torch
 
-    from models.attention import attention_raster, search_blocks
+    from models.visual_search.attention import attention_raster, search_blocks
 
     with torch.inference_mode():
         blocks = search_blocks(network)
@@ -207,9 +206,9 @@ def _compare_density(density: float, scale: float) -> None:
 def _outcome(network: Any, blocks: Sequence[int], raster: Raster, plans: list[Display]) -> Outcome:
     import torch
 
-    from models.attention import Sharpening, TargetAttention, device_of
-    from models.search import Task
-    from models.search import search as look_for
+    from models.visual_search.attention import Sharpening, TargetAttention, device_of
+    from models.visual_search.saccades import Task
+    from models.visual_search.saccades import search as look_for
 
     held, scale = EXPERIMENTS[plans[0].experiment], plans[0].scale
     device = device_of(network)

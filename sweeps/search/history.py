@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from sweeps.identity import canonical
-from sweeps.space import Configuration
+from sweeps.experiment.space import Configuration
+from sweeps.hashing import canonical
 
 Scores = Mapping[str, float]
 

@@ -7,10 +7,10 @@ from collections import defaultdict
 from typing import Any
 
 from sweeps.errors import InputError
-from sweeps.experiment import Search
-from sweeps.identity import canonical
-from sweeps.memory import SEEN, Memory, Scores
-from sweeps.space import Configuration, Space
+from sweeps.experiment.schema import Search
+from sweeps.experiment.space import Configuration, Space
+from sweeps.hashing import canonical
+from sweeps.search.history import SEEN, Memory, Scores
 
 ASK, POPULATION = 16, 32
 """Configurations in a batch, by tpe and by nsga2 (a generation): what ten of without anything new end a search."""

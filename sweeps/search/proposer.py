@@ -8,12 +8,12 @@ from typing import Protocol
 
 import numpy as np
 
-from sweeps.adaptive import ASK, Adaptive
-from sweeps.draws import SobolDraws
 from sweeps.errors import InputError
-from sweeps.experiment import Search
-from sweeps.memory import Scores
-from sweeps.space import Configuration, Space
+from sweeps.experiment.schema import Search
+from sweeps.experiment.space import Configuration, Space
+from sweeps.search.history import Scores
+from sweeps.search.optuna_search import ASK, Adaptive
+from sweeps.search.sobol import SobolDraws
 
 ALL_AT_ONCE = 5000
 """Configurations proposed at a time by methods that do not learn."""

@@ -3,17 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
-
-
-class Draws(Protocol):
-    """A NumPy generator, or whatever draws like one."""
-
-    def random(self) -> float:
-        """A number from 0 to 1, 1 excluded."""
-
-    def integers(self, count: int, /) -> Any:
-        """A whole number below `count`."""
 
 
 class SobolDraws:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sweeps.probes.shapes import KINDS
+from sweeps.stimuli.shapes import KINDS
 
 NUMBERS = ("no", "one", "two", "three")
 TEMPLATES = (

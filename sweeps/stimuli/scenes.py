@@ -16,9 +16,9 @@ import pandas as pd
 from PIL import Image, ImageDraw
 
 from sweeps.errors import InputError
-from sweeps.probes.backgrounds import BACKGROUNDS, Background
-from sweeps.probes.captions import caption
-from sweeps.probes.shapes import KINDS, Tone, outline
+from sweeps.stimuli.backgrounds import BACKGROUNDS, Background
+from sweeps.stimuli.captions import caption
+from sweeps.stimuli.shapes import KINDS, Tone, outline
 
 __all__ = [
     "BACKGROUNDS",

@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from models.backbones import BACKBONES
 from models.readouts import READOUTS
-from sweeps.depths import blocks_of, depth_text
-from sweeps.identity import canonical
+from sweeps.experiment.depths import blocks_of, depth_text
+from sweeps.experiment.space import Configuration
+from sweeps.hashing import canonical
 from sweeps.scores import SCORES
-from sweeps.space import Configuration
 
 SCHEMA_VERSION = 1
 

@@ -10,13 +10,13 @@ from functools import partial
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sweeps.claim import Claim
 from sweeps.errors import InputError
-from sweeps.folding import merge, readable
-from sweeps.objects import attempt
-from sweeps.patience import PATIENCE
-from sweeps.schema import KEYS
-from sweeps.storage import COMPACTED, Store
+from sweeps.storage.columns import KEYS
+from sweeps.storage.objects import attempt
+from sweeps.storage.parquet import merge, readable
+from sweeps.storage.retry import PATIENCE
+from sweeps.storage.run_lock import Claim
+from sweeps.storage.store import COMPACTED, Store
 
 
 @dataclass(frozen=True)

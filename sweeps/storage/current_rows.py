@@ -12,8 +12,8 @@ import pandas as pd
 from models.backbones import BACKBONES
 from models.readouts import READOUTS
 from sweeps.errors import InputError
-from sweeps.results import load
-from sweeps.storage import Store
+from sweeps.storage.load import load
+from sweeps.storage.store import Store
 
 NAME = "current.json"
 

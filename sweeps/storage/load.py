@@ -6,11 +6,11 @@ import pandas as pd
 import pyarrow as pa
 
 from sweeps.errors import InputError
-from sweeps.experiment import Experiment, parse_experiment
-from sweeps.manifest import read_yaml
-from sweeps.objects import attempt
-from sweeps.schema import KEYS
-from sweeps.storage import Store
+from sweeps.experiment.schema import Experiment, parse_experiment
+from sweeps.io.safe_yaml import read_yaml
+from sweeps.storage.columns import KEYS
+from sweeps.storage.objects import attempt
+from sweeps.storage.store import Store
 
 TABLES = (*KEYS, "areas")
 

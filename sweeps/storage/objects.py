@@ -12,9 +12,9 @@ from typing import IO, Any, Self, TypeVar
 from fsspec.implementations.local import LocalFileSystem
 
 from sweeps.errors import InputError
-from sweeps.files import create_whole, replacing
-from sweeps.patience import patiently
-from sweeps.recordings.images import open_filesystem
+from sweeps.io.files import create_whole, replacing
+from sweeps.io.filesystem import open_filesystem
+from sweeps.storage.retry import patiently
 
 PUT_SECONDS = 300.0
 CHECK_SECONDS = 20.0

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sweeps.schema import KEYS, TEXT, TEXTS, schema_of, unify
+from sweeps.storage.columns import KEYS, TEXT, TEXTS, schema_of, unify
 
 GROUP_ROWS, MERGED_ROWS = 10_000, 2_500
 """Rows of a row group of a fold, and folded rows that are compared with news at a time: some 10 MB uncompressed."""

@@ -7,12 +7,14 @@ import os
 import platform
 import resource
 import socket
+import subprocess
 import traceback
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from sweeps.schema import SCHEMA_VERSION
+from sweeps.io.import_guard import home
+from sweeps.storage.columns import SCHEMA_VERSION
 
 
 def describe_error(error: BaseException) -> str:
@@ -46,3 +48,17 @@ def versions() -> str:
         except PackageNotFoundError:
             held.append(f"{name}=?")
     return " ".join(held)
+
+
+@functools.cache
+def commit() -> str:
+    """The commit of the checkout that this code lies in, or nothing."""
+    if not (home() / ".git").exists():
+        return ""
+    found = subprocess.run(["git", "-C", str(home()), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return found.stdout.strip()
+
+
+def joined_errors(*errors: str | None) -> str | None:
+    """Error texts of one row as one, or None."""
+    return "; ".join(error for error in errors if error) or None

@@ -9,9 +9,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from sweeps.folding import merge, readable
-from sweeps.schema import schema_of
-from sweeps.storage import Store
+from sweeps.storage.columns import schema_of
+from sweeps.storage.parquet import merge, readable
+from sweeps.storage.store import Store
 
 TABLES = ("trials", "cells", "bootstraps", "truths")
 FOLD_SECONDS, FOLD_PAUSE = 60.0, 20.0

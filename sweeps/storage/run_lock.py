@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.errors import InputError
-from sweeps.objects import Objects, attempt
+from sweeps.storage.objects import Objects, attempt
 
 FOLDER = "running"
 BEAT_SECONDS = 10.0

@@ -13,9 +13,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sweeps.errors import InputError
-from sweeps.folding import MERGED_ROWS, fold, from_bytes, opened, readable, to_bytes, warn_damaged, write_grouped
-from sweeps.objects import Objects
-from sweeps.schema import as_table, column_notes, unify
+from sweeps.storage.columns import as_table, column_notes, unify
+from sweeps.storage.objects import Objects
+from sweeps.storage.parquet import (
+    MERGED_ROWS,
+    fold,
+    from_bytes,
+    opened,
+    readable,
+    to_bytes,
+    warn_damaged,
+    write_grouped,
+)
 
 FOLDED = b"cortex-sweeps.folded"
 COMPACTED = "compacted.json"

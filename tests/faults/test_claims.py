@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 
-from sweeps import claim as claims
-from sweeps.claim import FOLDER, Claim
 from sweeps.errors import InputError
-from sweeps.storage import Store
+from sweeps.storage import run_lock as claims
+from sweeps.storage.run_lock import FOLDER, Claim
+from sweeps.storage.store import Store
 
 HOLDER = """
 import sys, time
-from sweeps.claim import Claim
-from sweeps.storage import Store
+from sweeps.storage.run_lock import Claim
+from sweeps.storage.store import Store
 with Claim(Store(sys.argv[1]), sys.argv[2]):
     print("held", flush=True)
     sys.stdin.read()

@@ -11,12 +11,12 @@ import pytest
 from typer.testing import CliRunner
 
 import sweeps
-from sweeps.claim import FOLDER, Claim
 from sweeps.cli import app
-from sweeps.compaction import compact
 from sweeps.errors import InputError
-from sweeps.ledger import Ledger
-from sweeps.storage import COMPACTED, Store
+from sweeps.storage.compaction import compact
+from sweeps.storage.row_log import Ledger
+from sweeps.storage.run_lock import FOLDER, Claim
+from sweeps.storage.store import COMPACTED, Store
 
 WRITES = ("put", "create", "remove", "write_fold", "get", "names", "get_part")
 """What touches the storage."""

@@ -18,9 +18,9 @@ from inline import plan_of, run_inline
 from processes import ROOT, environment
 
 import sweeps
-from sweeps.features import FeatureCache
-from sweeps.ledger import Ledger
-from sweeps.storage import Store
+from sweeps.features.feature_cache import FeatureCache
+from sweeps.storage.row_log import Ledger
+from sweeps.storage.store import Store
 
 CUT: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda content: b"",
@@ -35,9 +35,9 @@ import sys, numpy as np, torch, subprocess
 from pathlib import Path
 place = Path(sys.argv[1])
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(place)], check=True)
-from sweeps.fits import FitCache, CellFit
-from sweeps.kept import Kept
-from sweeps.features import FeatureCache
+from sweeps.fitting.cell_fit import FitCache, CellFit
+from sweeps.io.disk_cache import Kept
+from sweeps.features.feature_cache import FeatureCache
 images = np.random.default_rng(0).integers(0, 255, (40, 32, 32, 3), dtype=np.uint8)
 given = ({"name": "efficientnet-lite0", "weights": "random"}, 0, "key", 40, lambda rows: images[rows], [0, 1], 1, 8)
 full = FeatureCache(place, 1e9, torch.device("cpu")).maps(*given)

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 import sweeps
 from sweeps.errors import InputError
-from sweeps.plan import make_plan
-from sweeps.storage import Store
+from sweeps.planning.plan import make_plan
+from sweeps.storage.store import Store
 
 SCALARS = (
     st.none()

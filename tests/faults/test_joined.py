@@ -11,8 +11,8 @@ from processes import command, started, wait_for
 from slow_sweep import slow_sweep, written
 
 import sweeps
-from sweeps.claim import FOLDER
-from sweeps.storage import Store
+from sweeps.storage.run_lock import FOLDER
+from sweeps.storage.store import Store
 
 
 @pytest.mark.slow

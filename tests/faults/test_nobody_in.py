@@ -18,8 +18,8 @@ import yaml
 from processes import ROOT, descendants, environment, listening, wait_for
 from s3 import S3Server, seaweedfs
 
-from sweeps import experiment as experiment_files
-from sweeps.manifest import read_yaml
+from sweeps.experiment import schema as experiment_files
+from sweeps.io.safe_yaml import read_yaml
 
 ROOMS = ("sweeps", "models", "metrics", "benchmarks")
 SECRET_WORDS = re.compile(r"aws_(access|secret)|AKIA[0-9A-Z]{16}|BEGIN (RSA |OPENSSH )?PRIVATE KEY", re.IGNORECASE)
@@ -48,7 +48,7 @@ def test_nothing_is_loaded_that_could_run_code() -> None:
         assert name not in ("pickle.load", "pickle.loads", "joblib.load", "dill.load", "eval", "exec"), place
         assert name not in ("yaml.unsafe_load", "yaml.full_load", "yaml.load_all", "os.system", "os.popen"), place
         if name == "yaml.load":
-            assert place.startswith("sweeps/manifest.py:"), place
+            assert place.startswith("sweeps/io/safe_yaml.py:"), place
         assert given(call).get("shell") != "True", place
         assert not name.endswith(".extractall"), place
         if name.endswith("from_pretrained"):
@@ -71,8 +71,8 @@ def test_no_file_binds_all_interfaces_or_holds_a_secret() -> None:
 
 OWN_RAY = """
 import os, sys
-from sweeps import cluster
-with cluster.connected(None, 1):
+from sweeps.execution import ray_connection
+with ray_connection.connected(None, 1):
     import ray
     @ray.remote
     class Worker:
@@ -85,9 +85,9 @@ with cluster.connected(None, 1):
 
 JOINING = """
 import sys
-from sweeps import cluster
+from sweeps.execution import ray_connection
 for address in (sys.argv[1], "auto"):
-    with cluster.connected(address):
+    with ray_connection.connected(address):
         import ray
         print(len(ray.nodes()), ray.cluster_resources()["CPU"])
 """

@@ -16,13 +16,13 @@ from processes import wait_for
 from s3 import Stoppable, stoppable
 
 import sweeps
-from sweeps.claim import FOLDER, Claim
-from sweeps.compaction import compact
 from sweeps.errors import InputError
-from sweeps.folding import from_bytes
-from sweeps.ledger import Ledger
-from sweeps.patience import passing, patiently
-from sweeps.storage import Store
+from sweeps.storage.compaction import compact
+from sweeps.storage.parquet import from_bytes
+from sweeps.storage.retry import passing, patiently
+from sweeps.storage.row_log import Ledger
+from sweeps.storage.run_lock import FOLDER, Claim
+from sweeps.storage.store import Store
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from s3 import stoppable
 from slow_sweep import slow_sweep, written
 
 import sweeps
-from sweeps.storage import Store
+from sweeps.storage.store import Store
 
 AWAY_SECONDS = 9.0
 

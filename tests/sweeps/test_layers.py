@@ -96,9 +96,9 @@ def test_metrics_works_where_there_is_no_torch() -> None:
     [
         "import models, models.backbones, models.readouts",
         "import sweeps, sweeps.cli",
-        "import sweeps.runner",
-        "import sweeps.runner, sweeps.results, sweeps.search, sweeps.schedule",
-        "from sweeps.plan import make_plan; make_plan('quickstart', storage='PLACE/results')",
+        "import sweeps.commands.run",
+        "import sweeps.commands.run, sweeps.storage.load, sweeps.search.proposer, sweeps.planning.scheduler",
+        "from sweeps.planning.plan import make_plan; make_plan('quickstart', storage='PLACE/results')",
         "import sweeps; sweeps.check('quickstart', storage='PLACE/results')",
     ],
 )

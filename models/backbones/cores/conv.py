@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.backbones.blocks import check_images, run_blocks
-from models.regularizers import laplacian_smoothness
+from models.objectives.regularizers import laplacian_smoothness
 
 LARGE = 48
 """Images with a side above this many pixels are halved after the first convolution."""

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.backbones.channels import SHARED, factorised_depths, parse_channels
-from models.clips import check_clips, clip_statistics
-from models.regularizers import laplacian_smoothness
+from models.backbones.cores.channels import SHARED, factorised_depths, parse_channels
+from models.inputs.tensors import check_clips, clip_statistics
+from models.objectives.regularizers import laplacian_smoothness
 
 BIAS = 0.01
 """Every convolution's bias at the start of training."""
@@ -65,7 +65,7 @@ class Factorised3d(nn.Module):
     7 and 8 of the first stream, depths 8 and 9 blocks 7' and 8' of the second, which starts from depth 5.
 
     Source: "Anatomically inspired digital twins" (NeurIPS 2025), which pads and whose core with two streams reads
-    LM from depth 6, RL from depth 8 and AL from depth 9 (`sweeps.depths.ANATOMY`); Schmidt et al. (arXiv 2410.16136)
+    LM from depth 6, RL from depth 8 and AL from depth 9 (`sweeps.experiment.depths.ANATOMY`); Schmidt et al. (arXiv 2410.16136)
     do not pad, with momentum 0.7.
     """
 

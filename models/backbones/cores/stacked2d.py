@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.backbones.blocks import check_images, run_blocks
-from models.clips import as_float
-from models.regularizers import laplacian_smoothness
+from models.inputs.tensors import as_float
+from models.objectives.regularizers import laplacian_smoothness
 
 LARGE = 64
 """Images are averaged over 2 x 2 pixels until no side is above this many."""

@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.backbones.autobackbone import patch_grid
 from models.backbones.blocks import check_images
-from models.backbones.capture import Tap, chain, first, run_until
-from models.backbones.hub import pixel_statistics
-from models.backbones.hub_loading import load_config, load_network
-from models.backbones.language import Reader
-from models.backbones.pooling import Pooler, pool_texts
+from models.backbones.transformers.hooks import Tap, chain, first, run_until
+from models.backbones.transformers.hub_files import pixel_statistics
+from models.backbones.transformers.language import Reader
+from models.backbones.transformers.loading import load_config, load_network
+from models.backbones.transformers.token_pooling import Pooler, pool_texts
+from models.backbones.transformers.vision import patch_grid
 
 GREY = 0.5
 """Brightness of the picture that stands for none."""

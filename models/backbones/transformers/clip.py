@@ -8,13 +8,13 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.backbones.autobackbone import patch_grid
 from models.backbones.blocks import check_images
-from models.backbones.capture import chain, first, run_until
-from models.backbones.hub import clip_text_count, clip_vision_count, pixel_statistics, read_config
-from models.backbones.hub_loading import load_config, load_network
-from models.backbones.language import Reader
-from models.backbones.pooling import Pooler, pool_texts
+from models.backbones.transformers.hooks import chain, first, run_until
+from models.backbones.transformers.hub_files import clip_text_count, clip_vision_count, pixel_statistics, read_config
+from models.backbones.transformers.language import Reader
+from models.backbones.transformers.loading import load_config, load_network
+from models.backbones.transformers.token_pooling import Pooler, pool_texts
+from models.backbones.transformers.vision import patch_grid
 
 
 class ClipVision(nn.Module):

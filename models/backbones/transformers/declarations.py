@@ -19,7 +19,7 @@ NORMALISE = {"normalise": Parameter(False, "bool")}
 
 
 def _texts(token: str, words: tuple[str, ...], after: int) -> dict[str, Parameter]:
-    """Parameters of a backbone of texts; all but `token` are about stories, see `sweeps.texts`."""
+    """Parameters of a backbone of texts; all but `token` are about stories, see `sweeps.features.story_features`."""
     return {
         "token": Parameter(token, "str", words=words),
         "context": Parameter(20, "int", low=0),
@@ -31,62 +31,62 @@ def _texts(token: str, words: tuple[str, ...], after: int) -> dict[str, Paramete
 
 OF_IMAGES = {"weights": ("random",), "pooling": ("projection",)}
 OF_TEXTS = {"weights": ("random",)}
-CONTENT = ("model", "models.backbones.hub:fingerprint")
+CONTENT = ("model", "models.backbones.transformers.hub_files:fingerprint")
 
 HUB: dict[str, Component] = {
     "autobackbone": Component(
-        target="models.backbones.autobackbone:AutoNetwork",
+        target="models.backbones.transformers.vision:AutoNetwork",
         version=1,
         content=CONTENT,
         parameters={**NETWORK, **POOLING},
-        blocks="models.backbones.hub:stage_count",
+        blocks="models.backbones.transformers.hub_files:stage_count",
         seeded=OF_IMAGES,
         summary="stages or layers of a ResNet, ConvNeXt, Swin, DINOv2, DINOv3, BEiT, ViT or DeiT of transformers",
     ),
     "clip-vision": Component(
-        target="models.backbones.clip:ClipVision",
+        target="models.backbones.transformers.clip:ClipVision",
         version=2,
         content=CONTENT,
         parameters={**NETWORK, **POOLING, **NORMALISE},
-        blocks="models.backbones.hub:clip_vision_count",
+        blocks="models.backbones.transformers.hub_files:clip_vision_count",
         seeded=OF_IMAGES,
         summary="layers of CLIP's vision tower, then its projected embedding",
     ),
     "clip-text": Component(
-        target="models.backbones.clip:ClipText",
+        target="models.backbones.transformers.clip:ClipText",
         version=2,
         content=CONTENT,
         parameters={**NETWORK, **_texts("last", ("last", "mean"), after=0), **NORMALISE},
-        blocks="models.backbones.hub:clip_text_count",
+        blocks="models.backbones.transformers.hub_files:clip_text_count",
         sees="texts",
         seeded=OF_TEXTS,
         summary="layers of CLIP's text tower, then its projected embedding",
     ),
     "bridgetower-vision": Component(
-        target="models.backbones.bridgetower:BridgeTowerVision",
+        target="models.backbones.transformers.bridgetower:BridgeTowerVision",
         version=1,
         content=CONTENT,
         parameters={**NETWORK, **POOLING},
-        blocks="models.backbones.hub:bridgetower_vision_count",
+        blocks="models.backbones.transformers.hub_files:bridgetower_vision_count",
         seeded=OF_IMAGES,
         summary="BridgeTower shown pictures with the empty text: vision layers, then cross-modal layers",
     ),
     "bridgetower-language": Component(
-        target="models.backbones.bridgetower:BridgeTowerLanguage",
+        target="models.backbones.transformers.bridgetower:BridgeTowerLanguage",
         version=1,
         content=CONTENT,
         parameters={**NETWORK, **_texts("mean", ("first", "last", "mean"), after=20)},
-        blocks="models.backbones.hub:bridgetower_language_count",
+        blocks="models.backbones.transformers.hub_files:bridgetower_language_count",
         sees="texts",
         seeded=OF_TEXTS,
         summary="BridgeTower shown texts with a grey picture: text layers, then cross-modal layers",
     ),
     "language": Component(
-        target="models.backbones.language:LanguageModel",
+        target="models.backbones.transformers.language:LanguageModel",
         version=1,
         content=CONTENT,
         parameters={**NETWORK, **_texts("last", ("last", "mean"), after=0)},
-        blocks="models.backbones.hub:language_count",
+        blocks="models.backbones.transformers.hub_files:language_count",
         sees="texts",
         seeded=OF_TEXTS,
         summary="hidden states of a language model of transformers, causal or not",

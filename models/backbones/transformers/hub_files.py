@@ -2,7 +2,7 @@
 
 A model is named by one text: an existing folder, else `owner/name` or `owner/name@revision` of the hub, whose files
 come through huggingface_hub (its cache, HF_HUB_OFFLINE and HF_ENDPOINT are honoured). Nothing here imports torch, so
-the driver can ask for the number of blocks and for a fingerprint; `models.backbones.hub_loading` makes the networks.
+the driver can ask for the number of blocks and for a fingerprint; `models.backbones.transformers.loading` makes the networks.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from models.backbones.content import digest_of
+from models.backbones.file_digest import digest_of
 
 if TYPE_CHECKING:
     from torch import Tensor

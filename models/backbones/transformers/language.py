@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.backbones.capture import Tap, chain, first, run_until
-from models.backbones.hub import language_count
-from models.backbones.hub_loading import load_config, load_network, load_tokenizer
-from models.backbones.pooling import pool_texts
+from models.backbones.transformers.hooks import Tap, chain, first, run_until
+from models.backbones.transformers.hub_files import language_count
+from models.backbones.transformers.loading import load_config, load_network, load_tokenizer
+from models.backbones.transformers.token_pooling import pool_texts
 
 PADDED_POSITIONS = ("roberta", "xlm-roberta", "camembert", "bridgetower_text_model")
 """Model types that count positions from the padding token on: so many fewer tokens fit."""

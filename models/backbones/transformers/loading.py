@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from models.backbones.hub import place, read_config
+from models.backbones.transformers.hub_files import place, read_config
 
 UNUSED = ("hidden_states_norms.", "pooler.", "mask_token", "position_ids")
 """Parts of the names of parameters that a checkpoint may lack: left at 1 and 0, or not used here."""

@@ -16,10 +16,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from models.backbones.blocks import check_images
-from models.backbones.capture import chain, run_until
-from models.backbones.hub import family_of, pixel_statistics, stage_count
-from models.backbones.hub_loading import load_config, load_network
-from models.backbones.pooling import Pooler
+from models.backbones.transformers.hooks import chain, run_until
+from models.backbones.transformers.hub_files import family_of, pixel_statistics, stage_count
+from models.backbones.transformers.loading import load_config, load_network
+from models.backbones.transformers.token_pooling import Pooler
 
 WITHOUT_BACKBONE = ("vit", "deit")
 """Families that transformers has no backbone class of: their hidden states are read."""
@@ -32,7 +32,7 @@ class AutoNetwork(nn.Module):
     """A frozen network; depth = stem or embedded patches, then every stage (ResNet, ConvNeXt, Swin) or layer.
 
     `model`: folder or name on the hub; `weights`: `pretrained`, or `random`, an untrained network of the same
-    configuration drawn from the seed alone; `pooling`, `dimensions`: see `models.backbones.pooling`.
+    configuration drawn from the seed alone; `pooling`, `dimensions`: see `models.backbones.transformers.token_pooling`.
     """
 
     def __init__(self, parameters: Mapping[str, Any], seed: int) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.fit_data import Batch, ReadoutData, take
 from models.readouts.sampling import as_list
+from models.training.data import Batch, ReadoutData, take
 
 
 @dataclass(frozen=True)

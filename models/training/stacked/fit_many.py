@@ -6,13 +6,14 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from models.fit import check_refit, finish, fit_prepared, prepared, refit_twin, restarted
-from models.fit_data import ReadoutData, check
-from models.fit_start import Places
-from models.schedule import BestState, Course, FitHistory, FitSettings, Judge, Snapshot
-from models.stacks.descent import Member, StackedDescent, Tensors
-from models.stacks.paths import out_of_memory, pays, room
-from models.stacks.structure import structure
+from models.training.data import ReadoutData, check
+from models.training.early_stopping import BestState, Course, FitHistory, Judge, Snapshot
+from models.training.gradient_fit import check_refit, finish, fit_prepared, prepared, refit_twin, restarted
+from models.training.initial_state import Places
+from models.training.settings import FitSettings
+from models.training.stacked.grouping import structure
+from models.training.stacked.optimizer import Member, StackedDescent, Tensors
+from models.training.stacked.strategy import out_of_memory, pays, room
 from models.twin import Twin
 
 PATHS = ("auto", "stack", "each")
@@ -23,7 +24,7 @@ class Wanted:
     """A twin to be fitted to its data, by recording. Only those of one `kind` may be fitted together.
 
     With `kept`, an equal twin, that one gets the state of the fit, and `twin` is then fitted anew on train and select
-    rows, see `models.fit.refit_twin`. A `judge` may end the fit half-way; there is then no second one.
+    rows, see `models.training.gradient_fit.refit_twin`. A `judge` may end the fit half-way; there is then no second one.
     """
 
     twin: Twin
@@ -39,7 +40,7 @@ Outcome = FitHistory | ValueError | FloatingPointError
 
 
 def fit_twins(wanted: Sequence[Wanted], path: str = "auto") -> Iterator[list[tuple[int, Outcome]]]:
-    """`models.fit.fit_twin` of many twins, in place: (number, outcome) of those that are done together, as they are.
+    """`models.training.gradient_fit.fit_twin` of many twins, in place: (number, outcome) of those that are done together, as they are.
 
     Twins that are alike in kind and in `structure` are fitted as stacks, in which each keeps its own seed, rates,
     decay, penalties, loss, blocks, early stopping and plateaus; what they become is the same to float tolerance.
@@ -143,7 +144,7 @@ class Row(BestState):
 
 
 def _fit(members: Sequence[Member], judges: Sequence[Judge | None]) -> list[Outcome]:
-    """The loop of `models.fit.fit_twin` for all members at once; those that are done leave the stack."""
+    """The loop of `models.training.gradient_fit.fit_twin` for all members at once; those that are done leave the stack."""
     descent = StackedDescent(members)
     courses = [
         Course(each.settings, Row(descent, each), Snapshot(each.twin), judge)
@@ -165,7 +166,7 @@ def _goes_on(course: Course, epoch: int, train: float, select: float, score: flo
 
 
 def _refit(members: Sequence[Member], rates: Sequence[Sequence[float]]) -> dict[int, FloatingPointError]:
-    """The loop of `models.fit.refit_twin` for all members at once, each for as many epochs as it has rates."""
+    """The loop of `models.training.gradient_fit.refit_twin` for all members at once, each for as many epochs as it has rates."""
     if not members:
         return {}
     descent = StackedDescent(members)

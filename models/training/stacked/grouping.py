@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Any
 
-from models.fit_data import ReadoutData
 from models.readouts.protocol import Readout
 from models.readouts.sampling import as_list
-from models.stacks.descent import Member
+from models.training.data import ReadoutData
+from models.training.stacked.optimizer import Member
 from models.twin import Twin, blocks_of
 
 FREE = ("loss", "learning_rate", "weight_decay", "epochs", "patience", "warmup", "decays")

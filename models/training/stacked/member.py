@@ -8,9 +8,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from models.draws import Drawing
-from models.fit import penalty
+from models.noise import Drawing
 from models.readouts.sampling import Maps
+from models.training.gradient_fit import penalty
 from models.twin import Twin, View, blocks_of
 
 Said = tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor], Tensor]

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from models.fit import correlation, weighed
-from models.fit_data import ReadoutData, Step, chunks, crop, steps
-from models.losses import LOSSES, Loss
-from models.schedule import FitSettings, Snapshot
-from models.stacks.asked import Asked
-from models.stacks.batches import Part, stacked_batch
+from models.objectives.losses import LOSSES, Loss
+from models.training.data import ReadoutData, Step, chunks, crop, steps
+from models.training.early_stopping import Snapshot
+from models.training.gradient_fit import correlation, weighed
+from models.training.settings import FitSettings
+from models.training.stacked.batches import Part, stacked_batch
+from models.training.stacked.member import Asked
 from models.twin import Twin, blocks_of
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
@@ -26,7 +27,7 @@ Tensors = dict[str, Tensor]
 
 @dataclass
 class Member:
-    """One twin of a stack: its recordings (see `models.fit.prepared`), its settings and its own draws of orders.
+    """One twin of a stack: its recordings (see `models.training.gradient_fit.prepared`), its settings and its own draws of orders.
 
     `same_order` is equal for members that see the same rows in every step.
     """
@@ -55,10 +56,10 @@ class Member:
 
 
 class StackedDescent:
-    """AdamW of all members at once, each with its own rate and weight decay: what `models.fit.Descent` does for one.
+    """AdamW of all members at once, each with its own rate and weight decay: what `models.training.gradient_fit.Descent` does for one.
 
     A member's numbers are those that it would have alone, up to the order in which floats are added. Members must be
-    alike in structure (`models.stacks.structure`). Their twins are left as they are until `write_back`.
+    alike in structure (`models.training.stacked.grouping`). Their twins are left as they are until `write_back`.
     """
 
     def __init__(self, members: Sequence[Member]) -> None:
@@ -250,9 +251,9 @@ class StackedDescent:
 
     @torch.no_grad()
     def select_losses(self, correlations: bool = False) -> tuple[list[float], list[float]]:
-        """Losses of the select rows of all recordings of every member, see `models.fit.select_loss`.
+        """Losses of the select rows of all recordings of every member, see `models.training.gradient_fit.select_loss`.
 
-        With `correlations` also what `models.fit.select_correlation` says of each, NaN otherwise.
+        With `correlations` also what `models.training.gradient_fit.select_correlation` says of each, NaN otherwise.
         """
         self.asked.eval()
         turns, total, weight = list(range(len(self.members))), torch.zeros(()), torch.zeros(())

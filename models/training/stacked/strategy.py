@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from models.fit import Descent
-from models.fit_data import steps
-from models.schedule import Snapshot
-from models.stacks.descent import Member, StackedDescent
-from models.stacks.structure import structure
+from models.training.data import steps
+from models.training.early_stopping import Snapshot
+from models.training.gradient_fit import Descent
+from models.training.stacked.grouping import structure
+from models.training.stacked.optimizer import Member, StackedDescent
 
 T = TypeVar("T")
 

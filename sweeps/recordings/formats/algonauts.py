@@ -21,14 +21,14 @@ import pandas as pd
 from pydantic import Field
 
 from sweeps.errors import InputError
-from sweeps.identity import content_id
-from sweeps.recordings.bold import check_size, npy_parts, npy_shape, remember, some_of, varying
-from sweeps.recordings.facts import RecordingFacts
-from sweeps.recordings.folder import ImageSpec
-from sweeps.recordings.images import decoded, join
-from sweeps.recordings.recording import Recording, StimulusSet
-from sweeps.recordings.tree import Tree
+from sweeps.hashing import content_id
+from sweeps.io.filesystem import join
+from sweeps.recordings.formats.folder import ImageSpec
+from sweeps.recordings.readers.file_tree import Tree
+from sweeps.recordings.readers.fmri import check_size, npy_parts, npy_shape, remember, some_of, varying
+from sweeps.recordings.recording import Recording, RecordingFacts, StimulusSet
 from sweeps.recordings.units import UnitChoice, choose_units
+from sweeps.stimuli.images import decoded
 
 PICTURES = "training_split/training_images"
 SIDES = {side: f"training_split/training_fmri/{side}_training_fmri.npy" for side in ("lh", "rh")}

@@ -19,15 +19,15 @@ import pandas as pd
 from PIL import Image
 from pydantic import Field
 
+from models.inputs.geometry import MID_GREY, Geometry
 from sweeps.errors import InputError
-from sweeps.identity import content_id
-from sweeps.recordings.facts import RecordingFacts
-from sweeps.recordings.folder import ImageSpec
-from sweeps.recordings.hdf5 import dataset, digest, numbers, opened, text, whole_numbers
-from sweeps.recordings.images import MID_GREY, Geometry, join, open_filesystem
-from sweeps.recordings.reading import reading, refuse_infinite
-from sweeps.recordings.recording import Recording, StimulusSet, check_groups, check_responses
-from sweeps.recordings.screens import as_pixels
+from sweeps.hashing import content_id
+from sweeps.io.filesystem import join, open_filesystem
+from sweeps.io.untrusted import reading, refuse_infinite
+from sweeps.recordings.formats.folder import ImageSpec
+from sweeps.recordings.readers.hdf5 import dataset, digest, numbers, opened, text, whole_numbers
+from sweeps.recordings.readers.screens import as_pixels
+from sweeps.recordings.recording import Recording, RecordingFacts, StimulusSet, check_groups, check_responses
 from sweeps.recordings.units import UnitChoice, choose_units
 
 PIPELINE = "processing/brain_observatory_pipeline"

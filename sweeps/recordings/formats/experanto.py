@@ -17,9 +17,9 @@ import numpy as np
 import pandas as pd
 
 from sweeps.errors import InputError
-from sweeps.identity import content_id
-from sweeps.recordings.clips import ClipRows
-from sweeps.recordings.experanto_screen import (
+from sweeps.hashing import content_id
+from sweeps.io.filesystem import join
+from sweeps.recordings.formats.experanto_screen import (
     ExperantoSpec,
     Trial,
     read_clock,
@@ -27,13 +27,12 @@ from sweeps.recordings.experanto_screen import (
     read_screen,
     read_trials,
 )
-from sweeps.recordings.facts import RecordingFacts
-from sweeps.recordings.images import join
-from sweeps.recordings.recording import Recording, StimulusSet, check_groups, check_responses
-from sweeps.recordings.screens import Shown
-from sweeps.recordings.sensorium import blank, scale_responses, train_rows
-from sweeps.recordings.sequences import Sequence, read_layout, read_sequence
-from sweeps.recordings.tree import Tree, is_below
+from sweeps.recordings.formats.sensorium import blank, scale_responses, train_rows
+from sweeps.recordings.readers.clips import ClipRows
+from sweeps.recordings.readers.file_tree import Tree, is_below
+from sweeps.recordings.readers.screens import Shown
+from sweeps.recordings.readers.sequences import Sequence, read_layout, read_sequence
+from sweeps.recordings.recording import Recording, RecordingFacts, StimulusSet, check_groups, check_responses
 from sweeps.recordings.units import Units, check_coordinates, check_length, choose_units
 
 

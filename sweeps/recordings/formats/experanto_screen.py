@@ -10,10 +10,10 @@ import numpy as np
 from pydantic import Field
 
 from sweeps.errors import InputError
-from sweeps.identity import content_id
-from sweeps.recordings.clips import ClipRows
-from sweeps.recordings.images import decoded
-from sweeps.recordings.screens import (
+from sweeps.hashing import content_id
+from sweeps.recordings.readers.clips import ClipRows
+from sweeps.recordings.readers.file_tree import Tree, as_mapping
+from sweeps.recordings.readers.screens import (
     ScreenSpec,
     Shown,
     arrange,
@@ -24,8 +24,8 @@ from sweeps.recordings.screens import (
     show,
     signature,
 )
-from sweeps.recordings.tree import Tree, as_mapping
 from sweeps.recordings.units import UnitChoice
+from sweeps.stimuli.images import decoded
 
 PICTURES = (".png", ".jpg", ".jpeg")
 

@@ -15,13 +15,22 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from models.inputs.geometry import Geometry
 from sweeps.errors import InputError
-from sweeps.identity import content_id, digest_bytes
-from sweeps.recordings.facts import RecordingFacts
-from sweeps.recordings.images import Geometry, ImageFolder, join, open_filesystem
-from sweeps.recordings.reading import npy_array, reading, refuse_bomb
-from sweeps.recordings.recording import ROLES, Recording, StimulusSet, check_groups, check_responses, check_roles
-from sweeps.validation import Strict
+from sweeps.hashing import content_id, digest_bytes
+from sweeps.io.filesystem import join, open_filesystem
+from sweeps.io.strict_model import Strict
+from sweeps.io.untrusted import npy_array, reading, refuse_bomb
+from sweeps.recordings.recording import (
+    ROLES,
+    Recording,
+    RecordingFacts,
+    StimulusSet,
+    check_groups,
+    check_responses,
+    check_roles,
+)
+from sweeps.stimuli.images import ImageFolder
 
 
 class ImageSpec(Strict):

@@ -28,17 +28,16 @@ from PIL import Image
 from pydantic import Field
 
 from sweeps.errors import InputError
-from sweeps.identity import content_id
-from sweeps.recordings.bold import check_size, some_of, varying, zscored
-from sweeps.recordings.facts import RecordingFacts
-from sweeps.recordings.folder import ImageSpec
-from sweeps.recordings.hdf5 import BLOCK, dataset, numbers, opened
-from sweeps.recordings.images import join
-from sweeps.recordings.reading import reading
-from sweeps.recordings.recording import Recording, StimulusSet
-from sweeps.recordings.tree import Tree
+from sweeps.hashing import content_id
+from sweeps.io.filesystem import join
+from sweeps.io.untrusted import reading
+from sweeps.recordings.formats.folder import ImageSpec
+from sweeps.recordings.readers.file_tree import Tree
+from sweeps.recordings.readers.fmri import check_size, some_of, varying, zscored
+from sweeps.recordings.readers.hdf5 import BLOCK, dataset, numbers, opened
+from sweeps.recordings.readers.nifti import read_volume
+from sweeps.recordings.recording import Recording, RecordingFacts, StimulusSet
 from sweeps.recordings.units import UnitChoice, choose_units
-from sweeps.recordings.volumes import read_volume
 
 SCALE = 300.0
 STIMULI = "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"

@@ -19,10 +19,10 @@ import numpy as np
 from pydantic import Field
 
 from sweeps.errors import InputError
-from sweeps.identity import content_id
-from sweeps.recordings.images import join
-from sweeps.recordings.screens import ScreenSpec, Shown
-from sweeps.recordings.tree import Tree, is_below
+from sweeps.hashing import content_id
+from sweeps.io.filesystem import join
+from sweeps.recordings.readers.file_tree import Tree, is_below
+from sweeps.recordings.readers.screens import ScreenSpec, Shown
 from sweeps.recordings.units import UnitChoice, Units, check_coordinates, check_length, choose_units
 
 TIERS = (

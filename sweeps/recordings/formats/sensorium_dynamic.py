@@ -10,12 +10,8 @@ import numpy as np
 from pydantic import Field
 
 from sweeps.errors import InputError
-from sweeps.identity import content_id
-from sweeps.recordings.clips import ClipRows
-from sweeps.recordings.facts import RecordingFacts
-from sweeps.recordings.recording import Recording, StimulusSet, check_groups, check_responses
-from sweeps.recordings.screens import Shown, arrange, as_pixels, content_key, linked, near_copies, show, signature
-from sweeps.recordings.sensorium import (
+from sweeps.hashing import content_id
+from sweeps.recordings.formats.sensorium import (
     SensoriumSpec,
     Session,
     check_recorded,
@@ -24,6 +20,18 @@ from sweeps.recordings.sensorium import (
     scale_responses,
     train_rows,
 )
+from sweeps.recordings.readers.clips import ClipRows
+from sweeps.recordings.readers.screens import (
+    Shown,
+    arrange,
+    as_pixels,
+    content_key,
+    linked,
+    near_copies,
+    show,
+    signature,
+)
+from sweeps.recordings.recording import Recording, RecordingFacts, StimulusSet, check_groups, check_responses
 
 DEFAULT_TIERS = ("train", "oracle", "validation")
 CONDITION = "meta/trials/condition_hash.npy"

@@ -10,11 +10,8 @@ import numpy as np
 import pandas as pd
 
 from sweeps.errors import InputError
-from sweeps.identity import content_id
-from sweeps.recordings.facts import RecordingFacts
-from sweeps.recordings.recording import Recording, StimulusSet, check_groups, check_responses
-from sweeps.recordings.screens import Shown, arrange, as_pixels, content_key, linked, show
-from sweeps.recordings.sensorium import (
+from sweeps.hashing import content_id
+from sweeps.recordings.formats.sensorium import (
     SensoriumSpec,
     Session,
     check_recorded,
@@ -23,6 +20,8 @@ from sweeps.recordings.sensorium import (
     scale_responses,
     train_rows,
 )
+from sweeps.recordings.readers.screens import Shown, arrange, as_pixels, content_key, linked, show
+from sweeps.recordings.recording import Recording, RecordingFacts, StimulusSet, check_groups, check_responses
 
 DEFAULT_TIERS = ("train", "validation", "test")
 IMAGE_IDS = ("frame_image_id", "colorframeprojector_image_id", "image_id")

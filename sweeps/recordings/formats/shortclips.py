@@ -20,13 +20,12 @@ import pandas as pd
 from pydantic import Field
 
 from sweeps.errors import InputError
-from sweeps.identity import content_id
-from sweeps.recordings.bold import check_size, chosen, hdf5_in, remember, some_of, with_data, zscored
-from sweeps.recordings.facts import RecordingFacts
-from sweeps.recordings.hdf5 import numbers, whole_numbers
-from sweeps.recordings.images import join
-from sweeps.recordings.recording import Recording, StimulusSet
-from sweeps.recordings.tree import Tree
+from sweeps.hashing import content_id
+from sweeps.io.filesystem import join
+from sweeps.recordings.readers.file_tree import Tree
+from sweeps.recordings.readers.fmri import check_size, chosen, hdf5_in, remember, some_of, with_data, zscored
+from sweeps.recordings.readers.hdf5 import numbers, whole_numbers
+from sweeps.recordings.recording import Recording, RecordingFacts, StimulusSet
 from sweeps.recordings.units import UnitChoice, choose_units
 
 TEST = "test"

@@ -13,10 +13,10 @@ import numpy as np
 from fsspec.implementations.zip import ZipFileSystem
 
 from sweeps.errors import InputError
-from sweeps.identity import digest_bytes
-from sweeps.manifest import read_yaml
-from sweeps.recordings.images import open_filesystem
-from sweeps.recordings.reading import npy_array, reading, refuse_bomb, refuse_infinite
+from sweeps.hashing import digest_bytes
+from sweeps.io.filesystem import open_filesystem
+from sweeps.io.safe_yaml import read_yaml
+from sweeps.io.untrusted import npy_array, reading, refuse_bomb, refuse_infinite
 
 BATCH = 16
 """Files fetched at a time, so that a bucket answers several requests at once."""

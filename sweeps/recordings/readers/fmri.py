@@ -13,9 +13,9 @@ import numpy as np
 from fsspec.implementations.zip import ZipFileSystem
 
 from sweeps.errors import InputError
-from sweeps.recordings.hdf5 import BLOCK, boxes, held_in
-from sweeps.recordings.reading import npy_header, reading
-from sweeps.recordings.tree import Tree
+from sweeps.io.untrusted import npy_header, reading
+from sweeps.recordings.readers.file_tree import Tree
+from sweeps.recordings.readers.hdf5 import BLOCK, boxes, held_in
 
 LARGEST = 4e9
 """Bytes of responses above which a recording is refused unless fewer voxels are asked for."""

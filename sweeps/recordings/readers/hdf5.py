@@ -13,8 +13,8 @@ import h5py
 import numpy as np
 
 from sweeps.errors import InputError
-from sweeps.recordings.images import open_filesystem
-from sweeps.recordings.reading import reading, refuse_bomb
+from sweeps.io.filesystem import open_filesystem
+from sweeps.io.untrusted import reading, refuse_bomb
 
 BLOCK = 2**22
 """Bytes that are read at a time."""

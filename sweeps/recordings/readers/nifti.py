@@ -8,7 +8,7 @@ import io
 import numpy as np
 
 from sweeps.errors import InputError
-from sweeps.recordings.reading import most_unpacked, reading, refuse_bomb, refuse_infinite
+from sweeps.io.untrusted import most_unpacked, reading, refuse_bomb, refuse_infinite
 
 
 def read_volume(content: bytes, file: str) -> np.ndarray:

@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
+from models.inputs.geometry import Geometry
 from sweeps.errors import InputError
-from sweeps.recordings.images import Geometry
-from sweeps.validation import Strict
+from sweeps.io.strict_model import Strict
 
 SAMPLED = range(0, 300, 30)
 """Frames that a clip's signature looks at."""

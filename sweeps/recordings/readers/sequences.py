@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from sweeps.errors import InputError
-from sweeps.recordings.reading import npy_header, reading, refuse_infinite
-from sweeps.recordings.tree import Tree
+from sweeps.io.untrusted import npy_header, reading, refuse_infinite
+from sweeps.recordings.readers.file_tree import Tree
 
 BLOCK = 2**24
 """Bytes of a large file that are read at a time."""

@@ -24,14 +24,13 @@ from pydantic import Field
 
 from models.backbones import BACKBONES
 from sweeps.errors import InputError
-from sweeps.files import fresh_name, locked
-from sweeps.identity import content_id
-from sweeps.probes import scenes, shapes
-from sweeps.recordings.facts import RecordingFacts
-from sweeps.recordings.folder import Folder, ImageSpec, read_folder
-from sweeps.recordings.recording import Recording
-from sweeps.recordings.teacher import TeacherArea, teacher_maps
-from sweeps.validation import Strict
+from sweeps.hashing import content_id
+from sweeps.io.files import fresh_name, locked
+from sweeps.io.strict_model import Strict
+from sweeps.recordings.formats.folder import Folder, ImageSpec, read_folder
+from sweeps.recordings.recording import Recording, RecordingFacts
+from sweeps.recordings.simulation.teacher import TeacherArea, teacher_maps
+from sweeps.stimuli import scenes, shapes
 
 VERSION = 1
 """Raise when the simulated numbers change."""

@@ -14,18 +14,17 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import Field
 
+from models.inputs.geometry import Geometry
 from sweeps.errors import InputError
-from sweeps.files import fresh_name, locked
-from sweeps.identity import content_id
-from sweeps.recordings.clips import ClipRows
-from sweeps.recordings.facts import RecordingFacts
-from sweeps.recordings.images import Geometry
-from sweeps.recordings.recording import Recording, StimulusSet
-from sweeps.recordings.video_units import BLOCKS, VideoArea, draw_units, expected, respond, slow_noise
-from sweeps.validation import Strict
+from sweeps.hashing import content_id
+from sweeps.io.files import fresh_name, locked
+from sweeps.io.strict_model import Strict
+from sweeps.recordings.readers.clips import ClipRows
+from sweeps.recordings.recording import Recording, RecordingFacts, StimulusSet
+from sweeps.recordings.simulation.video_units import BLOCKS, VideoArea, draw_units, expected, respond, slow_noise
 
 if TYPE_CHECKING:
-    from sweeps.recordings.video_teacher import VideoTeacher
+    from sweeps.recordings.simulation.video_teacher import VideoTeacher
 
 VERSION = 1
 """Raise when the simulated numbers change."""
@@ -237,7 +236,7 @@ def _behaviour(latents: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def _teacher(spec: SimulatedVideoSpec) -> tuple[np.ndarray, VideoTeacher]:
-    from sweeps.recordings.video_teacher import VideoTeacher, draw_clips
+    from sweeps.recordings.simulation.video_teacher import VideoTeacher, draw_clips
 
     clips = draw_clips(spec.clips, spec.frames, (spec.size, spec.width), [spec.seed, 34])
     return clips, VideoTeacher.of(clips, BLOCKS, np.random.default_rng([spec.seed, 35]))

@@ -92,8 +92,8 @@ def teacher_maps(backbone: str, weights: str, seed: int, depths: Sequence[int], 
     """Maps (pictures, channels, 7, 7) of the planted blocks by depth, float64, in one pass through the network."""
     import torch
 
+    from models.inputs.tensors import BATCH, as_images
     from models.readouts.gaussian import shrink
-    from sweeps.features import BATCH, as_images
 
     network = BACKBONES[backbone].load()({"weights": weights}, seed)
     wanted = sorted(set(depths))

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from sweeps.validation import Strict
+from sweeps.io.strict_model import Strict
 
 BLOCKS = 4
 """Blocks of the teacher (see video_teacher)."""

@@ -57,7 +57,7 @@ DEEDS = {each.__name__: each for each in (segfault, be_killed, exhaust_memory, g
 
 
 def poisoned(module: ModuleType) -> None:
-    """Wrap `fits_of` of sweeps.measure."""
+    """Wrap `fits_of` of sweeps.execution.cell_runner."""
     real = module.fits_of  # type: ignore[attr-defined]
 
     def fits_of(workshop: Any, jobs: Any, halving: Any) -> Iterator[Any]:
@@ -79,10 +79,10 @@ def poisoned(module: ModuleType) -> None:
 
 
 class Finder(importlib.abc.MetaPathFinder):
-    """Lets sweeps.measure be imported as ever, then poisons it."""
+    """Lets sweeps.execution.cell_runner be imported as ever, then poisons it."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        if name != "sweeps.measure":
+        if name != "sweeps.execution.cell_runner":
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path)
         assert spec is not None

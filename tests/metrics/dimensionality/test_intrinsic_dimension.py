@@ -11,8 +11,8 @@ from scipy.spatial.distance import cdist
 from scipy.stats import ortho_group
 
 from metrics import count_duplicates, gride, levina_bickel, local_dimension, two_nn
-from metrics._neighbors import ROWS, nearest_distances
-from metrics.intrinsic_dimension import _most_likely
+from metrics.dimensionality._neighbors import ROWS, nearest_distances
+from metrics.dimensionality.intrinsic import _most_likely
 
 
 def _coarse(responses: np.ndarray) -> float:

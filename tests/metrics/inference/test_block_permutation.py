@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import kstest
 
-from metrics.permutation import block_permutation_p
+from metrics.inference.permutation import block_permutation_p
 
 
 def _slow(rng: np.random.Generator, times: int, units: int, memory: float) -> np.ndarray:
@@ -72,7 +72,7 @@ def test_p_is_uniform_without_signal_and_small_with() -> None:
 def test_the_width_of_a_chunk_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     predicted, observed = np.random.default_rng(4).normal(size=(2, 60, 7))
     expected = block_permutation_p(predicted, observed, 5, 99)
-    monkeypatch.setattr("metrics.permutation.BUDGET", 250)
+    monkeypatch.setattr("metrics.inference.permutation.BUDGET", 250)
     np.testing.assert_array_equal(block_permutation_p(predicted, observed, 5, 99), expected)
     np.testing.assert_array_equal(block_permutation_p(10 * predicted + 3, observed / 7, 5, 99), expected)
     assert (block_permutation_p(predicted, observed, 5, 99, seed=1) != expected).any()

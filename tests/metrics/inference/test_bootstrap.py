@@ -71,7 +71,7 @@ def test_blocks_of_units_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     predicted, observed, groups = _data(units=7)
     weights = group_weights(groups, replicates=20)
     expected = bootstrap_correlation(predicted, observed, groups, weights)
-    monkeypatch.setattr("metrics.bootstrap.BLOCK", 3)
+    monkeypatch.setattr("metrics.inference.bootstrap.BLOCK", 3)
     np.testing.assert_allclose(bootstrap_correlation(predicted, observed, groups, weights), expected, atol=1e-12)
 
 
@@ -206,7 +206,7 @@ def test_any_statistic_of_the_same_draws(monkeypatch: pytest.MonkeyPatch) -> Non
     median = hierarchical_bootstrap(values, levels, replicates=50, statistic=np.median)
     middles = (values[:, None] + values) / 2
     assert all(np.isclose(each, middles).any() for each in median)
-    monkeypatch.setattr("metrics.bootstrap.CELLS", 7 * 24)  # blocks of seven replicates
+    monkeypatch.setattr("metrics.inference.bootstrap.CELLS", 7 * 24)  # blocks of seven replicates
     blocks = hierarchical_bootstrap(values, levels, replicates=50)
     assert len(np.unique(blocks)) > 40
     np.testing.assert_array_equal(blocks[:7], hierarchical_bootstrap(values, levels, replicates=7))

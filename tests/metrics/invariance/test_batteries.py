@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from metrics import rotation_decoding
-from metrics.rotation_battery import principal_axes, rotation_windows, squared_hinge
+from metrics.invariance.rotation import principal_axes, rotation_windows, squared_hinge
 
 Views = tuple[np.ndarray, np.ndarray, np.ndarray]
 

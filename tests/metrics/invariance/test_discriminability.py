@@ -11,7 +11,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.preprocessing import StandardScaler
 
 from metrics import mutual_information, object_discriminability
-from metrics.discriminability import _decode, group_folds, logistic_weights
+from metrics.invariance.discriminability import _decode, group_folds, logistic_weights
 
 Bins = tuple[np.ndarray, np.ndarray, np.ndarray]
 

@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from metrics import chance_corrected, object_decoding, position_tolerance
-from metrics.invariance import transform_folds
+from metrics.invariance.decoding import transform_folds
 
 
 def _views(

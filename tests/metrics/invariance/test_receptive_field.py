@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
 from metrics import fit_receptive_field, receptive_field_area, receptive_fields
-from metrics.receptive_field import HALF_WIDTH, MAX_SIGMA
+from metrics.invariance.receptive_field import HALF_WIDTH, MAX_SIGMA
 
 SHAPE = (24, 32)
 ROW, COLUMN = np.indices(SHAPE)

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-import metrics.jacobians as jacobians
-import metrics.nonlinearity as nonlinearity
+import metrics.nonlinearity.dispersion as nonlinearity
+import metrics.nonlinearity.jacobians as jacobians
 from metrics import ResidualJacobian, jacobian_nonlinearity, jne_streaming, residual_mlp_factors
 
 VARIANTS = [("l1", False), ("l2", False), ("l1", True), ("l2", True)]

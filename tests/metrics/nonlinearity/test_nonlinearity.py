@@ -9,7 +9,7 @@ from scipy.special import expit
 from scipy.stats import chi
 from scipy.stats import norm as gaussian
 
-import metrics.nonlinearity as nonlinearity
+import metrics.nonlinearity.dispersion as nonlinearity
 from metrics import jacobian_nonlinearity, jne, jne_per_sample, mean_deviation
 
 VARIANTS = [("l1", False), ("l2", False), ("l1", True), ("l2", True)]

@@ -17,7 +17,7 @@ from metrics import (
     split_half,
     trial_noise_variance,
 )
-from metrics.ceilings import _dealt_halves
+from metrics.prediction.ceilings import _dealt_halves
 
 
 def _repeats(stimuli: int, repeats: int, noise: float, seed: int = 0, units: int = 5) -> np.ndarray:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 
 from metrics import Alignment, align, caption_transfer
-from metrics.alignment import PENALTIES
+from metrics.transfer.alignment import PENALTIES
 
 FIT, TEST = np.arange(100), np.arange(100, 160)
 
@@ -53,7 +53,7 @@ def test_leave_one_out_equals_refitting(features: int) -> None:
 @pytest.mark.parametrize("noise", [0.3, 2.0, 8.0])
 def test_the_chosen_penalty_has_the_least_error(at_once: int, noise: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """All penalties at once find what each by itself does; targets that are constant or miss a sample do not count."""
-    monkeypatch.setattr("metrics.alignment.AT_ONCE", at_once)
+    monkeypatch.setattr("metrics.transfer.alignment.AT_ONCE", at_once)
     rng = np.random.default_rng(3)
     source = rng.normal(size=(60, 20))
     target = source @ rng.normal(size=(20, 7)) + noise * 4 * rng.normal(size=(60, 7))

@@ -10,11 +10,11 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
 from two_modalities import WIDTHS, Planted, planted
 
-from metrics.alignment import Alignment, align
-from metrics.encoding import centred, design, fit, predict_left_out, prepare
-from metrics.permutation import block_permutation_p
-from metrics.prediction import pearson
-from metrics.transfer import DIRECTIONS, CrossModalTransfer, Modality, cross_modal_transfer
+from metrics.inference.permutation import block_permutation_p
+from metrics.prediction.accuracy import pearson
+from metrics.transfer.alignment import Alignment, align
+from metrics.transfer.cross_modal import DIRECTIONS, CrossModalTransfer, Modality, cross_modal_transfer
+from metrics.transfer.encoding import centred, design, fit, predict_left_out, prepare
 
 DELAYS = (1, 2, 3, 4)
 CROSSED = (("language", "vision"), ("vision", "language"))

@@ -12,7 +12,7 @@ from tiny_models import tiny_model
 from torch.nn import functional as F
 
 from models.backbones import BACKBONES
-from models.backbones.conv import Layer
+from models.backbones.cores.conv import Layer
 from models.backbones.efficientnet_lite import imagenet_network
 from models.readouts import READOUTS
 

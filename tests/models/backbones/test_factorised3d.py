@@ -14,11 +14,11 @@ from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional as F
 
 from models.backbones import BACKBONES
-from models.backbones.channels import factorised_depths, parse_channels
-from models.backbones.factorised3d import Factorised3dBlock, temporal_roughness
-from models.backbones.stacked2d import grey_images
-from models.clips import as_float, clip_statistics
-from models.regularizers import laplacian_smoothness
+from models.backbones.cores.channels import factorised_depths, parse_channels
+from models.backbones.cores.factorised3d import Factorised3dBlock, temporal_roughness
+from models.backbones.cores.stacked2d import grey_images
+from models.inputs.tensors import as_float, clip_statistics
+from models.objectives.regularizers import laplacian_smoothness
 
 torch.set_num_threads(1)
 

@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from tiny_models import tiny_model
 
 from models.backbones import BACKBONES
-from models.backbones.capture import Tap, chain, run_until
-from models.backbones.hub import FAMILIES, PixelStatistics, fingerprint, pixel_statistics
+from models.backbones.transformers.hooks import Tap, chain, run_until
+from models.backbones.transformers.hub_files import FAMILIES, PixelStatistics, fingerprint, pixel_statistics
 
 torch.set_num_threads(1)
 
@@ -365,7 +365,7 @@ def test_code_that_comes_with_a_model_is_never_run(tmp_path):
 def test_the_driver_needs_no_torch():
     models = {name: tiny_model(kind) for name, kind in DRIVEN.items()}
     code = (
-        f"import sys; from models.backbones import BACKBONES; from models.backbones.hub import fingerprint\n"
+        f"import sys; from models.backbones import BACKBONES; from models.backbones.transformers.hub_files import fingerprint\n"
         f"for name, model in {models!r}.items():\n"
         f"    print(name, BACKBONES[name].block_count({{'model': model}}), len(fingerprint({{'model': model}})))\n"
         f"assert not {{'torch', 'numpy', 'transformers'}} & set(sys.modules)"
@@ -392,7 +392,7 @@ import socket
 def refuse(*arguments): raise AssertionError("a connection was opened")
 socket.socket.connect = refuse
 from models.backbones import BACKBONES
-from models.backbones.hub import fingerprint
+from models.backbones.transformers.hub_files import fingerprint
 component = BACKBONES["autobackbone"]
 own = {{key: held.default for key, held in component.parameters.items()}} | {{"model": "lab/tiny"}}
 print(fingerprint(own), component.block_count(own))
@@ -456,7 +456,7 @@ def bare_hub():
 
 
 ASKED = """
-from models.backbones.hub import PixelStatistics, pixel_statistics
+from models.backbones.transformers.hub_files import PixelStatistics, pixel_statistics
 try: print(pixel_statistics("lab/bare") == PixelStatistics())
 except ValueError as error: print(error)
 """
@@ -472,7 +472,9 @@ def test_a_model_of_the_hub_without_statistics_has_those_of_imagenet(tmp_path):
 
     with bare_hub() as address:
         assert told(ASKED, HF_ENDPOINT=address) == "True\n"
-        count = "from models.backbones.hub import stage_count; print(stage_count({'model': 'lab/bare'}))"
+        count = (
+            "from models.backbones.transformers.hub_files import stage_count; print(stage_count({'model': 'lab/bare'}))"
+        )
         assert told(count, HF_ENDPOINT=address) == "13\n"
     assert list(Path(tmp_path).glob("models--lab--bare/snapshots/*/config.json"))
     offline = told(ASKED, HF_HUB_OFFLINE="1")

@@ -8,7 +8,7 @@ from safetensors.torch import load, save
 from tiny_models import SENTENCE, tiny_model
 
 from models.backbones import BACKBONES
-from models.backbones.language import Reader
+from models.backbones.transformers.language import Reader
 
 torch.set_num_threads(1)
 

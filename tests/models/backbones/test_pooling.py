@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.backbones.pooling import Pooler, pool_texts, pool_tokens
+from models.backbones.transformers.token_pooling import Pooler, pool_texts, pool_tokens
 from models.linear.projection import SparseProjection
 
 torch.set_num_threads(1)

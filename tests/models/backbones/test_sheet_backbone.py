@@ -5,12 +5,12 @@ import torch
 from safetensors.torch import load, save
 
 from models.backbones import BACKBONES
-from models.sheet.layers import feed_forwardness, hop_counts
-from models.sheet.learning import young_sheet
-from models.sheet.maps import map_smoothness
-from models.sheet.natural import dead_leaves
-from models.sheet.neurons import EXACT, exactly
-from models.sheet.null import rewired_null
+from models.spiking_sheet.layers import feed_forwardness, hop_counts
+from models.spiking_sheet.learning import young_sheet
+from models.spiking_sheet.maps import map_smoothness
+from models.spiking_sheet.natural import dead_leaves
+from models.spiking_sheet.neurons import EXACT, exactly
+from models.spiking_sheet.rewired import rewired_null
 
 torch.set_num_threads(1)
 

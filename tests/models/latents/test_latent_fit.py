@@ -9,7 +9,7 @@ from scipy import stats
 from models.backbones import BACKBONES
 from models.latents.data import LatentData, LatentTraining
 from models.latents.fit import _Stage, fit_latent
-from models.likelihoods import zig_links
+from models.objectives.likelihoods import zig_links
 from models.readouts import READOUTS
 
 torch.set_num_threads(1)

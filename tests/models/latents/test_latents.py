@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
-from metrics.likelihood import poisson_log_likelihood, zero_inflated_gamma_log_likelihood
+from metrics.prediction.likelihood import poisson_log_likelihood, zero_inflated_gamma_log_likelihood
 from models.backbones import BACKBONES
 from models.latents.populations import ClipReadout, PopulationSpec
 from models.latents.recognition import Recognition, divergence, hidden_entries, sample_prior
 from models.latents.twin import LatentTwin
-from models.likelihoods import zero_inflated_gamma_mean
+from models.objectives.likelihoods import zero_inflated_gamma_mean
 from models.readouts import READOUTS
 
 torch.set_num_threads(1)

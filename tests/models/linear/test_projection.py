@@ -10,7 +10,7 @@ from sklearn.metrics import pairwise_distances
 from sklearn.random_projection import SparseRandomProjection, johnson_lindenstrauss_min_dim
 
 from metrics import delayed
-from models.linear.lags import Lags
+from models.linear.delays import Lags
 from models.linear.projection import SparseProjection, johnson_lindenstrauss_size
 
 pytestmark = pytest.mark.filterwarnings(f"ignore::{DataDimensionalityWarning.__module__}.DataDimensionalityWarning")

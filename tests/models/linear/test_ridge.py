@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from sklearn.linear_model import Ridge, RidgeCV
 from torch import Tensor
 
-from models.linear import left_out, ridge
-from models.linear.blocks import choose_block
+from models.linear import leave_group_out as left_out
+from models.linear import ridge
+from models.linear.block_choice import choose_block
 from models.linear.ridge import (
     ALPHAS,
     CONVENTIONS,

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-import models.likelihoods
-from metrics import likelihood as scored
-from models.likelihoods import (
+import models.objectives.likelihoods
+from metrics.prediction import likelihood as scored
+from models.objectives.likelihoods import (
     fit_gamma_shape,
     poisson_log_density,
     rate_link,
@@ -37,7 +37,7 @@ def draws(rows, q, theta, k, rho=0.005, seed=0):
 
 
 def test_examples():
-    results = doctest.testmod(models.likelihoods)
+    results = doctest.testmod(models.objectives.likelihoods)
     assert results.attempted >= 8
     assert not results.failed
 

@@ -4,8 +4,8 @@ import scipy.stats
 import torch
 from torch.nn import functional as F
 
-from models.likelihoods import RHO
-from models.losses import LOSSES, correlation_loss, gaussian_loss, poisson_loss, zero_inflated_gamma_loss
+from models.objectives.likelihoods import RHO
+from models.objectives.losses import LOSSES, correlation_loss, gaussian_loss, poisson_loss, zero_inflated_gamma_loss
 
 
 @pytest.fixture

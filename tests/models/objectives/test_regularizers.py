@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.regularizers import (
+from models.objectives.regularizers import (
     LAPLACIAN,
     channel_lasso,
     curvature,

@@ -3,12 +3,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from models.frozen import fit_frozen
-from models.losses import LOSSES
+from models.objectives.losses import LOSSES
 from models.readouts import READOUTS
 from models.readouts.gaussian import GaussianReadout, sample, shrink
-from models.readouts.locate import located, response_statistics, starting_positions
+from models.readouts.initial_positions import located, response_statistics, starting_positions
 from models.readouts.sampling import sample_own
+from models.training.frozen_backbone import fit_frozen
 
 torch.set_num_threads(1)
 

@@ -6,14 +6,14 @@ from safetensors.torch import load, save
 from torch.func import functional_call, jacrev, stack_module_state, vmap
 from torch.nn import functional as F
 
-from metrics.jacobians import ResidualJacobian
-from models.fit import FitSettings, ReadoutData, batch_loss, fit_twin
-from models.fit_data import take
-from models.frozen import FrozenFit, fit_frozen, fit_frozen_many
-from models.losses import LOSSES
+from metrics.nonlinearity.jacobians import ResidualJacobian
+from models.objectives.losses import LOSSES
 from models.readouts import LOSS_NAMES, READOUTS
 from models.readouts.mlp import ACTIVATIONS
 from models.readouts.sampling import moved, sample, stacked
+from models.training.data import take
+from models.training.frozen_backbone import FrozenFit, fit_frozen, fit_frozen_many
+from models.training.gradient_fit import FitSettings, ReadoutData, batch_loss, fit_twin
 from models.twin import Twin
 
 torch.set_num_threads(1)

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from scipy import optimize, stats
 
 from models.backbones import BACKBONES
-from models.sheet.encoding import HIGHEST_RATE, draws, input_rates, poisson_spikes
-from models.sheet.learning import Learner, young_sheet
-from models.sheet.natural import dead_leaves
-from models.sheet.neurons import FLOOR, exactly, lateral_kernel, membrane_step, simulate
-from models.sheet.plasticity import POTENTIATION, Traces, normalise, stdp_step, threshold_step
-from models.sheet.settings import SheetSettings
-from models.sheet.wiring import Wiring
+from models.spiking_sheet.encoding import HIGHEST_RATE, draws, input_rates, poisson_spikes
+from models.spiking_sheet.learning import Learner, young_sheet
+from models.spiking_sheet.natural import dead_leaves
+from models.spiking_sheet.neurons import FLOOR, exactly, lateral_kernel, membrane_step, simulate
+from models.spiking_sheet.plasticity import POTENTIATION, Traces, normalise, stdp_step, threshold_step
+from models.spiking_sheet.settings import SheetSettings
+from models.spiking_sheet.wiring import Wiring
 
 torch.set_num_threads(1)
 

@@ -12,17 +12,17 @@ from scipy.sparse.csgraph import shortest_path
 from scipy.spatial.distance import pdist
 
 from models.backbones import BACKBONES
-from models.sheet.layers import (
+from models.spiking_sheet.layers import (
     feed_forwardness,
     first_spike_latency,
     hop_counts,
     rank_correlation,
     strong_synapses,
 )
-from models.sheet.maps import gratings, map_smoothness, orientation_tuning, wiring_cost
-from models.sheet.null import BIN, rewired_null
-from models.sheet.settings import SheetSettings
-from models.sheet.wiring import (
+from models.spiking_sheet.maps import gratings, map_smoothness, orientation_tuning, wiring_cost
+from models.spiking_sheet.rewired import BIN, rewired_null
+from models.spiking_sheet.settings import SheetSettings
+from models.spiking_sheet.wiring import (
     START_WEIGHT,
     Wiring,
     candidates,

@@ -5,7 +5,10 @@ from safetensors.torch import load, save
 from torch.nn import functional as F
 
 from models.backbones import BACKBONES
-from models.fit import (
+from models.readouts import READOUTS
+from models.readouts.gaussian import GaussianReadout
+from models.training.data import take
+from models.training.gradient_fit import (
     BestState,
     Descent,
     FitSettings,
@@ -18,9 +21,6 @@ from models.fit import (
     refit_twin,
     shuffled_batches,
 )
-from models.fit_data import take
-from models.readouts import READOUTS
-from models.readouts.gaussian import GaussianReadout
 from models.twin import Twin, map_shapes
 
 torch.set_num_threads(1)

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from models.assembly import assemble
 from models.backbones import BACKBONES
-from models.fit import FitSettings, ReadoutData, fit_twin, predict, refit_twin
-from models.fit_data import crop, take
 from models.readouts import READOUTS
+from models.training.assembly import assemble
+from models.training.data import crop, take
+from models.training.gradient_fit import FitSettings, ReadoutData, fit_twin, predict, refit_twin
 from models.twin import Twin
 
 torch.set_num_threads(1)

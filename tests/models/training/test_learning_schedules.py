@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from models.fit_data import ReadoutData, steps
-from models.schedule import BestState, FitSettings, Schedule
+from models.training.data import ReadoutData, steps
+from models.training.early_stopping import BestState, Schedule
+from models.training.settings import FitSettings
 
 
 def test_settings_come_from_what_has_their_names():

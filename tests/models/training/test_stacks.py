@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.assembly import assemble
 from models.backbones import BACKBONES
-from models.fit import FitSettings, ReadoutData, fit_twin, predict
-from models.frozen import FrozenFit, fit_frozen_many
 from models.readouts import LOSS_NAMES, READOUTS
-from models.schedule import FitHistory
-from models.stacks import fit as stacks
-from models.stacks.descent import Member, StackedDescent
-from models.stacks.fit import Wanted, fit_twins
-from models.stacks.paths import free_bytes, out_of_memory, pays, room
-from models.stacks.structure import structure
+from models.training.assembly import assemble
+from models.training.early_stopping import FitHistory
+from models.training.frozen_backbone import FrozenFit, fit_frozen_many
+from models.training.gradient_fit import FitSettings, ReadoutData, fit_twin, predict
+from models.training.stacked import fit_many as stacks
+from models.training.stacked.fit_many import Wanted, fit_twins
+from models.training.stacked.grouping import structure
+from models.training.stacked.optimizer import Member, StackedDescent
+from models.training.stacked.strategy import free_bytes, out_of_memory, pays, room
 from models.twin import Twin
 
 torch.set_num_threads(1)
@@ -196,13 +196,13 @@ def test_room_goes_with_the_free_memory(monkeypatch):
     readout = READOUTS["gaussian"].load()([maps.shape[1:]], UNITS, defaults("gaussian"), 0)
     member = Member(Twin(None, {"area": readout}), [data], FitSettings())
     assert room(member, 10) == 10
-    monkeypatch.setattr("models.stacks.paths.free_bytes", lambda device: 1.0)
+    monkeypatch.setattr("models.training.stacked.strategy.free_bytes", lambda device: 1.0)
     assert room(member, 10) == 1
 
 
 def test_free_memory_is_known_on_systems_without_meminfo(monkeypatch, tmp_path):
     linux = free_bytes(torch.device("cpu"))
-    monkeypatch.setattr("models.stacks.paths.MEMINFO", tmp_path / "none")
+    monkeypatch.setattr("models.training.stacked.strategy.MEMINFO", tmp_path / "none")
     elsewhere = free_bytes(torch.device("cpu"))
     assert 0 < elsewhere < 1e15
     assert elsewhere / 10 < linux < elsewhere * 2.1

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from scipy.ndimage import correlate, gaussian_filter
 from torch import nn
 
-import models.search
-from models.attention import (
+import models.visual_search.saccades
+from models.backbones import BACKBONES
+from models.visual_search.attention import (
     Raster,
     Sharpening,
     TargetAttention,
@@ -27,8 +28,7 @@ from models.attention import (
     search_blocks,
     sharpened,
 )
-from models.backbones import BACKBONES
-from models.search import Task, chance, search
+from models.visual_search.saccades import Task, chance, search
 
 torch.set_num_threads(1)
 
@@ -168,7 +168,7 @@ def test_a_network_sees_as_many_crops_at_once_as_the_budget_of_pixels_allows(
 
     displays, targets = torch.rand(6, 3, 64, 64, generator=torch.Generator().manual_seed(2)), [3, 7, 0, 9, 12, 15]
     expected = search(shining, displays, targets, TASK, recenter)
-    monkeypatch.setattr(models.search, "PIXELS", pixels * side**2 // 144**2)
+    monkeypatch.setattr(models.visual_search.saccades, "PIXELS", pixels * side**2 // 144**2)
     found = search(attend, displays, targets, TASK, recenter)
     assert torch.equal(found.fixations, expected.fixations)
     assert max(counts) == largest

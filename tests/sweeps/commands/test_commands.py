@@ -12,12 +12,12 @@ import pytest
 from inline import plan_of, run_inline
 from typer.testing import CliRunner
 
-from sweeps.benchmarks import list_benchmarks
 from sweeps.cli import app
+from sweeps.commands.benchmarks import list_benchmarks
+from sweeps.commands.run import _keep_experiment
 from sweeps.errors import InputError
-from sweeps.guard import home
+from sweeps.io.import_guard import home
 from sweeps.recordings.examples import EXAMPLES
-from sweeps.runner import _keep_experiment
 
 
 def said(*arguments: str) -> str:

@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 from inline import plan_of, run_inline
 
-from sweeps.experiment import find_experiment, read_experiment
-from sweeps.plan import make_plan
-from sweeps.report.answer import compare
-from sweeps.results import load
+from sweeps.experiment.schema import find_experiment, read_experiment
+from sweeps.planning.plan import make_plan
+from sweeps.report.analysis import compare
+from sweeps.storage.load import load
 
 
 def test_language_reads_pfs_and_vision_reads_evc(shared_data: Path, tmp_path: Path) -> None:

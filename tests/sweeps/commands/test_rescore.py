@@ -15,15 +15,14 @@ import pytest
 from inline import ProcessDied, plan_of, run_inline
 from rich.console import Console
 
-import metrics
+from sweeps.commands.rescore import choose, plan_scores
+from sweeps.commands.run import _keep_experiment
 from sweeps.errors import InputError
-from sweeps.plan import Plan
-from sweeps.report.chosen import show_chosen
-from sweeps.rescore import choose, plan_scores
-from sweeps.results import experiment_of, load
-from sweeps.runner import _keep_experiment
-from sweeps.scores import SCORES
+from sweeps.planning.plan import Plan
+from sweeps.report.score_table import show_chosen
+from sweeps.scores import SCORES, VERSIONS
 from sweeps.scores.view import CellView
+from sweeps.storage.load import experiment_of, load
 
 Experiment = dict[str, Any]
 
@@ -39,7 +38,7 @@ def no_fitting(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: Any, jobs: list[Any], halving: Any) -> list[Any]:
         return [[(number, AssertionError("a stored fit was fitted again"))] for number in range(len(jobs))]
 
-    monkeypatch.setattr("sweeps.fitting.fit_jobs", refuse)
+    monkeypatch.setattr("sweeps.fitting.fit_cells.fit_jobs", refuse)
 
 
 def scores_of(frame: pd.DataFrame) -> pd.DataFrame:
@@ -256,7 +255,7 @@ def test_an_error_goes_when_its_score_has_a_new_version(
     first = run(small, tmp_path)
     assert load(first.storage, "cells")["error"].str.contains("no room; try later").all()
     monkeypatch.undo()
-    monkeypatch.setitem(metrics.VERSIONS, "feve", metrics.VERSIONS["feve"] + 1)
+    monkeypatch.setitem(VERSIONS, "feve", VERSIONS["feve"] + 1)
     run_inline(plan_of(small, tmp_path))
     after = load(first.storage, "cells")
     assert after["score.feve"].notna().all()

@@ -20,8 +20,8 @@ from typer.testing import CliRunner
 
 import sweeps
 from sweeps.cli import app
-from sweeps.plan import make_plan
-from sweeps.runner import Result
+from sweeps.commands.run import Result
+from sweeps.planning.plan import make_plan
 
 PACK = 4
 

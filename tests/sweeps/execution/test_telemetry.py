@@ -17,9 +17,9 @@ from processes import ROOT, wait_for
 from prometheus_client.parser import text_string_to_metric_families
 
 import sweeps
-from sweeps import meters
-from sweeps.meters import COUNTERS, GAUGES, SweepMeters, WorkerMeters
-from sweeps.schedule import Progress
+from sweeps.execution import telemetry as meters
+from sweeps.execution.telemetry import COUNTERS, GAUGES, SweepMeters, WorkerMeters
+from sweeps.planning.scheduler import Progress
 
 ONLY_WITH_A_GPU = {"sweeps_gpu_memory_bytes", "sweeps_gpu_memory_peak_bytes"}
 LABELS = ("status", "objective")

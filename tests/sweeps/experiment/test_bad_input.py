@@ -20,7 +20,7 @@ from s3 import S3Server, seaweedfs
 
 from sweeps import cli
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 Change = Callable[[dict[str, Any], Path], object]
 Outcome = tuple[int, str]
 

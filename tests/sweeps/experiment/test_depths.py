@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from inline import plan_of, run_inline, trials_of
 
-from sweeps.depths import ANATOMY, AreaDepths, DepthMaps, blocks_of, depth_text, resolve
 from sweeps.errors import InputError
-from sweeps.read_space import read_space
-from sweeps.results import load
+from sweeps.experiment.depths import ANATOMY, AreaDepths, DepthMaps, blocks_of, depth_text, resolve
+from sweeps.experiment.parse_space import read_space
+from sweeps.storage.load import load
 
 AREAS = ("V1", "LM", "RL", "AL")
 CORE = {"conv": {"layers": 8, "channels": 2, "epochs": 1}}

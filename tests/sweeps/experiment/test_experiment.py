@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from sweeps.errors import InputError
-from sweeps.experiment import SHIPPED, as_yaml, find_experiment, parse_experiment, read_experiment
-from sweeps.plan import make_plan
+from sweeps.experiment.schema import SHIPPED, as_yaml, find_experiment, parse_experiment, read_experiment
+from sweeps.planning.plan import make_plan
 from sweeps.scores import STANDARD
 
 LEAST: dict[str, Any] = {"name": "least", "recordings": [{"format": "simulated"}], "space": {"backbone": "pixels"}}

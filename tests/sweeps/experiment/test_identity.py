@@ -18,12 +18,12 @@ import numpy as np
 import pytest
 from inline import plan_of, run_inline, trials_of
 
-import metrics
 from models.backbones import BACKBONES
 from models.readouts import READOUTS
-from sweeps.identity import canonical, content_id
+from sweeps.hashing import canonical, content_id
+from sweeps.scores import VERSIONS
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 TOLERANCE = 2e-3
 COLUMNS = ("select.prediction", "score.prediction", "score.prediction_ceiled")
 
@@ -79,7 +79,7 @@ def test_numbers_move_only_with_a_version(case: str, make_recording: Callable[..
     assert trial["status"] == "done", trial["error"]
     found = np.array([trial[column] for column in COLUMNS], dtype=float)
     backbone, readout = BACKBONES[name_of(golden.backbone)], READOUTS[name_of(golden.readout)]
-    versions = (backbone.version, readout.version, metrics.VERSIONS["prediction"])
+    versions = (backbone.version, readout.version, VERSIONS["prediction"])
     moved = not np.allclose(found, golden.numbers, rtol=0, atol=TOLERANCE)
     now = f"numbers {tuple(round(float(value), 4) for value in found)}, versions {versions}"
     assert not moved or versions != golden.versions, (
@@ -91,7 +91,7 @@ def test_numbers_move_only_with_a_version(case: str, make_recording: Callable[..
 
 IDS = """
 import json, sys
-from sweeps.plan import make_plan
+from sweeps.planning.plan import make_plan
 plan = make_plan(json.loads(sys.argv[1]), storage=sys.argv[2], cache=sys.argv[2])
 for configuration in plan.space.grid():
     cells = plan.planner.cells(configuration)

@@ -12,14 +12,14 @@ from inline import run_inline
 from tiny_models import tiny_model
 
 from models.backbones import BACKBONES
-from sweeps.cells import Planner
-from sweeps.data_command import write_data
+from sweeps.commands.example_data import write_data
 from sweeps.errors import InputError
-from sweeps.experiment import parse_experiment
-from sweeps.model_places import model_place, with_places
-from sweeps.plan import Plan, make_plan
-from sweeps.read_space import read_space
-from sweeps.results import load
+from sweeps.experiment.cells import Planner
+from sweeps.experiment.model_paths import model_place, with_places
+from sweeps.experiment.parse_space import read_space
+from sweeps.experiment.schema import parse_experiment
+from sweeps.planning.plan import Plan, make_plan
+from sweeps.storage.load import load
 
 FILE = """
 name: places

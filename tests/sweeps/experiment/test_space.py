@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 
 from models.backbones import BACKBONES
 from models.readouts import READOUTS
-from sweeps.cells import Planner
 from sweeps.errors import InputError
-from sweeps.experiment import Split
-from sweeps.identity import canonical
-from sweeps.read_space import read_space
-from sweeps.recordings.facts import RecordingFacts
-from sweeps.space import Range, Space
+from sweeps.experiment.cells import Planner
+from sweeps.experiment.domains import Range
+from sweeps.experiment.parse_space import read_space
+from sweeps.experiment.schema import Split
+from sweeps.experiment.space import Space
+from sweeps.hashing import canonical
+from sweeps.recordings.recording import RecordingFacts
 
 AREAS = ("V1", "V4")
 FACTS = [RecordingFacts("a", "0" * 20, {"V1": 4, "V4": 5}, 300, 300, 1, ("fit",))]

@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from models.backbones import BACKBONES
+from models.inputs.tensors import as_images
 from models.sentences import embed
-from sweeps.features import SHARD, FeatureCache, as_images
+from sweeps.features.feature_cache import SHARD, FeatureCache
 
 CPU = torch.device("cpu")
 BACKBONE = {"name": "efficientnet-lite0", "weights": "random"}
@@ -59,7 +60,7 @@ def test_what_is_known_is_not_computed_again(tmp_path: Path, monkeypatch: pytest
 def test_two_processes_share_the_shards(tmp_path: Path) -> None:
     code = f"""
 import numpy as np, torch
-from sweeps.features import FeatureCache
+from sweeps.features.feature_cache import FeatureCache
 images = np.random.default_rng(0).integers(0, 255, (700, 32, 32, 3), dtype=np.uint8)
 done = []
 def load(rows):
@@ -69,7 +70,7 @@ FeatureCache(__import__("pathlib").Path({str(tmp_path)!r}), 1e9, torch.device("c
     {BACKBONE!r}, 0, "key", 700, load, [0, 9], 9, 4)
 print(*done)
 """
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     running = [
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=root) for _ in range(2)
     ]

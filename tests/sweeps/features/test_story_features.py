@@ -11,7 +11,7 @@ from tiny_models import SENTENCE, tiny_model
 from models.backbones import BACKBONES
 from models.linear.ridge import decompose, fit_ridge
 from sweeps.errors import InputError
-from sweeps.texts import Reading, read_texts, story_features, text_maps, word_contexts, word_rate
+from sweeps.features.story_features import Reading, read_texts, story_features, text_maps, word_contexts, word_rate
 
 torch.set_num_threads(1)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sweeps.fits import HEAD, MARK, SPLITS, CellFit, FitCache
+from sweeps.fitting.cell_fit import HEAD, MARK, SPLITS, CellFit, FitCache
 
 SHOWN = {"probe.objects": "key of the pictures"}
 

@@ -9,10 +9,10 @@ import numpy as np
 from inline import plan_of
 
 from metrics import correlation
-from sweeps.fitting import fit_cells
-from sweeps.measure import Bench
+from sweeps.execution.cell_runner import Bench
+from sweeps.features.worker_data import Workshop
+from sweeps.fitting.fit_cells import fit_cells
 from sweeps.scores.prediction import prediction
-from sweeps.workshop import Workshop
 
 
 def without_signal(folder: Path, make_recording: Any, seed: int) -> Path:

@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweeps.items import Items
-from sweeps.shared_stimuli import kept_apart
-from sweeps.splits import Fold, split_groups
+from sweeps.fitting.leakage import kept_apart
+from sweeps.fitting.trained_inputs import Items
+from sweeps.recordings.splits import Fold, split_groups
 
 
 def pictures(numbers: list[int]) -> Items:

@@ -10,11 +10,11 @@ import pytest
 import torch
 from inline import plan_of, run_inline
 
-from sweeps.features import as_images
-from sweeps.fitting import fit_cells
-from sweeps.predictors import predictors_of
-from sweeps.results import load
-from sweeps.workshop import Workshop
+from models.inputs.tensors import as_images
+from sweeps.features.worker_data import Workshop
+from sweeps.fitting.fit_cells import fit_cells
+from sweeps.fitting.predictors import predictors_of
+from sweeps.storage.load import load
 
 TWINS: dict[str, tuple[Any, Any]] = {
     "ridge": ("efficientnet-lite0", {"ridge": {"pool": 4}}),

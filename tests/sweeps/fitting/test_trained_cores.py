@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from inline import plan_of, run_inline, trials_of
 
-from sweeps.results import load
+from sweeps.storage.load import load
 
 Writer = Callable[..., Path]
 GAUSSIAN = {"gaussian": {"loss": "gaussian", "epochs": 60, "patience": 10, "learning_rate": 0.05, "pool": 8}}

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from models.backbones import BACKBONES
-from sweeps.items import Items, held_still, items_of, still_frames
-from sweeps.recordings.images import Geometry
+from models.inputs.geometry import Geometry
+from sweeps.features.worker_data import Shown
+from sweeps.fitting.trained_inputs import Items, held_still, items_of, still_frames
 from sweeps.recordings.recording import Recording, StimulusSet
-from sweeps.workshop import Shown
 
 STILL = 24
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from inline import plan_of, run_inline, trials_of
 
-from sweeps.results import load
+from sweeps.storage.load import load
 
 AREAS = {"V1": {"depth": 0, "units": 10}, "LM": {"depth": 1, "units": 10}}
 SMALL = {"format": "simulated-video", "areas": AREAS, "clips": 40, "frames": 20, "size": 12, "width": 16, "rate": 6.0}

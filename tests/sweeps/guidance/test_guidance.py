@@ -18,18 +18,18 @@ from PIL import Image
 from pydantic import ValidationError
 from rich.console import Console
 
+from sweeps.commands.run import _keep_experiment
 from sweeps.errors import InputError
-from sweeps.experiment import parse_experiment
-from sweeps.guidance import Guided, guide, plan_guidance
-from sweeps.guidance_rows import kept
-from sweeps.guidance_spec import DIFFUSION, FOURIER, Guidance
-from sweeps.guidance_studio import Judged, Studio
-from sweeps.guidance_twins import Target, choose_twins
-from sweeps.report.gallery import title, twin_name
-from sweeps.report.guided import show_guided
-from sweeps.results import load
-from sweeps.runner import _keep_experiment
-from sweeps.workshop import Workshop
+from sweeps.experiment.guidance import DIFFUSION, FOURIER, Guidance
+from sweeps.experiment.schema import parse_experiment
+from sweeps.features.worker_data import Workshop
+from sweeps.guidance.gallery import title, twin_name
+from sweeps.guidance.guide import Guided, guide, plan_guidance
+from sweeps.guidance.rows import kept
+from sweeps.guidance.synthesis import Judged, Studio
+from sweeps.guidance.tables import show_guided
+from sweeps.guidance.twins import Target, choose_twins
+from sweeps.storage.load import load
 
 torch.set_num_threads(1)
 
@@ -125,7 +125,7 @@ def test_what_is_known_is_not_made_again(made: Guided, finished: str, monkeypatc
     def refuse(*_: Any) -> None:
         raise AssertionError("pictures that are there were made again")
 
-    monkeypatch.setattr("sweeps.guidance_studio.Studio.make", refuse)
+    monkeypatch.setattr("sweeps.guidance.synthesis.Studio.make", refuse)
     before = sorted(Path(finished).rglob("*"))
     again = guide(finished)
     pd.testing.assert_frame_equal(again.rows, made.rows)

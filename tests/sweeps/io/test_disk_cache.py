@@ -13,9 +13,9 @@ from threading import Thread
 import numpy as np
 import pytest
 
-from sweeps.files import HALF_WRITTEN_SECONDS, locked
-from sweeps.identity import content_id
-from sweeps.kept import Kept
+from sweeps.hashing import content_id
+from sweeps.io.disk_cache import Kept
+from sweeps.io.files import HALF_WRITTEN_SECONDS, locked
 
 
 def counted(calls: list[int]) -> Callable[[], dict[str, np.ndarray]]:
@@ -59,7 +59,7 @@ def test_two_that_ask_at_the_same_time_compute_it_once(tmp_path: Path) -> None:
 def test_the_lock_of_a_dead_process_holds_nobody_up(tmp_path: Path) -> None:
     path = tmp_path / "kept" / f"{content_id('x')}.lock"
     code = (
-        "import sys; from pathlib import Path; from sweeps.files import locked\n"
+        "import sys; from pathlib import Path; from sweeps.io.files import locked\n"
         "with locked(Path(sys.argv[1])):\n    print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(

@@ -15,7 +15,7 @@ from processes import ROOT, command, environment
 
 import sweeps
 from sweeps.errors import InputError
-from sweeps.guard import check_names, claim_names
+from sweeps.io.import_guard import check_names, claim_names
 
 CONSOLE = "from sweeps.cli import main; main()"
 SCRIPT = "import sys; sys.path[0] = '/usr/bin'; " + CONSOLE

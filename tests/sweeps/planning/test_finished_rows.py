@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from sweeps.cells import Cell, Pack
+from sweeps.experiment.cells import Cell
+from sweeps.planning.finished_rows import FIELDS, SlimRow
+from sweeps.planning.packs import Pack
+from sweeps.planning.trial_scores import join_costs, join_scores
 from sweeps.scores import cell_columns
-from sweeps.slim import FIELDS, SlimRow
-from sweeps.trial import join_costs, join_scores
 
 NAMES = ["prediction", "dimensionality"]
 COLUMNS = cell_columns(NAMES)

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from sweeps.cells import Cell, Pack, form_packs
-from sweeps.runner import MOST_CELLS, _pack_size, fewest_packs
-from sweeps.tune import REPORT_MOST, REPORT_SECONDS, STEP_SECONDS, report_seconds
+from sweeps.execution.tune import REPORT_MOST, REPORT_SECONDS, STEP_SECONDS, report_seconds
+from sweeps.experiment.cells import Cell
+from sweeps.planning.packs import MOST_CELLS, Pack, _pack_size, fewest_packs, form_packs
 
 WORKERS = 8
 

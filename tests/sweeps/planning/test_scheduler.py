@@ -16,19 +16,18 @@ import pytest
 from inline import ProcessDied, plan_of, run_inline, trials_of
 from slow_sweep import written
 
-import metrics
 from models.backbones import BACKBONES
 from models.readouts import READOUTS
-from sweeps.cells import Pack, jobs_of
-from sweeps.deaths import Death
-from sweeps.ledger import Ledger
-from sweeps.measure import Bench
-from sweeps.plan import Plan
-from sweeps.results import load
-from sweeps.runner import _sweep
-from sweeps.scores import SCORES
-from sweeps.storage import Store
-from sweeps.workshop import Workshop
+from sweeps.commands.run import _sweep
+from sweeps.execution.cell_runner import Bench
+from sweeps.features.worker_data import Workshop
+from sweeps.planning.failures import Death
+from sweeps.planning.packs import Pack, jobs_of
+from sweeps.planning.plan import Plan
+from sweeps.scores import SCORES, VERSIONS
+from sweeps.storage.load import load
+from sweeps.storage.row_log import Ledger
+from sweeps.storage.store import Store
 
 Experiment = dict[str, Any]
 MIXED = {
@@ -289,8 +288,8 @@ def test_a_raised_version_of_a_score_scores_again(
     plan = plan_of(experiment, tmp_path)
     run_inline(plan)
     first = trials_of(plan)
-    raised = metrics.VERSIONS["prediction"] + 1
-    monkeypatch.setitem(metrics.VERSIONS, "prediction", raised)
+    raised = VERSIONS["prediction"] + 1
+    monkeypatch.setitem(VERSIONS, "prediction", raised)
     plan = plan_of(experiment, tmp_path)
     sweep = run_inline(plan)
     assert (sweep.progress.known, sweep.progress.done, sweep.progress.executed) == (0, 18, 12)
@@ -359,7 +358,7 @@ def test_a_renamed_recording_is_not_fitted_again(experiment: Experiment, recordi
 def test_a_score_that_raises_is_nan_with_its_error_and_the_rest_stands(
     experiment: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken = replace(SCORES["dimensionality"], target="sweeps.identity:content_id")
+    broken = replace(SCORES["dimensionality"], target="sweeps.hashing:content_id")
     monkeypatch.setitem(SCORES, "dimensionality", broken)
     plan = plan_of(experiment, tmp_path)
     run_inline(plan)

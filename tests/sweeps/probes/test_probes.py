@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from models.inputs.geometry import Geometry
 from sweeps.errors import InputError
 from sweeps.probes import PROBES, Probe, open_probe
-from sweeps.recordings.images import Geometry
 
-DATA = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
+DATA = Path(__file__).resolve().parents[3] / ".." / "shared" / "data"
 OBJECTS = "file,object,rotation_deg\na0.png,a,0\na1.png,a,5\na2.png,a,10\nb0.png,b,0\nb1.png,b,5\nb2.png,b,10\n"
 NAMES = ("a0", "a1", "a2", "b0", "b1", "b2")
 
@@ -259,6 +259,6 @@ def test_probes_need_neither_torch_nor_ray() -> None:
         capture_output=True,
         text=True,
         check=True,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
     )
     assert done.stdout.strip() == "[]"

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.inputs.geometry import Geometry
 from sweeps.errors import InputError
 from sweeps.probes import SHOWN, open_probe
 from sweeps.probes.search_displays import EXPERIMENTS, RenderedSearch, cell_edges, plan, scaled_patch, scaled_side
-from sweeps.probes.search_items import DRAWINGS, item
-from sweeps.recordings.images import Geometry
+from sweeps.stimuli.search_items import DRAWINGS, item
 
 # Degrees of the display, grid, set sizes and background of the published generators.
 GEOMETRY = {

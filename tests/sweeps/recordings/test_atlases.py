@@ -266,7 +266,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         def open(self, path: str, mode: str = "rb", **options: Any) -> Any:
             return Counting(path) if "betas_session" in path else super().open(path, mode, **options)
 
-    monkeypatch.setattr("sweeps.recordings.hdf5.open_filesystem", lambda url: (Files(skip_instance_cache=True), url))
+    monkeypatch.setattr(
+        "sweeps.recordings.readers.hdf5.open_filesystem", lambda url: (Files(skip_instance_cache=True), url)
+    )
     return found
 
 
@@ -347,8 +349,8 @@ def test_a_voxel_without_data_in_a_session_is_missing_there(tree: Path) -> None:
 def test_betas_that_would_not_fit_are_refused_before_they_are_read(
     larger: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweeps.recordings.bold.LARGEST", 1e5)
-    monkeypatch.setattr("sweeps.recordings.nsd._scored", None)
+    monkeypatch.setattr("sweeps.recordings.readers.fmri.LARGEST", 1e5)
+    monkeypatch.setattr("sweeps.recordings.formats.nsd._scored", None)
     refused("nsd", larger, "72 voxels, 250 samples, 3 repeats", "ask for fewer, `units: N`")
 
 
@@ -418,6 +420,6 @@ def test_responses_are_read_in_parts_after_the_guard_of_their_size(
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < file.stat().st_size / 2
-    monkeypatch.setattr("sweeps.recordings.bold.LARGEST", 1e5)
-    monkeypatch.setattr("sweeps.recordings.algonauts._responses", None)
+    monkeypatch.setattr("sweeps.recordings.readers.fmri.LARGEST", 1e5)
+    monkeypatch.setattr("sweeps.recordings.formats.algonauts._responses", None)
     refused("algonauts", folder, "2000 voxels, 240 samples, 1 repeats", "ask for fewer, `units: N`")

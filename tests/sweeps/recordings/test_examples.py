@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from s3 import seaweedfs
 
-from sweeps.data_command import example_formats, write_data
+from sweeps.commands.example_data import example_formats, write_data
 from sweeps.errors import InputError
 from sweeps.recordings import FORMATS, describe, open_recording
 from sweeps.recordings.examples import EXAMPLES, load_writer

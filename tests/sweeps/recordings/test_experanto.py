@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sweeps.errors import InputError
-from sweeps.recordings import open_recording, sequences
+from sweeps.recordings import open_recording
 from sweeps.recordings.examples import experanto
+from sweeps.recordings.readers import sequences
+from sweeps.recordings.readers.sequences import Sequence
 from sweeps.recordings.recording import Recording
-from sweeps.recordings.sequences import Sequence
 
 
 @pytest.fixture(scope="module")

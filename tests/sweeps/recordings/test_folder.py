@@ -16,9 +16,9 @@ import pytest
 from PIL import Image
 from s3 import S3Server, seaweedfs
 
+from models.inputs.geometry import Geometry
 from sweeps.errors import InputError
-from sweeps.recordings.folder import FolderSpec, describe_folder, open_folder
-from sweeps.recordings.images import Geometry
+from sweeps.recordings.formats.folder import FolderSpec, describe_folder, open_folder
 from sweeps.recordings.recording import Recording
 
 Writer = Callable[..., Path]

@@ -14,16 +14,16 @@ import pytest
 from inline import plan_of, run_inline
 
 from metrics import depth_map_p
-from sweeps.control import teacher_scores
 from sweeps.errors import InputError
-from sweeps.measure import Bench
-from sweeps.plan import Plan
-from sweeps.recordings.simulated import DEFAULT_AREAS, SimulatedSpec
-from sweeps.report.answer import are_recovered, recovered
-from sweeps.results import load
-from sweeps.schema import configuration_of
-from sweeps.truth import Truth, kept_truths, truths
-from sweeps.workshop import Workshop
+from sweeps.execution.cell_runner import Bench
+from sweeps.execution.teacher_control import teacher_scores
+from sweeps.features.worker_data import Workshop
+from sweeps.fitting.planted_depths import Truth, kept_truths, truths
+from sweeps.planning.plan import Plan
+from sweeps.recordings.simulation.simulated import DEFAULT_AREAS, SimulatedSpec
+from sweeps.report.analysis import are_recovered, recovered
+from sweeps.storage.columns import configuration_of
+from sweeps.storage.load import load
 
 AREAS = {
     "V1": {"depth": 1, "units": 16, "gain": 0.1},
@@ -133,7 +133,7 @@ def test_responses_to_captions_follow_the_semantic_axis_with_growing_gain(home: 
 
 
 def test_depths_that_cannot_be_told_apart_may_not_be_many(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sweeps.truth.MARGIN", 2.0)
+    monkeypatch.setattr("sweeps.fitting.planted_depths.MARGIN", 2.0)
     with pytest.raises(InputError, match="cannot be told apart, more than a quarter"):
         truths(plan_of(simulated(), home).context())
 
@@ -144,7 +144,7 @@ def test_a_kept_truth_is_read_without_torch(home: Path) -> None:
     assert kept_truths(plan.context()) == found
     assert kept_truths(other.context()) is None  # not made yet
     code = (
-        "import pickle, sys\nfrom sweeps.truth import kept_truths\n"
+        "import pickle, sys\nfrom sweeps.fitting.planted_depths import kept_truths\n"
         "found = kept_truths(pickle.load(sys.stdin.buffer))\n"
         "print(len(found), [name for name in ('torch', 'transformers') if name in sys.modules])"
     )

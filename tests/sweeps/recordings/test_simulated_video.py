@@ -14,15 +14,15 @@ from torch.nn import functional as F
 from sweeps.errors import InputError
 from sweeps.recordings import describe, open_recording
 from sweeps.recordings.recording import Recording
-from sweeps.recordings.simulated_video import (
+from sweeps.recordings.simulation.simulated_video import (
     SimulatedVideoSpec,
     block_correlations,
     latent_factors,
     noise_free,
     planted,
 )
-from sweeps.recordings.video_teacher import VideoTeacher, draw_clips
-from sweeps.recordings.video_units import RHO, VideoArea, draw_units, expected, respond, slow_noise
+from sweeps.recordings.simulation.video_teacher import VideoTeacher, draw_clips
+from sweeps.recordings.simulation.video_units import RHO, VideoArea, draw_units, expected, respond, slow_noise
 
 torch.set_num_threads(1)
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweeps.errors import InputError
-from sweeps.splits import FOLDED_BELOW_GROUPS, FOLDED_BELOW_STIMULI, is_folded, split_groups
+from sweeps.recordings.splits import FOLDED_BELOW_GROUPS, FOLDED_BELOW_STIMULI, is_folded, split_groups
 
 
 @st.composite

@@ -17,9 +17,9 @@ from inline import plan_of, run_inline
 from sweeps.errors import InputError
 from sweeps.recordings import describe, open_recording
 from sweeps.recordings.examples import load_writer
+from sweeps.recordings.readers.textgrid import read_words
 from sweeps.recordings.recording import Recording
-from sweeps.recordings.textgrid import read_words
-from sweeps.results import load
+from sweeps.storage.load import load
 
 
 def listing(folder: Path) -> list[tuple[str, int, int]]:
@@ -158,8 +158,8 @@ def test_files_are_read_in_parts_after_the_guard_of_their_size(tmp_path: Path, m
     assert size > 20e6
     raw = {"format": "lebel", "path": str(folder)}
     assert peak_of(lambda: open_recording({**raw, "units": 5}, "", folder)) < size / 2
-    monkeypatch.setattr("sweeps.recordings.bold.LARGEST", 1e6)
-    monkeypatch.setattr("sweeps.recordings.lebel.chosen", None)
+    monkeypatch.setattr("sweeps.recordings.readers.fmri.LARGEST", 1e6)
+    monkeypatch.setattr("sweeps.recordings.formats.lebel.chosen", None)
     with pytest.raises(InputError, match=r"65000 voxels, 40 samples, 1 repeats are 0\.0 GB: ask for fewer"):
         open_recording(raw, "", folder)
 
@@ -471,8 +471,8 @@ def test_movies_are_read_in_parts_after_the_guard_of_their_size(
     assert size > 20e6
     raw = {"format": "shortclips", "path": str(folder)}
     assert peak_of(lambda: open_recording({**raw, "units": 5}, "", folder)) < size / 2
-    monkeypatch.setattr("sweeps.recordings.bold.LARGEST", 1e6)
-    monkeypatch.setattr("sweeps.recordings.shortclips.chosen", None)
+    monkeypatch.setattr("sweeps.recordings.readers.fmri.LARGEST", 1e6)
+    monkeypatch.setattr("sweeps.recordings.formats.shortclips.chosen", None)
     with pytest.raises(InputError, match=r"15998 voxels, 320 samples, 2 repeats are 0\.0 GB: ask for fewer"):
         open_recording(raw, "", folder)
 

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from inline import plan_of, run_inline
 from rich.console import Console
 
-from sweeps.experiment import Contrast, Side
-from sweeps.report.answer import are_recovered, by_depth, compare, pareto_front, recovered
+from sweeps.commands.run import _keep_experiment
+from sweeps.experiment.schema import Contrast, Side
+from sweeps.report.analysis import are_recovered, by_depth, compare, pareto_front, recovered
 from sweeps.report.terminal import _verdict, bar, show
-from sweeps.results import load
-from sweeps.runner import _keep_experiment
+from sweeps.storage.load import load
 
 
 def cell(

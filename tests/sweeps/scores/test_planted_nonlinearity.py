@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from metrics import jne_streaming
-from models.frozen import fit_frozen
 from models.readouts import READOUTS
+from models.training.frozen_backbone import fit_frozen
 
 UNITS = 8
 

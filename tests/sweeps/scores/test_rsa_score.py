@@ -14,10 +14,10 @@ from scipy.spatial.distance import pdist
 
 from metrics import rdm
 from metrics import rsa as agreement
-from sweeps.fitting import fit_cells
-from sweeps.results import load
+from sweeps.features.worker_data import Workshop
+from sweeps.fitting.fit_cells import fit_cells
 from sweeps.scores import SCORES, STANDARD
-from sweeps.workshop import Workshop
+from sweeps.storage.load import load
 
 
 def view(predicted: np.ndarray, repeats: np.ndarray, maps: np.ndarray | None = None) -> Any:

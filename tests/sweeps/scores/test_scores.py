@@ -15,11 +15,11 @@ from scipy.stats import poisson
 from torch.nn import functional as F
 
 import metrics
+from sweeps.planning.trial_scores import join_scores
 from sweeps.recordings.recording import Recording, StimulusSet
-from sweeps.schema import column_notes
-from sweeps.scores import SCORES, STANDARD, cell_columns, trial_columns
+from sweeps.scores import SCORES, STANDARD, VERSIONS, cell_columns, trial_columns
 from sweeps.scores.view import CellView
-from sweeps.trial import join_scores
+from sweeps.storage.columns import column_notes
 
 UNITS = 30
 
@@ -66,7 +66,7 @@ def score(name: str, view: CellView) -> dict[str, float]:
 def test_every_score_is_documented_and_has_a_version(name: str) -> None:
     one = SCORES[name]
     assert one.load().__doc__
-    assert isinstance(metrics.VERSIONS[name], int)
+    assert isinstance(VERSIONS[name], int)
     assert one.seconds > 0
     assert set(one.ordered) <= set(one.columns)
     for column in (*one.columns, *one.trial_columns):
@@ -76,7 +76,7 @@ def test_every_score_is_documented_and_has_a_version(name: str) -> None:
 def test_no_two_scores_write_the_same_column_and_the_standard_ones_are_cheap() -> None:
     columns = [*cell_columns(list(SCORES)), *trial_columns(list(SCORES))]
     assert len(columns) == len(set(columns))
-    assert set(metrics.VERSIONS) == set(SCORES)
+    assert set(VERSIONS) == set(SCORES)
     assert all(SCORES[name].seconds <= 0.3 for name in STANDARD)
 
 

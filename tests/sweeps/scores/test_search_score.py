@@ -16,15 +16,24 @@ from torch.nn.functional import avg_pool2d
 
 import sweeps
 from metrics import asymmetry_index, search_slope
-from models.attention import FINEST_ATTENTION
 from models.backbones import BACKBONES
-from sweeps.kept import Kept
+from models.visual_search.attention import FINEST_ATTENTION
+from sweeps.io.disk_cache import Kept
 from sweeps.probes import Probe, open_probe
 from sweeps.probes.search_displays import EXPERIMENTS, RenderedSearch
 from sweeps.recordings.recording import Recording, StimulusSet
 from sweeps.scores import SCORES, unavailable
-from sweeps.scores.search import HUMAN, Outcome, compared, human_slopes, narrowest_cell, search, searched, slopes_of
 from sweeps.scores.view import CellView
+from sweeps.scores.visual_search import (
+    HUMAN,
+    Outcome,
+    compared,
+    human_slopes,
+    narrowest_cell,
+    search,
+    searched,
+    slopes_of,
+)
 
 torch.set_num_threads(1)
 

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 from inline import plan_of, run_inline, run_simulated, trials_of
 
-from sweeps import schedule
-from sweeps.adaptive import ASK, POPULATION, Adaptive
 from sweeps.errors import InputError
-from sweeps.experiment import Search
-from sweeps.identity import canonical
-from sweeps.memory import SEEN, Memory, best
-from sweeps.read_space import read_space
-from sweeps.search import ALL_AT_ONCE, TRIES, Listed, Proposer, make_proposer
-from sweeps.space import Configuration, Space
+from sweeps.experiment.parse_space import read_space
+from sweeps.experiment.schema import Search
+from sweeps.experiment.space import Configuration, Space
+from sweeps.hashing import canonical
+from sweeps.planning import scheduler as schedule
+from sweeps.search.history import SEEN, Memory, best
+from sweeps.search.optuna_search import ASK, POPULATION, Adaptive
+from sweeps.search.proposer import ALL_AT_ONCE, TRIES, Listed, Proposer, make_proposer
 
 PREDICTION, DIMENSIONALITY = "select.prediction", "select.dimensionality"
 PLANTED = {"V1": 3, "V4": 9}

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweeps.errors import InputError
-from sweeps.probes import scenes
-from sweeps.probes.captions import NUMBERS, TEMPLATES, caption
-from sweeps.probes.scenes import BACKGROUNDS, KINDS, Background, Placement
-from sweeps.probes.shapes import outline
+from sweeps.stimuli import scenes
+from sweeps.stimuli.captions import NUMBERS, TEMPLATES, caption
+from sweeps.stimuli.scenes import BACKGROUNDS, KINDS, Background, Placement
+from sweeps.stimuli.shapes import outline
 
 WORDS = {form: name for name, kind in KINDS.items() for form in (kind.noun, kind.plural)}
 COLOURS = """red orange yellow green blue purple violet pink brown black white grey gray cyan dark bright pale

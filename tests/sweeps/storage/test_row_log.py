@@ -8,9 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from sweeps import ledger
-from sweeps.ledger import Ledger
-from sweeps.storage import Store
+from sweeps.storage import row_log as ledger
+from sweeps.storage.row_log import Ledger
+from sweeps.storage.store import Store
 
 SLOW = 0.1
 

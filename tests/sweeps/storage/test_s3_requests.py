@@ -12,7 +12,7 @@ import pytest
 from s3 import S3Server, seaweedfs
 
 import sweeps
-from sweeps.claim import BEAT_SECONDS
+from sweeps.storage.run_lock import BEAT_SECONDS
 
 SIZES = 48, 240
 

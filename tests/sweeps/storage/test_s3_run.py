@@ -18,10 +18,11 @@ from processes import ROOT, environment
 from s3 import S3Server, seaweedfs
 
 import sweeps
-from sweeps import ledger, schedule
 from sweeps.errors import InputError
-from sweeps.plan import make_plan
-from sweeps.storage import Store
+from sweeps.planning import scheduler as schedule
+from sweeps.planning.plan import make_plan
+from sweeps.storage import row_log as ledger
+from sweeps.storage.store import Store
 
 READER = """
 import io, json, sys, time

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from inline import plan_of, run_inline
 
 import sweeps
-from sweeps import folding
 from sweeps.errors import InputError
-from sweeps.folding import fold, merge, to_bytes
-from sweeps.schema import KEYS, KNOWN, as_table, schema_of
-from sweeps.storage import Store
+from sweeps.storage import parquet as folding
+from sweeps.storage.columns import KEYS, KNOWN, as_table, schema_of
+from sweeps.storage.parquet import fold, merge, to_bytes
+from sweeps.storage.store import Store
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 Rows = list[dict[str, Any]]

@@ -1,7 +1,8 @@
-"""Clips as tensors (clips, 3, frames, height, width): uint8, or floats in [0, 1]."""
+"""Pictures and clips as tensors: uint8, or floats in [0, 1]; clips are (clips, 3, frames, height, width)."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -40,3 +41,11 @@ def clip_statistics(*clips: Tensor) -> tuple[float, float]:
     if not count:
         raise ValueError(f"clips must not be empty, as {[tuple(part.shape) for part in clips]} are")
     return total / count, max(squares / count - (total / count) ** 2, 0.0) ** 0.5
+
+
+BATCH = 64
+
+
+def as_images(images: np.ndarray, device: torch.device) -> Tensor:
+    """uint8 (n, h, w, 3) as float32 (n, 3, h, w) in [0, 1]."""
+    return torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float().div_(255)
