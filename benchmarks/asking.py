@@ -32,8 +32,8 @@ from sweeps.features.worker_data import Workshop
 from sweeps.planning.packs import Pack, jobs_of
 from sweeps.planning.plan import Plan, make_plan
 from sweeps.planning.scheduler import Sweep
+from sweeps.search.methods import make_proposer
 from sweeps.search.optuna_search import Adaptive
-from sweeps.search.proposer import make_proposer
 from sweeps.storage.row_log import Ledger
 from sweeps.storage.store import Store
 

@@ -9,9 +9,9 @@ import pandas as pd
 
 from sweeps.commands.run import Result, run_plan
 from sweeps.errors import InputError
-from sweeps.experiment.schema import Search
+from sweeps.experiment.schema import Search, check_score
 from sweeps.planning.plan import Plan, make_plan
-from sweeps.scores import SCORES
+from sweeps.scores import in_order
 from sweeps.storage.columns import configuration_of
 from sweeps.storage.current_rows import Current
 from sweeps.storage.load import experiment_of, load
@@ -54,13 +54,12 @@ def plan_scores(
 ) -> tuple[Plan, Choice]:
     """The checked plan of the chosen trials and their scores."""
     for name in scores:
-        if name not in SCORES:
-            raise InputError("unknown score", key="--scores", value=name, allowed=SCORES)
+        check_score(name, "--scores")
     experiment, current = experiment_of(storage), Current.read(storage)
     chosen = choose(current.of(load(storage)), experiment.search.objectives[0], trials)
     asked = experiment.model_copy(
         update={
-            "scores": [name for name in SCORES if name in {*experiment.scores, *scores}],
+            "scores": in_order([*experiment.scores, *scores]),
             "search": Search(method="random", trials=len(chosen), objectives=experiment.search.objectives),
         }
     )

@@ -13,7 +13,8 @@ from sweeps.experiment.schema import as_yaml
 from sweeps.hashing import canonical
 from sweeps.planning.plan import Plan, make_plan
 from sweeps.planning.scheduler import Progress, Sweep
-from sweeps.search.proposer import Listed, Proposer, make_proposer
+from sweeps.search.methods import make_proposer
+from sweeps.search.proposer import Listed, Proposer
 from sweeps.storage.current_rows import NAME, Current
 from sweeps.storage.objects import attempt
 from sweeps.storage.provenance import commit, provenance

@@ -19,7 +19,7 @@ from sweeps.fitting.cell_fit import CellFit
 from sweeps.fitting.fit_cells import fits_of
 from sweeps.fitting.predictors import Predictor, frozen_network, has_predictor, is_linear, predictors_of
 from sweeps.hashing import canonical
-from sweeps.scores import SCORES, cell_columns, unavailable
+from sweeps.scores import SCORES, cell_columns, in_order
 from sweeps.scores.interval import replicates
 from sweeps.scores.view import CellView
 from sweeps.storage.columns import cell_configuration
@@ -47,9 +47,9 @@ class Asked:
     def of(cls, wanted: Sequence[str], earlier: Mapping[str, Any] | None) -> Asked:
         """What is asked of a cell: the sweep's scores, and those that an earlier row holds."""
         if earlier is None:
-            names = [name for name in SCORES if name in wanted]
+            names = in_order(wanted)
             return cls(names, names)
-        names = [name for name in SCORES if name in {*wanted, *earlier["names"]}]
+        names = in_order([*wanted, *earlier["names"]])
         if earlier["again"]:
             return cls(names, names, seconds=earlier["seconds"] or 0.0)
         missing = [name for name in names if name not in earlier["names"]]
@@ -152,10 +152,10 @@ class Bench:
             view = self._view(together, cell, fit, split)
             for name in names:
                 try:
-                    found = SCORES[name].load()(view) if len(view.rows) else unavailable(name)
+                    found = SCORES[name].load()(view) if len(view.rows) else SCORES[name].unavailable()
                 except Exception as error:
                     errors[name] = describe_error(error)
-                    found = unavailable(name)
+                    found = SCORES[name].unavailable()
                 scores |= {f"{prefix}.{column}": float(value) for column, value in found.items()}
         text = "; ".join(f"{name}: {error}" for name, error in errors.items()) or None
         drawn = replicates(self._view(together, cell, fit, "report")) if "interval" in names else None

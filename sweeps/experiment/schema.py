@@ -8,14 +8,15 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from annotated_types import Ge
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
+from models.registry import UnknownName
 from sweeps.errors import InputError
 from sweeps.experiment.guidance import Guidance
 from sweeps.hashing import canonical
 from sweeps.io.safe_yaml import read_yaml
 from sweeps.io.strict_model import Strict, from_validation
-from sweeps.scores import SCORES, STANDARD, objectives
+from sweeps.scores import SCORES, in_order, objectives, standard_scores
 
 SHIPPED = Path(__file__).resolve().parents[1] / "experiments"
 
@@ -40,22 +41,14 @@ class Halving(Strict):
 
 
 class Search(Strict):
-    """How configurations are proposed."""
+    """How configurations are proposed; the method, and what it takes, is checked by `sweeps.search.methods`."""
 
-    method: Literal["grid", "random", "sobol", "tpe", "nsga2"] = "grid"
+    method: str = "grid"
     trials: int | None = Field(None, ge=1)
     objectives: list[str] = Field(["select.prediction"], min_length=1)
     seed: int = Field(0, ge=0)
     batch: int | None = Field(None, ge=1)
     halving: Halving | None = None
-
-    @model_validator(mode="after")
-    def _trials_needed(self) -> Search:
-        if self.method != "grid" and self.trials is None:
-            raise ValueError(f"`trials` is needed with method {self.method}")
-        if self.method == "grid" and self.trials is not None:
-            raise ValueError("`trials` has no meaning with method grid, which tries every point")
-        return self
 
 
 class Compute(Strict):
@@ -106,7 +99,7 @@ class Experiment(Strict):
     split: Split = Split()
     search: Search = Search()
     compute: Compute = Compute()
-    scores: list[str] = Field(list(STANDARD))
+    scores: list[str] = Field(default_factory=standard_scores)
     contrasts: list[Contrast] = Field([])
     guidance: Guidance | None = None
     storage: str | None = None
@@ -164,7 +157,8 @@ def parse_experiment(raw: Any, file: str | None = None) -> Experiment:
 
 def _with_objectives(experiment: Experiment) -> Experiment:
     """Where no objective is given: the first score taken of which more is better, by default prediction."""
-    ups = [f"select.{score.columns[0]}" for name, score in SCORES.items() if score.up and name in experiment.scores]
+    known = [SCORES[name] for name in in_order(experiment.scores) if name in SCORES]
+    ups = [f"select.{score.columns[0]}" for score in known if score.up]
     if "objectives" in experiment.search.model_fields_set or not ups:
         return experiment
     search = experiment.search.model_copy(update={"objectives": ups[:1]})
@@ -180,10 +174,18 @@ def _with_intervals(experiment: Experiment) -> Experiment:
 
 def _check_scores(experiment: Experiment, file: str | None) -> None:
     for name in experiment.scores:
-        if name not in SCORES:
-            raise InputError("unknown score", file=file, key="scores", value=name, allowed=SCORES)
+        check_score(name, "scores", file)
     for objective in experiment.search.objectives:
         _check_objective(experiment, objective, file)
+
+
+def check_score(name: str, key: str, file: str | None = None) -> None:
+    """Refuse a score that nobody declares, or a plug-in that cannot be used. Raises InputError."""
+    try:
+        SCORES[name]
+    except UnknownName as error:
+        problem = str(error) if ":" in name else "unknown score"
+        raise InputError(problem, file=file, key=key, value=name, allowed=SCORES) from None
 
 
 def _check_objective(experiment: Experiment, objective: str, file: str | None) -> None:
@@ -191,9 +193,8 @@ def _check_objective(experiment: Experiment, objective: str, file: str | None) -
     if objective.startswith("score."):
         problem = "report scores never drive a search: use its select. twin"
         raise InputError(problem, file=file, key=key, value=objective)
-    taken = [f"select.{column}" for name in experiment.scores for column in SCORES[name].columns]
-    if objective not in objectives() or objective not in taken:
-        possible = [name for name in objectives() if name in taken]
+    possible = objectives(in_order(experiment.scores))
+    if objective not in possible:
         raise InputError("unknown objective", file=file, key=key, value=objective, allowed=possible)
 
 

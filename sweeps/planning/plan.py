@@ -30,7 +30,7 @@ from sweeps.probes import Probe, open_probe
 from sweeps.recordings import describe
 from sweeps.recordings.recording import RecordingFacts
 from sweeps.scores import SCORES, cell_columns, score_key, trial_columns
-from sweeps.search.proposer import make_proposer
+from sweeps.search.methods import make_proposer
 from sweeps.storage.provenance import commit
 from sweeps.storage.store import Store
 

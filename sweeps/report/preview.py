@@ -70,7 +70,7 @@ def _scores(plan: Plan, console: Console) -> None:
         console.print(
             f"scores of {cells} cells: about {_duration(total * cells)} of one core at the quickstart's sizes"
         )
-    others = ", ".join(f"{name} ({score.seconds:g} s a cell)" for name, score in SCORES.items() if score.asked)
+    others = ", ".join(f"{name} ({score.seconds:g} s a cell)" for name, score in SCORES.items() if score.on_request)
     console.print(f"on request, in `scores` or by `sweeps score`: {others}")
 
 

@@ -24,6 +24,7 @@ from sweeps.report.analysis import (
     pareto_front,
     recovered,
 )
+from sweeps.scores import SCORES
 from sweeps.storage.current_rows import Current
 from sweeps.storage.load import experiment_of, load
 
@@ -32,33 +33,6 @@ BAR = 20
 MOST_TWINS = 3
 """Columns of the table by depth; more would not fit."""
 SHORT = {"prediction": "predict.", "dimensionality": "dimens.", "invariance": "invar."}
-BESIDE: dict[str, str | None] = {
-    "prediction": "brain_ceiling",
-    "prediction_ceiled": None,
-    "feve": None,
-    "invariance": "brain_invariance",
-    "invariance_alignment": None,
-    "dimensionality": None,
-    "participation_ratio": "brain_participation_ratio",
-    "two_nn": "brain_two_nn",
-    "transfer": "brain_transfer",
-    "transfer_null": None,
-    "transfer_brain": None,
-    "transfer_brain_r": "brain_transfer_r",
-    "transfer_brain_null": None,
-    "transfer_ratio": None,
-    "conditioned": "conditioned_prior",
-    "conditioned_gain": None,
-    "rsa": "rsa_ceiling",
-    "search_asymmetry": "human_search_asymmetry",
-    "search_polarity": "human_search_polarity",
-    "feature_transfer": None,
-    "feature_transfer_direct": None,
-    "feature_transfer_other": None,
-    "feature_transfer_null": None,
-}
-"""Scores shown for every area, and the column of the brain's own value, of people's, or of what it is to beat."""
-
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
@@ -218,7 +192,8 @@ def _brain(console: Console, cells: pd.DataFrame, areas: list[str]) -> None:
     if done.empty:
         return
     best = done.loc[done.groupby("area", sort=False)["select.prediction"].idxmax()].set_index("area")
-    shown = [name for name in BESIDE if f"score.{name}" in best and best[f"score.{name}"].notna().any()]
+    references = {name: reference for score in SCORES.values() for name, reference in score.shown.items()}
+    shown = [name for name in references if f"score.{name}" in best and best[f"score.{name}"].notna().any()]
     table = _grid("Each area's best cell by select prediction: report scores, the brain's own value in brackets")
     table.add_column("score", no_wrap=True)
     here = [area for area in areas if area in best.index]
@@ -226,15 +201,16 @@ def _brain(console: Console, cells: pd.DataFrame, areas: list[str]) -> None:
         table.add_column(area, justify="right")
     for name in shown:
         table.add_row(
-            name.replace("_", " "), *(_beside(best[best.index == area].iloc[0], name, BESIDE[name]) for area in here)
+            name.replace("_", " "),
+            *(_beside(best[best.index == area].iloc[0], name, references[name]) for area in here),
         )
     console.print()
     console.print(table)
 
 
-def _beside(row: pd.Series, name: str, brain: str | None) -> str:
+def _beside(row: pd.Series, name: str, reference: str | None) -> str:
     own = _short(float(row[f"score.{name}"]))
-    other = _short(float(row[f"score.{brain}"])) if brain and f"score.{brain}" in row else ""
+    other = _short(float(row[f"score.{reference}"])) if reference and f"score.{reference}" in row else ""
     return f"{own} [{other}]" if other else own
 
 

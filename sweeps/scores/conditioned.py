@@ -5,11 +5,23 @@ from __future__ import annotations
 import numpy as np
 
 from metrics import correlation, finite_mean
-from sweeps.scores import unavailable
+from sweeps.scores.score import Score
 from sweeps.scores.view import CellView
 
+SCORE = Score(
+    "conditioned",
+    version=2,
+    columns=("conditioned", "conditioned_prior", "conditioned_gain", "joint_log_likelihood"),
+    up=True,
+    summary="single trials given the other half of the population, for twins with latent factors",
+    seconds=0.01,
+    absent="the twin's units share no latent factors",
+    on_request=True,
+    shown={"conditioned": "conditioned_prior", "conditioned_gain": None},
+)
 
-def conditioned(view: CellView) -> dict[str, float]:
+
+def compute(view: CellView) -> dict[str, float]:
     """Mean over units of the single-trial correlation given the other half of the population, and what that gains.
 
     `conditioned_prior` is the same correlation of the prediction from the stimulus alone, `conditioned_gain` the
@@ -18,7 +30,7 @@ def conditioned(view: CellView) -> dict[str, float]:
     constant, has no correlation and counts as 0 in neither; NaN for twins without latent factors.
     """
     if "conditioned" not in view.extras:
-        return unavailable("conditioned")
+        return SCORE.unavailable()
     trials = view.repeats
     given = _correlation(view.extras["conditioned"], trials)
     alone = _correlation(np.repeat(view.predicted[:, :, None], trials.shape[2], axis=2), trials)

@@ -5,7 +5,33 @@ from __future__ import annotations
 import numpy as np
 
 from metrics import closeness, noise_variance_of_mean, participation_ratio, two_nn
+from sweeps.scores.score import Score
 from sweeps.scores.view import CellView
+
+SCORE = Score(
+    "dimensionality",
+    version=2,
+    columns=(
+        "dimensionality",
+        "participation_ratio",
+        "brain_participation_ratio",
+        "participation_ratio_closeness",
+        "two_nn",
+        "brain_two_nn",
+        "two_nn_closeness",
+        "noise_matched",
+    ),
+    up=True,
+    also_up=("participation_ratio_closeness", "two_nn_closeness"),
+    summary="closeness of the twin's dimensionality to the brain's, linear and nonlinear",
+    seconds=0.02,
+    curves=tuple(
+        f"{measure}_{what}"
+        for measure in ("participation_ratio", "two_nn")
+        for what in ("tau", "curve_distance", "collapse")
+    ),
+    shown={"dimensionality": None, "participation_ratio": "brain_participation_ratio", "two_nn": "brain_two_nn"},
+)
 
 FLAT = 1e-12
 """Units that vary less than this, in the twin or in the brain, are left out of both."""
@@ -14,7 +40,7 @@ DRAWS = 3
 """Random draws of units and of matched noise whose mean is taken."""
 
 
-def dimensionality(view: CellView) -> dict[str, float]:
+def compute(view: CellView) -> dict[str, float]:
     """Mean of exp(-|ln(twin / brain)|) of participation ratio and TwoNN, on the split's stimuli.
 
     Units are z-scored; every area of a recording is cut to the same number of units (drawn by the cell's

@@ -16,14 +16,35 @@ from metrics import (
     spectrum_slope,
     two_nn,
 )
-from sweeps.scores import unavailable
 from sweeps.scores.dimensionality import standardised
+from sweeps.scores.score import Score
 from sweeps.scores.view import CellView
+
+SCORE = Score(
+    "dimensionality-battery",
+    version=1,
+    columns=(
+        "levina_bickel",
+        "brain_levina_bickel",
+        *(f"{who}gride_{scale}" for scale in (2, 8, 32) for who in ("", "brain_")),
+        "spectrum_slope",
+        "brain_spectrum_slope",
+        "clean_participation_ratio",
+        "brain_cross_validated_participation_ratio",
+        "shuffled_participation_ratio",
+        *(f"features_{how}_{name}" for how in ("pooled", "flat") for name in ("participation_ratio", "two_nn")),
+    ),
+    up=False,
+    summary="dimension by scale, local and cross-validated, with nulls, of twin, brain and features",
+    seconds=0.1,
+    on_request=True,
+    ordered=("levina_bickel", "clean_participation_ratio"),
+)
 
 SCALES = (2, 8, 32)
 
 
-def dimensionality_battery(view: CellView) -> dict[str, float]:
+def compute(view: CellView) -> dict[str, float]:
     """Estimators beyond the headline score, of the twin's noise-free responses and of the brain's repeat averages.
 
     GRIDE at ranks 2, 8 and 32, Levina-Bickel (the local dimension, averaged), the slope of the eigenspectrum, the
@@ -34,7 +55,7 @@ def dimensionality_battery(view: CellView) -> dict[str, float]:
     complete = np.isfinite(view.observed).all(axis=1)
     varied = np.flatnonzero((view.predicted[complete].std(axis=0) > 0) & (view.observed[complete].std(axis=0) > 0))
     if complete.sum() < 5 or not len(varied):
-        return unavailable("dimensionality-battery")
+        return SCORE.unavailable()
     units = np.sort(view.random("dimensionality-battery").permutation(varied)[: view.common_units])
     twin = standardised(view.predicted[complete][:, units])
     brain = standardised(view.observed[complete][:, units])

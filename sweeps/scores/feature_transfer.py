@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import numpy as np
 
-from sweeps.scores import unavailable
-from sweeps.scores.prediction import prediction
+from sweeps.scores.prediction import compute as prediction
+from sweeps.scores.score import Score
 from sweeps.scores.view import CellView
 
+SCORE = Score(
+    "feature_transfer",
+    version=2,
+    columns=("feature_transfer", "feature_transfer_direct", "feature_transfer_other", "feature_transfer_null"),
+    up=False,
+    summary="trained on one feature set, tested on another through an alignment",
+    seconds=0.1,
+    absent="the recording brings no second feature set, or the twin is of pictures",
+    shown={
+        "feature_transfer": None,
+        "feature_transfer_direct": None,
+        "feature_transfer_other": None,
+        "feature_transfer_null": None,
+    },
+)
 
-def feature_transfer(view: CellView) -> dict[str, float]:
+
+def compute(view: CellView) -> dict[str, float]:
     """Prediction of a readout of one feature set from another set, aligned on training stimuli only.
 
     `direct` is the readout tested on its own set, `other` a readout trained and tested on the other set, and
@@ -18,7 +34,7 @@ def feature_transfer(view: CellView) -> dict[str, float]:
     """
     found = view.transferred() if view.transferred else {}
     if not found:
-        return unavailable("feature_transfer")
+        return SCORE.unavailable()
     scores = {name: _prediction(view, predicted) for name, predicted in found.items()}
     return {
         "feature_transfer": scores["transfer"],

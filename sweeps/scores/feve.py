@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from metrics import explainable_variance, finite_mean, oracle
 from metrics import feve as explained
+from sweeps.scores.score import Score
 from sweeps.scores.view import CellView
 
+SCORE = Score(
+    "feve",
+    version=1,
+    columns=("feve", "feve_units", "brain_explainable_variance", "brain_oracle"),
+    up=True,
+    summary="share of the explainable variance that is explained, on single trials",
+    seconds=0.01,
+    absent="the recording holds no repeats",
+    shown={"feve": None},
+)
 
-def feve(view: CellView) -> dict[str, float]:
+
+def compute(view: CellView) -> dict[str, float]:
     """Mean FEVE over the units whose explainable variance is at least 0.15, as in the field; `feve_units` of them.
 
     On single trials of the split's stimuli (the variant "trials" of metrics.feve). The brain's own explainable

@@ -5,13 +5,24 @@ from __future__ import annotations
 import numpy as np
 
 from metrics import bootstrap_correlation, bootstrap_interval, group_weights
+from sweeps.scores.score import Score
 from sweeps.scores.view import CellView
+
+SCORE = Score(
+    "interval",
+    version=1,
+    columns=("prediction_low", "prediction_high"),
+    up=False,
+    summary="95 % bootstrap interval of prediction over stimulus groups; taken where there are contrasts",
+    seconds=0.01,
+    on_request=True,
+)
 
 REPLICATES = 1000
 """Bootstrap replicates of the prediction, on resamples shared by all cells of a recording and split."""
 
 
-def interval(view: CellView) -> dict[str, float]:
+def compute(view: CellView) -> dict[str, float]:
     """95 % bootstrap interval (percentiles) of `prediction` over stimulus groups."""
     low, high = bootstrap_interval(replicates(view))
     return {"prediction_low": low, "prediction_high": high}

@@ -7,47 +7,41 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from metrics import chance_corrected, noise_variance_of_mean, object_decoding
-from sweeps.scores import unavailable
+from metrics import chance_corrected, object_decoding
+from sweeps.scores.score import NO_PICTURES, Score
 from sweeps.scores.view import CellView
 
+SCORE = Score(
+    "invariance",
+    version=2,
+    columns=("invariance", "brain_invariance"),
+    up=False,
+    summary="object decoding across held-out transformations, 0 = chance, 1 = perfect",
+    seconds=0.01,
+    probe="objects",
+    absent=NO_PICTURES,
+    ordered=("invariance",),
+    shown={"invariance": "brain_invariance"},
+)
 
-def invariance(view: CellView) -> dict[str, float]:
+
+def compute(view: CellView) -> dict[str, float]:
     """Chance-corrected decoding of probe objects across held-out transformations.
 
     Select and report take different halves of the probe's objects. The brain's value is taken on the
     recorded object views, where the recording has them.
     """
     if "probe.objects" not in view.shown:
-        return unavailable("invariance")
+        return SCORE.unavailable()
     views = _views(view, "probe", view.tables["objects"])
     return {
         "invariance": views.decode(view.shown["probe.objects"]),
-        "brain_invariance": _brain(view),
+        "brain_invariance": brain_invariance(view),
     }
 
 
-def invariance_alignment(view: CellView) -> dict[str, float]:
-    """1 - |twin - brain| of the decoding of the recorded object views.
-
-    Noise matched to the recording (Gaussian, the variance of each unit's repeat average) is added to the
-    twin's noise-free responses, drawn three times by the cell's seed. Without repeats nothing is added.
-    """
-    if "objects" not in view.recording.sets or "recorded.objects" not in view.shown:
-        return unavailable("invariance_alignment")
-    views = _recorded(view)
-    spread = view.of_brain("spread of object views", lambda: _spread(view))
-    random = view.random("invariance_alignment")
-    clean = view.shown["recorded.objects"][views.chosen]
-    twins = [views.decode_chosen(clean + spread * random.standard_normal(clean.shape)) for _ in range(3)]
-    return {"invariance_alignment": 1.0 - abs(float(np.mean(twins)) - _brain(view))}
-
-
-def _spread(view: CellView) -> np.ndarray:
-    return np.sqrt(np.nan_to_num(np.asarray(noise_variance_of_mean(view.recorded("objects"))), nan=0.0))
-
-
-def _brain(view: CellView) -> float:
+def brain_invariance(view: CellView) -> float:
+    """The same decoding of the recorded responses to object views; NaN where there are none."""
     if "objects" not in view.recording.sets:
         return float("nan")
     value: float = view.of_brain("invariance", lambda: _brain_decoding(view))
@@ -55,11 +49,11 @@ def _brain(view: CellView) -> float:
 
 
 def _brain_decoding(view: CellView) -> float:
-    return _recorded(view).decode(view.recording.sets["objects"].average[:, view.units])
+    return recorded_views(view).decode(view.recording.sets["objects"].average[:, view.units])
 
 
 @dataclass(frozen=True)
-class _Views:
+class Views:
     """Mask of the views of this split's objects, and of these the object, as a number, and the transformation."""
 
     chosen: np.ndarray
@@ -67,7 +61,8 @@ class _Views:
     transforms: np.ndarray
 
     @classmethod
-    def of(cls, view: CellView, table: pd.DataFrame) -> _Views:
+    def of(cls, view: CellView, table: pd.DataFrame) -> Views:
+        """The views of a table (object, transform) whose objects belong to the split."""
         chosen = view.half(table["object"])
         _, objects = np.unique(table["object"].to_numpy(dtype=str)[chosen], return_inverse=True)
         return cls(chosen, objects, pd.to_numeric(table["transform"]).to_numpy()[chosen])
@@ -84,11 +79,12 @@ class _Views:
         return chance_corrected(object_decoding(responses, self.objects, self.transforms), classes)
 
 
-def _recorded(view: CellView) -> _Views:
+def recorded_views(view: CellView) -> Views:
+    """The object views that the recording holds responses to."""
     return _views(view, view.recording.fingerprint, view.recording.sets["objects"].table)
 
 
-def _views(view: CellView, name: str, table: pd.DataFrame) -> _Views:
+def _views(view: CellView, name: str, table: pd.DataFrame) -> Views:
     """The views of a table, made once for all cells: of the sweep's probe, or of a recording by its fingerprint."""
-    found: _Views = view.remember(("views", name, view.split_seed, view.split), lambda: _Views.of(view, table))
+    found: Views = view.remember(("views", name, view.split_seed, view.split), lambda: Views.of(view, table))
     return found

@@ -9,8 +9,28 @@ import pandas as pd
 
 from metrics import object_discriminability, rotation_decoding, trial_noise_variance
 from metrics.invariance.decoding import transform_folds
-from sweeps.scores import unavailable
+from sweeps.scores.score import NO_PICTURES, Score
 from sweeps.scores.view import CellView
+
+SCORE = Score(
+    "invariance-battery",
+    version=1,
+    columns=(
+        "rotation_decoding",
+        "rotation_decoding_clean",
+        "brain_rotation_decoding",
+        "object_discriminability",
+        "object_discriminability_clean",
+        "brain_object_discriminability",
+    ),
+    up=False,
+    summary="rotation-invariant decoding (accuracy) and object discriminability (bits)",
+    seconds=35.0,
+    probe="objects",
+    absent=f"{NO_PICTURES}; three objects in a half, and repeats for its noise, are needed",
+    on_request=True,
+    ordered=("rotation_decoding", "object_discriminability"),
+)
 
 FEWEST_ROTATIONS = 5
 FEWEST_OBJECTS = 3
@@ -20,7 +40,7 @@ BLOCKS = 10
 Measure = Callable[[CellView, np.ndarray, pd.DataFrame, int], float]
 
 
-def invariance_battery(view: CellView) -> dict[str, float]:
+def compute(view: CellView) -> dict[str, float]:
     """Rotation-invariant object decoding and object discriminability of the probe's objects.
 
     `_clean` values are of the twin's noise-free responses; the others of the same responses with trial-like noise
@@ -31,7 +51,7 @@ def invariance_battery(view: CellView) -> dict[str, float]:
     repeat 1. Fewer than three objects in a half, or for rotations fewer than five of them, give NaN.
     """
     if "probe.objects" not in view.shown:
-        return unavailable("invariance-battery")
+        return SCORE.unavailable()
     table = view.tables["objects"]
     chosen = view.half(table["object"])
     noise = np.sqrt(np.asarray(view.of_brain("trial noise", lambda: trial_noise_variance(view.repeats))))

@@ -7,14 +7,26 @@ from typing import Any
 import numpy as np
 
 from metrics import finite_mean, jne_streaming
-from sweeps.scores import unavailable
+from sweeps.scores.score import Score
 from sweeps.scores.view import CellView
+
+SCORE = Score(
+    "nonlinearity",
+    version=1,
+    columns=("nonlinearity", "nonlinearity_deviation", "nonlinearity_scale_free", "nonlinearity_units"),
+    up=False,
+    summary="dispersion of the readout's Jacobian over stimuli (JNE)",
+    seconds=4.0,
+    absent="a linear readout has the same Jacobian everywhere, by construction",
+    on_request=True,
+    ordered=("nonlinearity",),
+)
 
 SAMPLES = 200
 """Stimuli, drawn by the cell's seed, at which the Jacobian is taken."""
 
 
-def nonlinearity(view: CellView) -> dict[str, float]:
+def compute(view: CellView) -> dict[str, float]:
     """Mean over units of JNE of the readout with respect to the maps it reads, at the split's stimuli.
 
     Beside it the mean deviation (JNE is blind to a fair switch between two states) and their ratio, which no gain
@@ -22,7 +34,7 @@ def nonlinearity(view: CellView) -> dict[str, float]:
     are fitted again for it.
     """
     if view.predictor is None or view.linear:
-        return unavailable("nonlinearity")
+        return SCORE.unavailable()
     predictor = view.predictor()
     rows = np.sort(view.random("nonlinearity").permutation(view.rows)[:SAMPLES])
     found = [jne_streaming(readout, _maps(view, predictor, maps, rows)) for maps, readout in predictor.parts]

@@ -5,10 +5,22 @@ from __future__ import annotations
 import numpy as np
 
 from metrics import correlation, noise_ceiling
+from sweeps.scores.score import Score
 from sweeps.scores.view import CellView
 
+SCORE = Score(
+    "prediction",
+    version=2,
+    columns=("prediction", "prediction_ceiled", "prediction_constant_units", "brain_ceiling"),
+    up=True,
+    also_up=("prediction_ceiled",),
+    summary="mean over units of the correlation to the repeat average",
+    seconds=0.01,
+    shown={"prediction": "brain_ceiling", "prediction_ceiled": None},
+)
 
-def prediction(view: CellView) -> dict[str, float]:
+
+def compute(view: CellView) -> dict[str, float]:
     """Mean over units of the correlation to the repeat average; the ceiled version in its own column.
 
     A unit that is predicted as constant has no correlation and counts as 0 (it predicts nothing), so that a twin

@@ -7,8 +7,20 @@ from typing import Any
 import numpy as np
 
 from metrics import finite_mean, receptive_field_area
-from sweeps.scores import unavailable
+from sweeps.scores.score import Score
 from sweeps.scores.view import CellView
+
+SCORE = Score(
+    "receptive-field",
+    version=1,
+    columns=("receptive_field", "receptive_field_units"),
+    up=False,
+    summary="mean area of the units' receptive fields, as a share of the picture",
+    seconds=20.0,
+    absent="a twin of features that come without pictures has no receptive field",
+    on_request=True,
+    ordered=("receptive_field",),
+)
 
 FRAMES = 64
 """Noise pictures at which the twin's responses are differentiated."""
@@ -20,7 +32,7 @@ HALF_WIDTH = 3**0.5
 """Noise comes as uniform values of variance 1, between minus and plus this."""
 
 
-def receptive_field(view: CellView) -> dict[str, float]:
+def compute(view: CellView) -> dict[str, float]:
     """Mean area of the units' first-order receptive fields, as a share of the picture, and how many units have one.
 
     The mean gradient of each unit's response over pictures of coarse grey noise between black and white, which is what
@@ -30,7 +42,7 @@ def receptive_field(view: CellView) -> dict[str, float]:
     recorded enters.
     """
     if view.predictor is None:
-        return unavailable("receptive-field")
+        return SCORE.unavailable()
     areas = view.remember(("receptive-field", view.cell_id), lambda: _areas(view))
     mean, left_out = finite_mean(areas)
     return {"receptive_field": mean, "receptive_field_units": float(len(view.units) - left_out)}

@@ -8,8 +8,20 @@ import numpy as np
 
 from metrics import rdm
 from metrics import rsa as agreement
-from sweeps.scores import unavailable
+from sweeps.scores.score import Score
 from sweeps.scores.view import CellView
+
+SCORE = Score(
+    "rsa",
+    version=1,
+    columns=("rsa", "rsa_features", "rsa_ceiling"),
+    up=True,
+    summary="correlation of the dissimilarities of stimuli, predicted with recorded, beside that of the features",
+    seconds=0.05,
+    absent="three units and three stimuli that all of them were shown are needed, and repeats for the ceiling",
+    on_request=True,
+    shown={"rsa": "rsa_ceiling"},
+)
 
 HALVINGS = 20
 """Random halvings of the repeats whose mean is the ceiling."""
@@ -18,7 +30,7 @@ FEWEST_UNITS = 3
 """Patterns of fewer units have no correlation worth the name: with two it is -1 or 1."""
 
 
-def rsa(view: CellView) -> dict[str, float]:
+def compute(view: CellView) -> dict[str, float]:
     """Pearson correlation of RDMs (1 - r over units, entries above the diagonal) over the split's stimuli.
 
     `rsa` compares predicted with recorded responses, both less each unit's mean over the training stimuli, so that the
@@ -30,7 +42,7 @@ def rsa(view: CellView) -> dict[str, float]:
     predicted, observed = view.beyond_mean()
     complete = np.isfinite(observed).all(axis=1)
     if len(view.units) < FEWEST_UNITS or complete.sum() < FEWEST_UNITS:
-        return unavailable("rsa")
+        return SCORE.unavailable()
     brain = np.asarray(rdm(observed[complete]))
     return {
         "rsa": agreement(rdm(predicted[complete]), brain),

@@ -6,20 +6,33 @@ import numpy as np
 
 from metrics import Alignment, caption_transfer
 from metrics.transfer.captions import CaptionTransfer
-from sweeps.scores import unavailable
+from sweeps.scores.score import NO_PICTURES, Score
 from sweeps.scores.view import CellView
+
+SCORE = Score(
+    "transfer",
+    version=1,
+    columns=("transfer", "transfer_forward", "transfer_backward", "transfer_null", "brain_transfer"),
+    up=False,
+    summary="captions to the twin's responses and back, on held-out scenes",
+    seconds=0.05,
+    probe="captions",
+    sentences=True,
+    absent=NO_PICTURES,
+    shown={"transfer": "brain_transfer", "transfer_null": None},
+)
 
 SHUFFLES = 3
 
 
-def transfer(view: CellView) -> dict[str, float]:
+def compute(view: CellView) -> dict[str, float]:
     """How well captions predict the twin's responses to held-out scenes, and responses the captions.
 
     The alignment is fitted on half of the scenes; select and report are tested on a quarter each. The brain's
     value is the same for the recorded responses to captioned scenes, where there are any.
     """
     if "probe.captions" not in view.shown:
-        return unavailable("transfer")
+        return SCORE.unavailable()
     captions = tuple(view.tables["captions"]["caption"])
     result = _transfer(view, captions, view.shown["probe.captions"])
     return {

@@ -7,9 +7,36 @@ from dataclasses import dataclass
 import numpy as np
 
 from metrics import Alignment, benjamini_hochberg, block_permutation_p, correlation, noise_variance_of_mean
-from sweeps.scores import unavailable
+from sweeps.scores.score import Score
 from sweeps.scores.transfer import caption_alignment, scene_split
 from sweeps.scores.view import CellView
+
+SCORE = Score(
+    "transfer_brain",
+    version=2,
+    columns=(
+        "transfer_brain",
+        "transfer_brain_r",
+        "brain_transfer_r",
+        "transfer_brain_null",
+        "transfer_seeing",
+        "transfer_reading",
+        "transfer_reading_to_seeing",
+        "transfer_ratio",
+        "transfer_ratio_units",
+    ),
+    up=True,
+    summary="1 - |twin - brain| of the transfer from pictures to captions, unit by unit",
+    seconds=0.07,
+    sentences=True,
+    absent="the recording holds no responses to both pictures and captions",
+    shown={
+        "transfer_brain": None,
+        "transfer_brain_r": "brain_transfer_r",
+        "transfer_brain_null": None,
+        "transfer_ratio": None,
+    },
+)
 
 SHUFFLES = 3
 DRAWS = 3
@@ -63,7 +90,7 @@ class _Scenes:
         return np.asarray(correlation(predicted, observed)), np.asarray(benjamini_hochberg(p))
 
 
-def transfer_brain(view: CellView) -> dict[str, float]:
+def compute(view: CellView) -> dict[str, float]:
     """How closely the twin's transfer from pictures to captions follows the brain's own, unit by unit.
 
     1 - mean over units of |r_twin - r_brain|. r is the correlation, over held-out captions, of the recorded responses
@@ -78,7 +105,7 @@ def transfer_brain(view: CellView) -> dict[str, float]:
     """
     sets = view.recording.sets
     if "captions" not in sets or "text" not in sets or "recorded.captions" not in view.shown:
-        return unavailable("transfer_brain")
+        return SCORE.unavailable()
     scenes, twin = _Scenes.of(view), view.shown["recorded.captions"]
     brain = view.of_brain("transfer to reading", lambda: scenes.to_reading(scenes.seen))
     within, p = view.of_brain("within reading", scenes.within_reading)

@@ -22,12 +22,37 @@ from metrics import (
 )
 from metrics.visual_search import CONSTANT
 from sweeps.probes.search_displays import EXPERIMENTS, Display, RenderedSearch, cell_edges, scaled_side
-from sweeps.scores import VERSIONS, unavailable
+from sweeps.scores.score import Score
 from sweeps.scores.view import CellView
 from sweeps.stimuli.search_items import PIXELS_PER_DEGREE
 
 if TYPE_CHECKING:
     from models.visual_search.attention import Raster
+
+SCORE = Score(
+    "search",
+    version=2,
+    columns=(
+        "search_asymmetry",
+        "search_asymmetry_low",
+        "search_asymmetry_high",
+        *(f"search_asymmetry_{number}" for number in range(1, 7)),
+        "search_polarity",
+        "search_slope_r",
+        "search_rt_error",
+        "search_never_found",
+        "human_search_asymmetry",
+        *(f"human_search_asymmetry_{number}" for number in range(1, 7)),
+        "human_search_polarity",
+    ),
+    up=False,
+    summary="asymmetry of visual search in six experiments, that of people beside it",
+    seconds=40.0,
+    probe="search",
+    absent="a trained core, a twin of features that come without pictures and a network whose maps are one pixel do not search; nor are displays searched whose cells are under two pixels of the attention map",
+    on_request=True,
+    shown={"search_asymmetry": "human_search_asymmetry", "search_polarity": "human_search_polarity"},
+)
 
 HUMAN: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "curvature": ((510, 516, 529), (565, 640, 750)),
@@ -105,7 +130,7 @@ def slopes_of(sizes: np.ndarray, times: np.ndarray) -> np.ndarray:
 Outcomes = Mapping[str, tuple[Outcome, Outcome]]
 
 
-def search(view: CellView) -> dict[str, float]:
+def compute(view: CellView) -> dict[str, float]:
     """Asymmetry of the backbone's search in the probe's displays, and its agreement with the times of people.
 
     The frozen backbone guides saccades through every display (models.visual_search.saccades): its features of the target, as kernels
@@ -123,11 +148,11 @@ def search(view: CellView) -> dict[str, float]:
     """
     probe = view.probes.get("search")
     if probe is None or view.network is None or not isinstance(probe.source, RenderedSearch):
-        return unavailable("search")
-    key = ["search", VERSIONS["search"], view.backbone_key, probe.fingerprint]
+        return SCORE.unavailable()
+    key = ["search", SCORE.version, view.backbone_key, probe.fingerprint]
     source, network = probe.source, view.network
     outcomes = view.remember(tuple(key), lambda: _once(view, key, network, source))
-    return unavailable("search") | (compared(outcomes) if outcomes else {})
+    return SCORE.unavailable() | (compared(outcomes) if outcomes else {})
 
 
 def _once(view: CellView, key: list[Any], make: Callable[[], Any], source: RenderedSearch) -> Outcomes:

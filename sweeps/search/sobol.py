@@ -1,8 +1,13 @@
-"""What configurations are drawn with: random numbers, or numbers that fill the space more evenly."""
+"""Sobol search: distinct configurations that fill the space more evenly than random ones."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+
+from sweeps.experiment.schema import Search
+from sweeps.experiment.space import Space
+from sweeps.search.proposer import Listed, SearchMethod
+from sweeps.search.random_search import distinct
 
 
 class SobolDraws:
@@ -25,3 +30,15 @@ class SobolDraws:
     def integers(self, count: int) -> int:
         """A whole number below `count`."""
         return min(int(self.random() * count), count - 1)
+
+
+def sobol(space: Space, search: Search) -> Listed:
+    """Propose configurations that fill the space evenly; the grid of a space with no more of them than are wanted."""
+    size = space.size()
+    if size is not None and size <= (search.trials or 1):
+        return Listed(space.grid())
+    draws = SobolDraws(space.most_draws(), search.seed)
+    return Listed(distinct(space, draws, draws.advance))
+
+
+METHOD = SearchMethod(version=1, make=sobol)

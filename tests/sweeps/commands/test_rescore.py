@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from declared import with_version
 from inline import ProcessDied, plan_of, run_inline
 from rich.console import Console
 
@@ -20,7 +21,7 @@ from sweeps.commands.run import _keep_experiment
 from sweeps.errors import InputError
 from sweeps.planning.plan import Plan
 from sweeps.report.score_table import show_chosen
-from sweeps.scores import SCORES, VERSIONS
+from sweeps.scores import SCORES
 from sweeps.scores.view import CellView
 from sweeps.storage.load import experiment_of, load
 
@@ -198,10 +199,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, name: str, when: Callable[[CellView
             raise OSError("no room; try later")
         return original(view)
 
-    monkeypatch.setattr(type(SCORES[name]), "load", lambda self: compute if self is SCORES[name] else LOAD(self))
-
-
-LOAD = type(SCORES["feve"]).load
+    monkeypatch.setattr(f"{SCORES[name].module}.compute", compute)
 
 
 @pytest.mark.parametrize("kept", [5.0, 0.0])
@@ -255,7 +253,7 @@ def test_an_error_goes_when_its_score_has_a_new_version(
     first = run(small, tmp_path)
     assert load(first.storage, "cells")["error"].str.contains("no room; try later").all()
     monkeypatch.undo()
-    monkeypatch.setitem(VERSIONS, "feve", VERSIONS["feve"] + 1)
+    with_version(monkeypatch, SCORES, "feve", SCORES["feve"].version + 1)
     run_inline(plan_of(small, tmp_path))
     after = load(first.storage, "cells")
     assert after["score.feve"].notna().all()

@@ -11,7 +11,7 @@ import yaml
 from sweeps.errors import InputError
 from sweeps.experiment.schema import SHIPPED, as_yaml, find_experiment, parse_experiment, read_experiment
 from sweeps.planning.plan import make_plan
-from sweeps.scores import STANDARD
+from sweeps.scores import standard_scores
 
 LEAST: dict[str, Any] = {"name": "least", "recordings": [{"format": "simulated"}], "space": {"backbone": "pixels"}}
 
@@ -26,7 +26,7 @@ def test_defaults_are_filled_in() -> None:
     held = parse_experiment(LEAST)
     assert held.search.method == "grid"
     assert (held.split.seed, held.split.report, held.split.select) == (0, 0.2, 0.2)
-    assert held.scores == list(STANDARD)
+    assert held.scores == standard_scores()
     assert held.compute.max_failures == 3
 
 
@@ -73,11 +73,11 @@ def test_merged_keys_are_no_repetition(tmp_path: Path) -> None:
 
 def test_the_first_problem_names_file_key_value_and_what_is_allowed() -> None:
     with pytest.raises(InputError) as caught:
-        parse_experiment(LEAST | {"search": {"method": "tpee", "trials": 3}}, file="a.yaml")
+        parse_experiment(LEAST | {"guidance": {"areas": ["V1"], "method": "fourrier"}}, file="a.yaml")
     error = caught.value
-    assert (error.file, error.key, error.value) == ("a.yaml", "search.method", "tpee")
-    assert error.allowed == ("grid", "random", "sobol", "tpe", "nsga2")
-    assert "did you mean 'tpe'?" in str(error)
+    assert (error.file, error.key, error.value) == ("a.yaml", "guidance.method", "fourrier")
+    assert error.allowed == ("fourier", "diffusion")
+    assert "did you mean 'fourier'?" in str(error)
 
 
 def test_unknown_keys_come_before_missing_ones() -> None:

@@ -21,7 +21,7 @@ from inline import plan_of, run_inline, trials_of
 from models.backbones import BACKBONES
 from models.readouts import READOUTS
 from sweeps.hashing import canonical, content_id
-from sweeps.scores import VERSIONS
+from sweeps.scores import SCORES
 
 ROOT = Path(__file__).resolve().parents[3]
 TOLERANCE = 2e-3
@@ -79,7 +79,7 @@ def test_numbers_move_only_with_a_version(case: str, make_recording: Callable[..
     assert trial["status"] == "done", trial["error"]
     found = np.array([trial[column] for column in COLUMNS], dtype=float)
     backbone, readout = BACKBONES[name_of(golden.backbone)], READOUTS[name_of(golden.readout)]
-    versions = (backbone.version, readout.version, VERSIONS["prediction"])
+    versions = (backbone.version, readout.version, SCORES["prediction"].version)
     moved = not np.allclose(found, golden.numbers, rtol=0, atol=TOLERANCE)
     now = f"numbers {tuple(round(float(value), 4) for value in found)}, versions {versions}"
     assert not moved or versions != golden.versions, (

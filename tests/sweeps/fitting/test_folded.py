@@ -12,7 +12,7 @@ from metrics import correlation
 from sweeps.execution.cell_runner import Bench
 from sweeps.features.worker_data import Workshop
 from sweeps.fitting.fit_cells import fit_cells
-from sweeps.scores.prediction import prediction
+from sweeps.scores.prediction import compute as prediction
 
 
 def without_signal(folder: Path, make_recording: Any, seed: int) -> Path:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from declared import with_version
 from inline import ProcessDied, plan_of, run_inline, trials_of
 from slow_sweep import written
 
@@ -24,7 +25,7 @@ from sweeps.features.worker_data import Workshop
 from sweeps.planning.failures import Death
 from sweeps.planning.packs import Pack, jobs_of
 from sweeps.planning.plan import Plan
-from sweeps.scores import SCORES, VERSIONS
+from sweeps.scores import SCORES
 from sweeps.storage.load import load
 from sweeps.storage.row_log import Ledger
 from sweeps.storage.store import Store
@@ -288,8 +289,8 @@ def test_a_raised_version_of_a_score_scores_again(
     plan = plan_of(experiment, tmp_path)
     run_inline(plan)
     first = trials_of(plan)
-    raised = VERSIONS["prediction"] + 1
-    monkeypatch.setitem(VERSIONS, "prediction", raised)
+    raised = SCORES["prediction"].version + 1
+    with_version(monkeypatch, SCORES, "prediction", raised)
     plan = plan_of(experiment, tmp_path)
     sweep = run_inline(plan)
     assert (sweep.progress.known, sweep.progress.done, sweep.progress.executed) == (0, 18, 12)

@@ -16,7 +16,7 @@ from metrics import rdm
 from metrics import rsa as agreement
 from sweeps.features.worker_data import Workshop
 from sweeps.fitting.fit_cells import fit_cells
-from sweeps.scores import SCORES, STANDARD
+from sweeps.scores import SCORES, standard_scores
 from sweeps.storage.load import load
 
 
@@ -93,7 +93,7 @@ def test_one_repeat_two_units_and_a_constant_twin_are_nan() -> None:
 
 
 def test_a_sweep_that_asks_for_it_has_its_columns(experiment: dict[str, Any], tmp_path: Path) -> None:
-    assert "rsa" not in STANDARD
+    assert "rsa" not in standard_scores()
     experiment["scores"] = ["prediction", "rsa"]
     experiment["space"] |= {"depth": {"V1": [1]}, "seed": 0}
     plan = plan_of(experiment, tmp_path)

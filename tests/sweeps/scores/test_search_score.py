@@ -22,7 +22,7 @@ from sweeps.io.disk_cache import Kept
 from sweeps.probes import Probe, open_probe
 from sweeps.probes.search_displays import EXPERIMENTS, RenderedSearch
 from sweeps.recordings.recording import Recording, StimulusSet
-from sweeps.scores import SCORES, unavailable
+from sweeps.scores import SCORES
 from sweeps.scores.view import CellView
 from sweeps.scores.visual_search import (
     HUMAN,
@@ -30,10 +30,10 @@ from sweeps.scores.visual_search import (
     compared,
     human_slopes,
     narrowest_cell,
-    search,
     searched,
     slopes_of,
 )
+from sweeps.scores.visual_search import compute as search
 
 torch.set_num_threads(1)
 
@@ -254,7 +254,7 @@ def lighting(scale: float, experiment: str = "lighting") -> Probe:
     ],
 )
 def test_what_cannot_search_has_no_number(probe: Probe | None, network: Any) -> None:
-    np.testing.assert_equal(search(view_of(probe, network)), unavailable("search"))
+    np.testing.assert_equal(search(view_of(probe, network)), SCORES["search"].unavailable())
 
 
 @pytest.mark.parametrize(("scale", "experiment", "network"), [(0.65, "lighting", Marked), (0.32, "corner", Coarse)])

@@ -20,8 +20,9 @@ from sweeps.experiment.space import Configuration, Space
 from sweeps.hashing import canonical
 from sweeps.planning import scheduler as schedule
 from sweeps.search.history import SEEN, Memory, best
+from sweeps.search.methods import make_proposer
 from sweeps.search.optuna_search import ASK, POPULATION, Adaptive
-from sweeps.search.proposer import ALL_AT_ONCE, TRIES, Listed, Proposer, make_proposer
+from sweeps.search.proposer import ALL_AT_ONCE, TRIES, Listed, Proposer
 
 PREDICTION, DIMENSIONALITY = "select.prediction", "select.dimensionality"
 PLANTED = {"V1": 3, "V4": 9}

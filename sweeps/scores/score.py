@@ -1,0 +1,61 @@
+"""What a score declares about itself: VERSION, columns, direction, cost, what stands beside it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sweeps.scores.view import CellView
+
+NO_PICTURES = "a twin of features that come without pictures cannot be shown the probe"
+"""Why a score of a probe's pictures may be absent."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One score, declared as `SCORE` in its own file, beside the function `compute(view)` that computes it.
+
+    `version` is raised when, and only when, the score's numbers change: what was scored before is then scored again.
+    `columns` are written once with the prefix `select.` and once with `score.` (report); the first one is the score
+    itself. `up` says that more is better; other scores are descriptive and never a default objective. `also_up` are
+    further columns that may drive a search. `seconds` is about what a cell takes on one core, measured at the
+    quickstart's sizes by benchmarks/scores.py. `probe` names the probe that it needs, `sentences` that it needs the
+    sentence encoder; `absent` says why it is NaN where it does not apply. Scores `on_request` are computed only where
+    they are named: in an experiment's `scores`, or by `sweeps score`. A trial has further columns: for every column in
+    `ordered` Kendall's tau over areas in recorded order, and the `curves`. `shown` are the columns that the report
+    shows for every area, each with the column of its reference (the brain's own value, people's, or what it is to
+    beat) or None. `module`, where the function lies, is filled in by the registry.
+    """
+
+    name: str
+    version: int
+    columns: tuple[str, ...]
+    up: bool
+    summary: str
+    seconds: float = 0.01
+    probe: str | None = None
+    sentences: bool = False
+    absent: str = ""
+    on_request: bool = False
+    also_up: tuple[str, ...] = ()
+    ordered: tuple[str, ...] = ()
+    curves: tuple[str, ...] = ()
+    shown: Mapping[str, str | None] = field(default_factory=dict)
+    module: str = ""
+
+    def load(self) -> Callable[[CellView], dict[str, float]]:
+        """Import and return the function that computes it."""
+        function: Callable[[CellView], dict[str, float]] = importlib.import_module(self.module).compute
+        return function
+
+    def unavailable(self) -> dict[str, float]:
+        """NaN in every column: what a cell has to which the score does not apply."""
+        return dict.fromkeys(self.columns, float("nan"))
+
+    @property
+    def trial_columns(self) -> tuple[str, ...]:
+        """Columns that a trial has beyond those of its cells."""
+        return (*(f"{column}_tau" for column in self.ordered), *self.curves)

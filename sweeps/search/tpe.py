@@ -1,0 +1,8 @@
+"""The tree-structured Parzen estimator of Optuna."""
+
+from __future__ import annotations
+
+from sweeps.search.optuna_search import Adaptive
+from sweeps.search.proposer import SearchMethod
+
+METHOD = SearchMethod(version=1, make=Adaptive)
