@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from sweeps.errors import InputError
-from sweeps.io.import_guard import check_names
+from sweeps.io.import_guard import check_names, put_home_first
 
 app = typer.Typer(
     name="sweeps",
@@ -184,6 +184,7 @@ def main() -> None:
     """Run the command; bad input is one line and exit code 2, a warning one line."""
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
+        put_home_first()
         check_names()
         app()
     except InputError as error:

@@ -1,4 +1,8 @@
-"""The three import names are generic, so they are guarded: one place, one digest, in every process."""
+"""The three import names are generic, so runs are guarded: one place, one digest, in every process.
+
+What only reads results is not guarded: `sweeps.load` imports neither `models` nor `metrics`, and the command puts its own
+home first.
+"""
 
 from __future__ import annotations
 
@@ -31,22 +35,18 @@ def check_names() -> str:
     """
     root = home()
     for name in PACKAGES:
-        found = _location(name)
-        if found != str(root):
+        place = _location(name)
+        if place != str(root):
             raise InputError(
-                f"the package {name!r} would be imported from {found}, but cortex-sweeps lies in {root}: "
+                f"the package {name!r} would be imported from {place}, but cortex-sweeps lies in {root}: "
                 f"another {name!r} comes first on the import path. Start from another folder or rename it",
                 key="import path",
             )
     return code_digest(root)
 
 
-def claim_names(digest: str) -> None:
-    """In a worker: put the home of `sweeps` first on the import path, and check place and digest.
-
-    Ray puts the driver's folder ahead of site-packages in every worker, so a lab's own `models/` beside its
-    notebook would otherwise win there. Raises InputError when the code differs from the driver's.
-    """
+def put_home_first() -> None:
+    """Put the home of `sweeps` first on the import path, and forget packages of our names that lie elsewhere."""
     root = str(home())
     sys.path[:] = [root, *(entry for entry in sys.path if entry != root)]
     importlib.invalidate_caches()
@@ -54,15 +54,24 @@ def claim_names(digest: str) -> None:
         loaded = sys.modules.get(name)
         place = getattr(loaded, "__path__", None)
         if loaded is not None and (not place or str(Path(next(iter(place))).resolve().parent) != root):
-            for stranger in [each for each in sys.modules if each == name or each.startswith(f"{name}.")]:
+            for stranger in [module for module in sys.modules if module == name or module.startswith(f"{name}.")]:
                 del sys.modules[stranger]
+
+
+def claim_names(digest: str) -> None:
+    """In a worker: put the home of `sweeps` first, and check the place of the packages and the digest of their code.
+
+    Ray puts the driver's folder ahead of site-packages in every worker, so a lab's own `models/` beside its
+    notebook would otherwise win there. Raises Refusal when the code differs from the driver's.
+    """
+    put_home_first()
     try:
-        found = check_names()
+        own = check_names()
     except InputError as error:
         raise Refusal(error.problem, key=error.key) from None
-    if found != digest:
+    if own != digest:
         raise Refusal(
-            f"this worker runs other code (digest {found}) than the driver (digest {digest}): "
-            f"install the same cortex-sweeps on every node; here it lies in {root}",
+            f"this worker runs other code (digest {own}) than the driver (digest {digest}): "
+            f"install the same cortex-sweeps on every node; here it lies in {home()}",
             key="code",
         )

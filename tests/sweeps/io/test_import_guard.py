@@ -57,30 +57,57 @@ def test_the_command_works_beside_a_labs_own_models(lab: Path, run: Run) -> None
     assert trials["status"].tolist() == ["done"], trials["error"].tolist()
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        command("check", "small.yaml"),
-        command("run", "small.yaml"),
-        command("show", "results"),
-        command("check", "small.yaml", code=CONSOLE),
-    ],
-)
-def test_a_stranger_that_comes_first_is_one_error_that_names_both(arguments: list[str], lab: Path, run: Run) -> None:
-    found = run(arguments)
-    assert found.returncode == 2, found.stderr
-    [line] = found.stderr.splitlines()
-    assert line.startswith("error: import path: the package 'models' would be imported from ")
-    assert str(lab) in line
-    assert str(ROOT) in line
+@pytest.mark.parametrize("code", [None, CONSOLE])
+@pytest.mark.parametrize("arguments", [["check", "small.yaml"], ["show", "results"]])
+def test_the_command_puts_its_own_home_first(arguments: list[str], code: str | None, lab: Path, run: Run) -> None:
+    found = run(command(*arguments, code=code))
+    assert "this is the lab" not in found.stderr
+    if arguments[0] == "check":
+        assert found.returncode == 0, found.stderr
+        assert "cells" in found.stdout
+    else:
+        assert (found.returncode, found.stderr) == (2, "error: storage = 'results': no sweep has written here\n")
+
+
+@pytest.mark.parametrize("call", ["check('small.yaml')", "run('small.yaml')", "score('results', ['rsa'])"])
+def test_python_callers_that_fit_or_plan_get_an_error_that_names_both(call: str, lab: Path, run: Run) -> None:
+    found = run([sys.executable, "-c", f"import sweeps; sweeps.{call}"])
+    last = found.stderr.splitlines()[-1]
+    assert last.startswith("sweeps.errors.InputError: import path: the package 'models' would be imported from ")
+    assert str(lab) in last
+    assert str(ROOT) in last
     assert not (lab / "results").exists()
 
 
-@pytest.mark.parametrize("call", ["sweeps.check('small.yaml')", "sweeps.load('results')", "sweeps.run('small.yaml')"])
-def test_python_callers_get_the_same_error(call: str, lab: Path, run: Run) -> None:
-    found = run([sys.executable, "-c", f"import sweeps; {call}"])
-    last = found.stderr.splitlines()[-1]
-    assert last.startswith("sweeps.errors.InputError: import path: the package 'models' would be imported from")
+READING = """
+import sys
+sys.path.insert(0, "")
+import models_of_the_lab
+import sweeps
+assert len(sweeps.load("results")) == 1
+sweeps.show("results", best=1)
+assert sys.modules["models"].__file__ == "the lab's"
+"""
+
+
+def test_reading_works_beside_a_labs_own_models(lab: Path, run: Run) -> None:
+    """Even where the lab's packages of our names are imported already, and where `metrics` is a file."""
+    places = ["--storage", str(lab / "results"), "--cache", str(lab / "cache"), "--cpus", "1"]
+    assert run(command("run", "small.yaml", *places)).returncode == 0
+    (lab / "models_of_the_lab.py").write_text(
+        "import sys, types\nsys.modules['models'] = types.ModuleType('models')\n"
+        "sys.modules['models'].__file__ = \"the lab's\"\n"
+    )
+    (lab / "metrics" / "__init__.py").unlink()
+    (lab / "metrics.py").write_text("raise RuntimeError('this is the lab, not cortex-sweeps')\n")
+    found = run([sys.executable, "-c", READING])
+    assert found.returncode == 0, found.stderr
+    assert "select.prediction" in found.stdout
+
+
+def test_loading_imports_neither_models_nor_metrics(lab: Path, run: Run) -> None:
+    code = "import sweeps, sweeps.storage.load, sys; print(sorted({'models', 'metrics', 'torch'} & {*sys.modules}))"
+    assert run([sys.executable, "-c", code]).stdout == "[]\n"
 
 
 def test_a_file_or_a_module_made_by_hand_is_a_stranger_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
