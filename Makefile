@@ -27,7 +27,7 @@ check: $(VENV)/.check
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Known weaknesses of the pinned versions; asks pypi.org.
+# Known weaknesses of the pinned versions; asks the package index.
 audit: $(VENV)/.run
 	$(PIP) pip-audit
 	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
