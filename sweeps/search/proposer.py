@@ -12,7 +12,7 @@ from sweeps.errors import InputError
 from sweeps.experiment.schema import Search
 from sweeps.experiment.space import Configuration, Space
 from sweeps.search.history import Scores
-from sweeps.search.optuna_search import ASK, Adaptive
+from sweeps.search.optuna_search import ASK, OptunaSearch
 from sweeps.search.sobol import SobolDraws
 
 ALL_AT_ONCE = 5000
@@ -85,7 +85,7 @@ def make_proposer(space: Space, search: Search) -> Proposer:
         return Listed(_random(space, search, np.random.default_rng([search.seed, 30])))
     if search.method == "sobol":
         return Listed(_sobol(space, search))
-    return Adaptive(space, search)
+    return OptunaSearch(space, search)
 
 
 def _random(space: Space, search: Search, random: np.random.Generator) -> Iterator[Configuration]:

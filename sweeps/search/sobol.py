@@ -1,4 +1,4 @@
-"""What configurations are drawn with: random numbers, or numbers that fill the space more evenly."""
+"""Draws of a Sobol sequence, which fill a space more evenly than random numbers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 
 class SobolDraws:
-    """Draws of a scrambled Sobol sequence in place of a random generator: one point's coordinates, in turn."""
+    """Draws of a scrambled Sobol sequence in place of a random generator: the coordinates of one point, in turn."""
 
     def __init__(self, dimensions: int, seed: int) -> None:
         from scipy.stats import qmc
@@ -19,9 +19,9 @@ class SobolDraws:
         self.point = iter(self.engine.random(1)[0].tolist())
 
     def random(self) -> float:
-        """A number from 0 to 1, 1 excluded."""
+        """Draw a number from 0 to 1, 1 excluded."""
         return next(self.point)
 
     def integers(self, count: int) -> int:
-        """A whole number below `count`."""
+        """Draw a whole number below `count`."""
         return min(int(self.random() * count), count - 1)
