@@ -33,7 +33,7 @@ from sweeps.planning.packs import Pack, jobs_of
 from sweeps.planning.plan import Plan, make_plan
 from sweeps.planning.scheduler import Sweep
 from sweeps.search.methods import make_proposer
-from sweeps.search.optuna_search import Adaptive
+from sweeps.search.optuna_search import OptunaSearch
 from sweeps.storage.row_log import Ledger
 from sweeps.storage.store import Store
 
@@ -56,15 +56,15 @@ def mixed_space() -> Space:
     )
 
 
-class Unbounded(Adaptive):
+class Unbounded(OptunaSearch):
     """The same search with all that is known in its study."""
 
     def __init__(self, space: Space, search: Search) -> None:
         super().__init__(space, search)
-        self.told.seen = 10**9
+        self.history.most = 10**9
 
 
-def ask_times(kind: type[Adaptive], method: str, known: int) -> float:
+def ask_times(kind: type[OptunaSearch], method: str, known: int) -> float:
     """Milliseconds of an ask with so many finished trials."""
     space, random = mixed_space(), np.random.default_rng(0)
     search = Search.model_validate({"method": method, "trials": 10**6, "objectives": [OBJECTIVE]})
@@ -155,7 +155,7 @@ def main() -> None:
     print("method | finished trials | ms an ask, all of them | ms an ask, ours")
     for method in ("tpe", "nsga2"):
         for known in given.known:
-            times = [ask_times(kind, method, known) for kind in (Unbounded, Adaptive)]
+            times = [ask_times(kind, method, known) for kind in (Unbounded, OptunaSearch)]
             print(f"{method} | {known} | {times[0]:.1f} | {times[1]:.1f}", flush=True)
     print("method | workers | idle in batches | idle ahead | ms a call at most, in batches | ahead")
     for method in ("tpe", "nsga2"):

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from models.backbones import BACKBONES
+from models.readouts import READOUTS
 from sweeps.commands.run import Result, run_plan
 from sweeps.errors import InputError
 from sweeps.experiment.schema import Search, check_score
@@ -57,6 +59,7 @@ def plan_scores(
         check_score(name, "--scores")
     experiment, current = experiment_of(storage), Current.read(storage)
     chosen = choose(current.of(load(storage)), experiment.search.objectives[0], trials)
+    _check_installed(chosen)
     asked = experiment.model_copy(
         update={
             "scores": in_order([*experiment.scores, *scores]),
@@ -99,3 +102,11 @@ def _check_same(plan: Plan, chosen: pd.DataFrame, storage: str) -> None:
         if planner.trial_id(planner.cells(configuration_of(row))) != row["trial_id"]:
             problem = "the recordings or the code have changed since this trial: run the sweep again first"
             raise InputError(problem, key=storage, value=row["trial_id"])
+
+
+def _check_installed(chosen: pd.DataFrame) -> None:
+    """Refuse trials of a backbone or readout that is not installed here."""
+    for column, registry in (("config.backbone", BACKBONES), ("config.readout", READOUTS)):
+        for name in chosen[column].unique():
+            if name not in registry:
+                raise InputError("is not installed here, so its trials cannot be scored", key="--trials", value=name)

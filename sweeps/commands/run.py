@@ -26,7 +26,7 @@ from sweeps.storage.store import Store
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sweeps.report.progress import Display
+    from sweeps.report.progress import ProgressDisplay
 from sweeps.commands.truth_rows import _find_truths, _truth_ids, _truths_known
 from sweeps.planning.packs import _pack_size
 
@@ -89,7 +89,7 @@ def run_plan(
     join: bool = False,
 ) -> Result:
     """Run a checked plan."""
-    from sweeps.report.progress import Display
+    from sweeps.report.progress import ProgressDisplay
 
     store = Store(plan.storage, PATIENCE)
     claim = Claim(store, "run", join, (lambda _: None) if quiet else print)
@@ -97,7 +97,7 @@ def run_plan(
         stack.enter_context(claim)
         ledger = attempt(lambda: Ledger(store, plan.columns()), plan.storage)
         sweep = _sweep(plan, ledger, retry_failed, lambda: claim.shared)
-        display = stack.enter_context(Display(plan, sweep.progress, quiet))
+        display = stack.enter_context(ProgressDisplay(plan, sweep.progress, quiet))
         if sweep.finished and _truths_known(plan, ledger):
             display.say("nothing to fit: every cell is known")
             _settle(sweep, ledger)
@@ -129,7 +129,9 @@ def _sweep(plan: Plan, ledger: Ledger, retry_failed: bool, shared: Callable[[], 
     return sweep
 
 
-def _execute(plan: Plan, sweep: Sweep, ledger: Ledger, address: str | None, cpus: int | None, display: Display) -> None:
+def _execute(
+    plan: Plan, sweep: Sweep, ledger: Ledger, address: str | None, cpus: int | None, display: ProgressDisplay
+) -> None:
     from sweeps.execution import node_resources, ray_connection, remote_tasks, telemetry, tune
 
     if ray_connection.starts_own(address):

@@ -14,7 +14,7 @@ from sweeps.planning.plan import Plan
 from sweeps.storage.row_log import Ledger
 
 if TYPE_CHECKING:
-    from sweeps.report.progress import Display
+    from sweeps.report.progress import ProgressDisplay
 
 
 def _truth_ids(plan: Plan) -> dict[tuple[str, str], str]:
@@ -32,7 +32,7 @@ def _truths_known(plan: Plan, ledger: Ledger) -> bool:
     return set(_truth_ids(plan).values()) <= held
 
 
-def _find_truths(plan: Plan, ledger: Ledger, resources: Mapping[str, float], display: Display) -> None:
+def _find_truths(plan: Plan, ledger: Ledger, resources: Mapping[str, float], display: ProgressDisplay) -> None:
     """Say, before the sweep, which depths of a simulated recording cannot be told apart."""
     from sweeps.execution.remote_tasks import find_truths
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -36,22 +37,22 @@ Entry = int | tuple[int, ...] | str
 
 
 def plain(depth: Depth) -> int | list[int]:
-    """A depth as JSON has it."""
+    """Return a depth as JSON has it."""
     return depth if isinstance(depth, int) else list(depth)
 
 
 def blocks_of(depth: Any) -> tuple[int, ...]:
-    """The blocks of a depth, or of its JSON form, in rising order."""
+    """Return the blocks of a depth, or of its JSON form, in rising order."""
     return (depth,) if isinstance(depth, int) else tuple(depth)
 
 
 def depth_text(depth: Any) -> str:
-    """`5`, or `3+5+7` for blocks read together."""
+    """Write a depth as text: `5`, or `3+5+7` for blocks read together."""
     return "+".join(map(str, blocks_of(depth)))
 
 
 def resolve(entry: Entry, blocks: int) -> Depth:
-    """A listed depth for a backbone of that many blocks; several blocks that are one become that one."""
+    """Resolve a listed depth for a backbone of that many blocks; several blocks that are one become that one."""
     if entry == LAST:
         return blocks - 1
     if entry == EVERY:
@@ -60,8 +61,34 @@ def resolve(entry: Entry, blocks: int) -> Depth:
     return entry[0] if isinstance(entry, tuple) and len(entry) == 1 else entry
 
 
+class _DepthParameters(ABC):
+    """Depth maps as a search sees them: named parameters, of which every choice of values stands for one map."""
+
+    @abstractmethod
+    def parameters(self, blocks: int) -> dict[str, tuple[Any, ...]]:
+        """Name the parameters for a backbone of that many blocks, with their values."""
+
+    @abstractmethod
+    def at(self, chosen: Mapping[str, Any], blocks: int, seed: int) -> dict[str, Depth]:
+        """Return the depth map that chosen values of the parameters stand for, in a trial of that seed."""
+
+    @abstractmethod
+    def draw(self, blocks: int, random: Draws) -> dict[str, Any]:
+        """Draw a value of every parameter at random."""
+
+    def count(self, blocks: int) -> int:
+        """Count the depth maps of a grid."""
+        return math.prod(len(values) for values in self.parameters(blocks).values())
+
+    def grid(self, blocks: int, seed: int) -> Iterator[dict[str, Depth]]:
+        """Yield every depth map once, in order."""
+        parameters = self.parameters(blocks)
+        for row in itertools.product(*parameters.values()):
+            yield self.at(dict(zip(parameters, row, strict=True)), blocks, seed)
+
+
 @dataclass(frozen=True)
-class AreaDepths:
+class AreaDepths(_DepthParameters):
     """Listed depths of every area, tied to one depth for all where `shared`."""
 
     listed: Mapping[str, tuple[Entry, ...]]
@@ -73,127 +100,93 @@ class AreaDepths:
         return tuple(self.listed)
 
     def values(self, area: str, blocks: int) -> tuple[Depth, ...]:
-        """Depths that may be read for an area from a backbone of that many blocks."""
+        """Return the depths that may be read for an area from a backbone of that many blocks."""
         return _resolved(self.listed[area], blocks)
 
-    def count(self, blocks: int) -> int:
-        """Number of depth maps of a grid."""
-        counts = [len(self.values(area, blocks)) for area in self.listed]
-        return counts[0] if self.shared else math.prod(counts)
-
-    def grid(self, blocks: int, seed: int) -> Iterator[dict[str, Depth]]:
-        """Every depth map once."""
-        values = [self.values(area, blocks) for area in self.listed]
-        rows = ((v,) * len(values) for v in values[0]) if self.shared else itertools.product(*values)
-        for row in rows:
-            yield dict(zip(self.listed, row, strict=True))
-
-    def draw(self, blocks: int, random: Draws) -> Any:
-        """One depth map drawn at random, to be given to `at`."""
-        shared = random.random()
-        depth = {}
-        for area in self.listed:
-            values = self.values(area, blocks)
-            share = shared if self.shared else random.random()
-            depth[area] = values[min(int(share * len(values)), len(values) - 1)]
-        return depth
-
-    def at(self, drawn: Any, blocks: int, seed: int) -> dict[str, Depth]:
-        """The depth map that was drawn."""
-        return dict(drawn)
-
-    def questions(self, blocks: int) -> dict[str, tuple[Depth, ...]]:
-        """What a search is asked, by name, with the possible answers."""
+    def parameters(self, blocks: int) -> dict[str, tuple[Depth, ...]]:
+        """Name one parameter for all areas, or one for each."""
         if self.shared:
-            return {f"depth@{blocks}": self.values(next(iter(self.listed)), blocks)}
+            return {f"depth@{blocks}": self.values(self.areas[0], blocks)}
         return {f"depth.{area}@{blocks}": self.values(area, blocks) for area in self.listed}
 
-    def answered(self, answers: Mapping[str, Any], blocks: int, seed: int) -> dict[str, Depth]:
-        """The depth map that a search's answers stand for."""
+    def at(self, chosen: Mapping[str, Any], blocks: int, seed: int) -> dict[str, Depth]:
+        """Return the depth map that the chosen depths stand for."""
         if self.shared:
-            return dict.fromkeys(self.listed, answers[f"depth@{blocks}"])
-        return {area: answers[f"depth.{area}@{blocks}"] for area in self.listed}
+            return dict.fromkeys(self.listed, chosen[f"depth@{blocks}"])
+        return {area: chosen[f"depth.{area}@{blocks}"] for area in self.listed}
+
+    def draw(self, blocks: int, random: Draws) -> dict[str, Depth]:
+        """Draw every parameter uniformly; the first number drawn is used where areas are tied, else passed over."""
+        first, parameters = random.random(), self.parameters(blocks)
+        shares = [first] if self.shared else [random.random() for _ in parameters]
+        return {
+            name: values[min(int(share * len(values)), len(values) - 1)]
+            for share, (name, values) in zip(shares, parameters.items(), strict=True)
+        }
 
     def encode(self, depth: Mapping[str, Any], blocks: int, seed: int) -> dict[str, Depth]:
-        """The answers that stand for a depth map; KeyError where there are none."""
-        found = {area: resolve(blocks_of(held), blocks) for area, held in depth.items()}
-        tied = not self.shared or len(set(found.values())) == 1
-        if set(found) != set(self.listed) or not tied:
+        """Return the values that stand for a depth map; KeyError where there are none."""
+        depths = {area: resolve(blocks_of(read), blocks) for area, read in depth.items()}
+        tied = not self.shared or len(set(depths.values())) == 1
+        if set(depths) != set(self.listed) or not tied:
             raise KeyError("the space does not hold this configuration")
-        if any(held not in self.values(area, blocks) for area, held in found.items()):
+        if any(read not in self.values(area, blocks) for area, read in depths.items()):
             raise KeyError("the space does not hold this configuration")
-        areas = {f"depth.{area}@{blocks}": held for area, held in found.items()}
-        answers: dict[str, Depth] = {f"depth@{blocks}": next(iter(found.values())), **areas}
-        return {name: answers[name] for name in self.questions(blocks)}
+        if self.shared:
+            return {f"depth@{blocks}": depths[self.areas[0]]}
+        return {f"depth.{area}@{blocks}": depths[area] for area in self.listed}
 
 
 @dataclass(frozen=True)
-class DepthMaps:
+class DepthMaps(_DepthParameters):
     """Named maps, each a depth for every area, or one of MAP_WORDS: readout modes set against each other."""
 
     areas: tuple[str, ...]
     maps: Mapping[str, Mapping[str, Entry] | str]
-    shared: bool = field(default=False, init=False)
 
     def values(self, area: str, blocks: int) -> tuple[Depth, ...]:
-        """Depths that any map may read for an area."""
-        if RANDOM in self.maps.values():
-            singles: set[Depth] = set(range(blocks))
-        else:
-            singles = set()
-        fixed = {self.resolved(name, blocks, 0)[area] for name, held in self.maps.items() if held != RANDOM}
+        """Return the depths that any map may read for an area."""
+        singles: set[Depth] = set(range(blocks)) if RANDOM in self.maps.values() else set()
+        fixed = {self.resolved(name, blocks, 0)[area] for name, entries in self.maps.items() if entries != RANDOM}
         return tuple(sorted(singles | fixed, key=blocks_of))
 
     def resolved(self, name: str, blocks: int, seed: int) -> dict[str, Depth]:
-        """A named map for a backbone of that many blocks and a trial's seed."""
-        held = self.maps[name]
-        if held == RANDOM:
+        """Resolve a named map for a backbone of that many blocks and a trial's seed."""
+        entries = self.maps[name]
+        if entries == RANDOM:
             drawn = np.random.default_rng([seed, 31, *name.encode()]).integers(blocks, size=len(self.areas))
             return {area: int(block) for area, block in zip(self.areas, drawn, strict=True)}
-        if held == ANATOMICAL:
-            held = ANATOMY[blocks]
-        if isinstance(held, str):
-            return {area: resolve(held, blocks) for area in self.areas}
-        return {area: resolve(held[area], blocks) for area in self.areas}
+        if entries == ANATOMICAL:
+            entries = ANATOMY[blocks]
+        if isinstance(entries, str):
+            return {area: resolve(entries, blocks) for area in self.areas}
+        return {area: resolve(entries[area], blocks) for area in self.areas}
 
-    def count(self, blocks: int) -> int:
-        """Number of maps."""
-        return len(self.maps)
-
-    def grid(self, blocks: int, seed: int) -> Iterator[dict[str, Depth]]:
-        """Every map, in order."""
-        for name in self.maps:
-            yield self.resolved(name, blocks, seed)
-
-    def draw(self, blocks: int, random: Draws) -> Any:
-        """The name of a map drawn at random."""
-        return list(self.maps)[int(random.integers(len(self.maps)))]
-
-    def at(self, drawn: Any, blocks: int, seed: int) -> dict[str, Depth]:
-        """The map of a name."""
-        return self.resolved(drawn, blocks, seed)
-
-    def questions(self, blocks: int) -> dict[str, tuple[Any, ...]]:
-        """What a search is asked: which map."""
+    def parameters(self, blocks: int) -> dict[str, tuple[str, ...]]:
+        """Name one parameter: which map."""
         return {"depth.map": tuple(self.maps)}
 
-    def answered(self, answers: Mapping[str, Any], blocks: int, seed: int) -> dict[str, Depth]:
-        """The map that was chosen."""
-        return self.resolved(answers["depth.map"], blocks, seed)
+    def at(self, chosen: Mapping[str, Any], blocks: int, seed: int) -> dict[str, Depth]:
+        """Return the chosen map."""
+        return self.resolved(chosen["depth.map"], blocks, seed)
 
-    def encode(self, depth: Mapping[str, Any], blocks: int, seed: int) -> dict[str, Any]:
-        """The name of a map; KeyError where none is like it."""
+    def draw(self, blocks: int, random: Draws) -> dict[str, str]:
+        """Draw the name of a map."""
+        return {"depth.map": list(self.maps)[int(random.integers(len(self.maps)))]}
+
+    def encode(self, depth: Mapping[str, Any], blocks: int, seed: int) -> dict[str, str]:
+        """Return the name of a map; KeyError where none is like it."""
         name = self.name_of(depth, blocks, seed)
         if name is None or set(depth) != set(self.areas):
             raise KeyError("the space does not hold this configuration")
         return {"depth.map": name}
 
     def name_of(self, depth: Mapping[str, Any], blocks: int, seed: int) -> str | None:
-        """The first map that has these depths (of all areas, or of some), or None."""
-        asked = {area: blocks_of(held) for area, held in depth.items()}
+        """Name the first map that has these depths (of all areas, or of some), or None."""
+        wanted = {area: blocks_of(read) for area, read in depth.items()}
         for name in self.maps:
-            held = self.resolved(name, blocks, seed)
-            if all(area in held and blocks_of(held[area]) == read for area, read in asked.items()):
+            depths = self.resolved(name, blocks, seed)
+            if all(area in depths and blocks_of(depths[area]) == read for area, read in wanted.items()):
                 return name
         return None
 
@@ -202,12 +195,12 @@ Depths = AreaDepths | DepthMaps
 
 
 def listed_blocks(entries: Sequence[Entry]) -> int:
-    """The deepest block that is listed by number, -1 where there is none."""
+    """Return the deepest block that is listed by number, -1 where there is none."""
     return max((max(blocks_of(entry)) for entry in entries if not isinstance(entry, str)), default=-1)
 
 
 def _resolved(listed: Sequence[Entry], blocks: int) -> tuple[Depth, ...]:
-    found: list[Depth] = []
+    depths: list[Depth] = []
     for entry in listed:
-        found += range(blocks) if entry == ALL else [resolve(entry, blocks)]
-    return tuple(dict.fromkeys(found))
+        depths += range(blocks) if entry == ALL else [resolve(entry, blocks)]
+    return tuple(dict.fromkeys(depths))

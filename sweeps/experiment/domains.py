@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -26,7 +27,7 @@ class Range:
     integer: bool = False
 
     def at(self, share: float) -> float | int:
-        """The value at `share` (0 to 1) of the way from low to high."""
+        """Return the value at `share` (0 to 1) of the way from low to high."""
         if self.log:
             value = math.exp(math.log(self.low) + share * (math.log(self.high) - math.log(self.low)))
         else:
@@ -35,7 +36,7 @@ class Range:
         return round(value) if self.integer else float(value)
 
     def draw(self, share: float) -> float | int:
-        """The value for a uniform `share`; every integer of a linear range is as likely as the others."""
+        """Return the value for a uniform `share`; every integer of a linear range is as likely as the others."""
         if not self.integer:
             return self.at(share)
         wide = Range(self.low - 0.5, self.high + 0.5, self.log)
@@ -53,12 +54,16 @@ class Choice:
     component: Component
     domains: dict[str, Domain]
 
+    def resolved(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the component with these values of its parameters, as configurations have it."""
+        return {"name": self.name, **self.component.settled(values)}
+
 
 class Draws(Protocol):
     """A NumPy generator, or whatever draws like one."""
 
     def random(self) -> float:
-        """A number from 0 to 1, 1 excluded."""
+        """Draw a number from 0 to 1, 1 excluded."""
 
     def integers(self, count: int, /) -> Any:
-        """A whole number below `count`."""
+        """Draw a whole number below `count`."""

@@ -79,19 +79,18 @@ class Guidance(Strict):
 
     @property
     def twin_count(self) -> int:
-        """How many twins guide or judge."""
+        """Number of twins that guide or judge."""
         return int(self.twins.partition(":")[2])
 
     def resolved(self) -> dict[str, Any]:
-        """The section with the defaults of its method filled in and without the settings of the other."""
-        held = self.model_dump(mode="json")
+        """Return the section with the defaults of its method filled in and without the settings of the other."""
         own, other = (FOURIER, DIFFUSION) if self.method == "fourier" else (DIFFUSION, FOURIER)
-        filled = {**own, "steps": STEPS[self.method]}
-        held |= {name: value for name, value in filled.items() if held[name] is None}
-        return {name: value for name, value in held.items() if name not in other}
+        settings = self.model_dump(mode="json", exclude=set(other))
+        defaults = {**own, "steps": STEPS[self.method]}
+        return settings | {name: value for name, value in defaults.items() if settings[name] is None}
 
     def named_areas(self) -> list[str]:
-        """Every area that is named."""
+        """Return every area that is named."""
         pair = [self.contrast.target, self.contrast.against] if self.contrast else []
         return list(dict.fromkeys([*self.areas, *pair]))
 

@@ -35,7 +35,7 @@ FORMS = (
 
 
 def read_depths(raw: Any, areas: Sequence[str]) -> Depths:
-    """The `depth` section, checked against the recorded `areas`; InputError otherwise.
+    """Read the `depth` section, checked against the recorded `areas`; InputError otherwise.
 
     {area: all | list}, {shared: all | list} or {maps: {name: {area: depth} | word}}, see sweeps.experiment.depths.
     """
@@ -86,18 +86,18 @@ def _read_maps(raw: Any, areas: Sequence[str]) -> DepthMaps:
     key = "space.depth.maps"
     if not isinstance(raw, dict) or not raw:
         raise InputError(f"must be {{name: {{area: depth}}}}, or one of {', '.join(MAP_WORDS)}", key=key, value=raw)
-    read: dict[str, dict[str, Entry] | str] = {}
-    for name, held in raw.items():
-        read[str(name)] = held if isinstance(held, str) else _read_map(f"{key}.{name}", held, areas)
-        if isinstance(held, str) and held not in MAP_WORDS:
-            raise InputError("unknown map", key=f"{key}.{name}", value=held, allowed=MAP_WORDS)
-    named = [tuple(held) for held in read.values() if not isinstance(held, str)]
-    wanted = tuple(area for area in areas if not named or area in named[0])
-    for name, listed in read.items():
-        if not isinstance(listed, str) and set(listed) != set(wanted):
+    maps: dict[str, dict[str, Entry] | str] = {}
+    for name, entries in raw.items():
+        maps[str(name)] = entries if isinstance(entries, str) else _read_map(f"{key}.{name}", entries, areas)
+        if isinstance(entries, str) and entries not in MAP_WORDS:
+            raise InputError("unknown map", key=f"{key}.{name}", value=entries, allowed=MAP_WORDS)
+    listed = {name: entries for name, entries in maps.items() if not isinstance(entries, str)}
+    wanted = tuple(area for area in areas if not listed or area in next(iter(listed.values())))
+    for name, own in listed.items():
+        if set(own) != set(wanted):
             problem = "every map must name the same areas"
-            raise InputError(problem, key=f"{key}.{name}", value=list(listed), allowed=wanted)
-    return DepthMaps(wanted, read)
+            raise InputError(problem, key=f"{key}.{name}", value=list(own), allowed=wanted)
+    return DepthMaps(wanted, maps)
 
 
 def _read_map(key: str, raw: Any, areas: Sequence[str]) -> dict[str, Entry]:
@@ -115,13 +115,14 @@ def check_depths(space: Space) -> None:
         counts = _block_counts(space, choice)
         for blocks in counts:
             _check_blocks(space.depths, choice.name, blocks)
-        single = [held.name for held in space.readouts_for({"name": choice.name}) if not held.component.together]
+        readouts = space.readouts_for({"name": choice.name})
+        single = [readout.name for readout in readouts if not readout.component.together]
         if single:
             _check_single(space.depths, single[0], max(counts))
 
 
 def _block_counts(space: Space, choice: Choice) -> list[int]:
-    """Every number of blocks that a choice may have; what its parameters say that cannot be is an InputError."""
+    """List every number of blocks that a choice may have; InputError where its parameters contradict each other."""
     try:
         return sorted({space.blocks(backbone) for backbone in _corners(choice)})
     except ValueError as error:
@@ -147,7 +148,7 @@ def _check_blocks(depths: Depths, name: str, blocks: int) -> None:
 def _check_single(depths: Depths, readout: str, blocks: int) -> None:
     """Refuse blocks that are read together, for a readout that reads one."""
     words = depths.maps.items() if isinstance(depths, DepthMaps) else ()
-    whole = [(f"space.depth.maps.{name}", (held,)) for name, held in words if isinstance(held, str)]
+    whole = [(f"space.depth.maps.{name}", (entries,)) for name, entries in words if isinstance(entries, str)]
     for key, entries in [*_listed(depths), *whole]:
         several = [entry for entry in entries if isinstance(entry, tuple) or (entry == EVERY and blocks > 1)]
         if several:
@@ -156,24 +157,24 @@ def _check_single(depths: Depths, readout: str, blocks: int) -> None:
 
 
 def _listed(depths: Depths) -> Iterator[tuple[str, Sequence[Entry]]]:
-    """Key and entries of everything that is listed by number."""
+    """Yield key and entries of everything that is listed by number."""
     if isinstance(depths, AreaDepths):
         for area, listed in depths.listed.items():
             yield ("space.depth.shared" if depths.shared else f"space.depth.{area}"), listed
         return
-    for name, held in depths.maps.items():
-        if not isinstance(held, str):
-            for area, entry in held.items():
+    for name, entries in depths.maps.items():
+        if not isinstance(entries, str):
+            for area, entry in entries.items():
                 yield f"space.depth.maps.{name}.{area}", (entry,)
 
 
 def _corners(choice: Choice) -> Iterator[dict[str, Any]]:
-    """Resolved backbones of a choice, one of every possible number of blocks (of a range, the least) among them."""
-    held = choice.component.blocks
-    if isinstance(held, int):
+    """Yield resolved backbones of a choice, with every possible number of blocks (of a range, the least) among them."""
+    blocks = choice.component.blocks
+    if isinstance(blocks, int):
         yield {"name": choice.name}
         return
-    needed = choice.domains if ":" in held else {held: choice.domains[held]}
+    needed = choice.domains if ":" in blocks else {blocks: choice.domains[blocks]}
     lists = [getattr(domain, "values", None) or [getattr(domain, "low", None)] for domain in needed.values()]
     for row in itertools.product(*lists):
         yield {"name": choice.name, **dict(zip(needed, row, strict=True))}

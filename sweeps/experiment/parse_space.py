@@ -8,6 +8,7 @@ from typing import Any, cast
 from models.backbones import BACKBONES
 from models.component import Component, Parameter
 from models.readouts import READOUTS
+from models.registry import UnknownName
 from sweeps.errors import InputError
 from sweeps.experiment.domains import Choice, Domain, Range, Values
 from sweeps.experiment.parse_depths import check_depths, read_depths
@@ -15,13 +16,12 @@ from sweeps.experiment.space import Space
 
 FAMILIES: dict[str, Mapping[str, Component]] = {"backbone": BACKBONES, "readout": READOUTS}
 
-
 MOST_STEPS = 100_000
 """Values that a range may be cut into."""
 
 
 def read_space(raw: Mapping[str, Any], areas: Sequence[str]) -> Space:
-    """The space described by the `space` section, checked against the recorded `areas`.
+    """Read the `space` section, checked against the recorded `areas`.
 
     Raises InputError naming the key, the value and what is allowed.
     """
@@ -82,18 +82,15 @@ def _read_choices(family: str, raw: Any) -> tuple[Choice, ...]:
 
 
 def _read_choice(family: str, entry: Any) -> Choice:
-    components = FAMILIES[family]
     if isinstance(entry, str):
         name, settings = entry, cast("dict[str, Any]", {})
     elif isinstance(entry, dict) and len(entry) == 1:
         name, settings = next(iter(entry.items()))
     else:
         raise InputError("must be a name or {name: {parameter: ...}}", key=f"space.{family}", value=entry)
-    if name not in components:
-        raise InputError(f"unknown {family}", key=f"space.{family}", value=name, allowed=components)
+    component = _component(family, name)
     if not isinstance(settings, dict):
         raise InputError("must be {parameter: value}", key=f"space.{family}.{name}", value=settings)
-    component = components[name]
     for key in settings:
         if key not in component.parameters:
             raise InputError("unknown key", key=f"space.{family}.{name}.{key}", allowed=component.parameters)
@@ -102,6 +99,19 @@ def _read_choice(family: str, entry: Any) -> Choice:
         for key, parameter in component.parameters.items()
     }
     return Choice(str(name), component, domains)
+
+
+def _component(family: str, name: Any) -> Component:
+    """Look up a component; of a dotted path, InputError says what is wrong with it."""
+    problem = f"unknown {family}"
+    try:
+        if isinstance(name, str):
+            return FAMILIES[family][name]
+    except UnknownName as error:
+        problem = error.problem if ":" in name else problem
+    except KeyError:
+        pass
+    raise InputError(problem, key=f"space.{family}", value=name, allowed=FAMILIES[family])
 
 
 def _read_domain(key: str, raw: Any, parameter: Parameter) -> Domain:

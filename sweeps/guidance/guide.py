@@ -28,14 +28,14 @@ from sweeps.storage.store import Store
 
 if TYPE_CHECKING:
     from models.guidance.pipeline import Parts
-    from sweeps.guidance.synthesis import Made, Studio
+    from sweeps.guidance.synthesis import PictureSets, Synthesizer
 
 TABLE = "guidance"
 FOLDER = "galleries"
 
 
 @dataclass(frozen=True)
-class Guided:
+class GuidanceResult:
     """What was made: `rows` of the table `guidance`, one per target and twin, and the `folders` of the pictures."""
 
     storage: str
@@ -44,7 +44,7 @@ class Guided:
 
 
 @dataclass(frozen=True)
-class Job:
+class GuidanceJob:
     """One target, the twin that guides and those that judge."""
 
     target: Target
@@ -58,38 +58,39 @@ def guide(
     data: str | None = None,
     cache: str | None = None,
     say: Callable[[str], None] = lambda _: None,
-) -> Guided:
+) -> GuidanceResult:
     """Synthesise pictures that drive areas of the finished sweep at `storage`, and judge them by its other twins.
 
     Settings are `guidance`, else the section of the sweep's experiment; `areas` take the place of its areas and
     contrast. `data` is where the recordings lie (default: where the sweep found them) and `cache` where features were
-    kept (default: where the sweep kept them). `say` is told what is done. Runs in this process, on its GPU if there
-    is one. Rows go to the table `guidance`, pictures and gallery.png to <storage>/galleries/<recording>-<area>-<id>/;
-    what is there already, for the same twins and settings, is not made again.
+    kept (default: where the sweep kept them). `say` gets a line for every target. Runs in this process, on its GPU if
+    there is one. Rows go to the table `guidance`, pictures and gallery.png to the folder
+    <storage>/galleries/<recording>-<area>-<id>/; what is there already, for the same twins and settings, is not made
+    again.
     Raises InputError for bad input, and for an area that no twin predicts well enough, before anything is made.
     """
-    held, plan, jobs = plan_guidance(storage, guidance, areas, data, cache)
+    settings, plan, jobs = plan_guidance(storage, guidance, areas, data, cache)
     from sweeps.features.worker_data import Workshop
     from sweeps.guidance.rows import gallery_id
-    from sweeps.guidance.synthesis import Studio
+    from sweeps.guidance.synthesis import Synthesizer
 
     store = Store(storage)
-    ids = [gallery_id(held, job.target, job.twins) for job in jobs]
+    ids = [gallery_id(settings, job.target, job.twins) for job in jobs]
     with ExitStack() as stack:
         stack.enter_context(Claim(store, "guide", say=say))
         known = _known(storage, store)
         fresh = [job for job, gallery in zip(jobs, ids, strict=True) if gallery not in known]
         if fresh:
             workshop = Workshop(plan.context())
-            studio = Studio(workshop, held, _parts(held, plan, str(workshop.device)))
+            synthesizer = Synthesizer(workshop, settings, _parts(settings, plan, str(workshop.device)))
             for job in fresh:
-                say(f"{job.target}: {held.seeds} pictures by {held.method}, {len(job.twins) - 1} judges")
-                _write(store, held, job, studio)
+                say(f"{job.target}: {settings.seeds} pictures by {settings.method}, {len(job.twins) - 1} judges")
+                _write(store, settings, job, synthesizer)
         fold_table(store)
     rows = load(storage, TABLE)
     rows = rows.sort_values(["role", "prediction"], ascending=[True, False])
-    rows = pd.concat([rows[rows["gallery"] == each] for each in ids], ignore_index=True)
-    return Guided(storage, rows, list(dict.fromkeys(rows["folder"])))
+    rows = pd.concat([rows[rows["gallery"] == gallery] for gallery in ids], ignore_index=True)
+    return GuidanceResult(storage, rows, list(dict.fromkeys(rows["folder"])))
 
 
 def plan_guidance(
@@ -98,39 +99,37 @@ def plan_guidance(
     areas: Sequence[str] = (),
     data: str | None = None,
     cache: str | None = None,
-) -> tuple[Guidance, Plan, list[Job]]:
-    """The settings, the plan of the sweep, and for every target the twins that guide and judge."""
+) -> tuple[Guidance, Plan, list[GuidanceJob]]:
+    """Return the settings, the plan of the sweep, and for every target the twins that guide and judge."""
     experiment, current = experiment_of(storage), Current.read(storage)
-    held = _settings(experiment, guidance, areas)
+    settings = _settings(experiment, guidance, areas)
     plan = make_plan(experiment.model_dump(mode="json"), data or current.base, storage, cache or current.cache_here())
-    check_guidance(held, [area for facts in plan.facts for area in facts.areas])
+    check_guidance(settings, [area for facts in plan.facts for area in facts.areas])
     trials = current.of(load(storage))
     trials = trials[trials["status"] == "done"]
     rows = load(storage, "areas")
-    targets = targets_of(held, plan.facts)
-    return held, plan, [Job(each, choose_twins(held, each, trials, rows, plan.planner)) for each in targets]
+    targets = targets_of(settings, plan.facts)
+    jobs = [GuidanceJob(target, choose_twins(settings, target, trials, rows, plan.planner)) for target in targets]
+    return settings, plan, jobs
 
 
 def _settings(experiment: Experiment, guidance: Guidance | None, areas: Sequence[str]) -> Guidance:
-    held = guidance or experiment.guidance
-    if held is None and not areas:
-        raise InputError("the experiment has no section `guidance`, and no areas are given", key="guidance")
-    if not areas:
-        assert held is not None
-        return held
-    if held is None:
+    settings = guidance or experiment.guidance
+    if settings is None:
+        if not areas:
+            raise InputError("the experiment has no section `guidance`, and no areas are given", key="guidance")
         return Guidance(areas=list(areas))
-    return held.model_copy(update={"areas": list(areas), "contrast": None})
+    return settings.model_copy(update={"areas": list(areas), "contrast": None}) if areas else settings
 
 
 def _known(storage: str, store: Store) -> set[str]:
-    """Galleries whose rows are there."""
-    held = attempt(lambda: store.read_table(TABLE), storage)
-    return set() if held is None else set(held["gallery"].to_pylist())
+    """Return the galleries whose rows are there."""
+    rows = attempt(lambda: store.read_table(TABLE), storage)
+    return set() if rows is None else set(rows["gallery"].to_pylist())
 
 
 def _parts(guidance: Guidance, plan: Plan, device: str) -> Parts | None:
-    """The diffusion model, where one is asked for; a folder beside the recordings or anywhere, else a hub's name."""
+    """Load the diffusion model, where there is one: a folder beside the recordings or anywhere, else a hub's name."""
     if guidance.pipeline is None:
         return None
     place = model_place(guidance.pipeline, plan.base)
@@ -145,34 +144,36 @@ def _parts(guidance: Guidance, plan: Plan, device: str) -> Parts | None:
         raise InputError(f"cannot be used: {error}", key="guidance.pipeline", value=place) from None
 
 
-def _write(store: Store, guidance: Guidance, job: Job, studio: Studio) -> None:
+def _write(store: Store, guidance: Guidance, job: GuidanceJob, synthesizer: Synthesizer) -> None:
     """Make one target's pictures, judge them, and write pictures, gallery and, last, rows."""
     from sweeps.guidance.gallery import gallery
-    from sweeps.guidance.rows import gallery_id, kept, rows_of, statistics, transfers
+    from sweeps.guidance.rows import best_pictures, gallery_id, rows_of, statistics, transfers
 
     target, guiding = job.target, job.twins[0]
-    made = studio.make(target, guiding)
-    judged = [studio.judge(target, twin, made) for twin in job.twins]
+    pictures = synthesizer.make(target, guiding)
+    judgements = [synthesizer.judge(target, twin, pictures) for twin in job.twins]
     folder = f"{FOLDER}/{target}-{gallery_id(guidance, target, job.twins)}"
-    rows = rows_of(guidance, target, job.twins, judged, folder)
-    rows[0] |= transfers(judged[1:], kept(guidance, judged[0])) | statistics(studio, target, guiding, made)
-    facts = {**provenance(commit(), str(studio.workshop.device)), "attempt": 0}
-    files = {**_pictures(made), "gallery.png": gallery(rows, made, [each.objective for each in judged])}
+    rows = rows_of(guidance, target, job.twins, judgements, folder)
+    rows[0] |= transfers(judgements[1:], best_pictures(guidance, judgements[0]))
+    rows[0] |= statistics(synthesizer, target, guiding, pictures)
+    origin = {**provenance(commit(), str(synthesizer.workshop.device)), "attempt": 0}
+    drawn = gallery(rows, pictures, [judgement.objective for judgement in judgements])
+    files = {**_png_files(pictures), "gallery.png": drawn}
     for name, content in files.items():
         attempt(partial(store.put, f"{folder}/{name}", content), store.uri)
-    attempt(lambda: store.write_part(TABLE, [{**row, **facts} for row in rows]), store.uri)
+    attempt(lambda: store.write_part(TABLE, [{**row, **origin} for row in rows]), store.uri)
 
 
-def _pictures(made: Made) -> Mapping[str, bytes]:
-    """PNG files of the synthesised pictures, named by kind and seed; natural ones are the recording's own."""
-    found = {}
+def _png_files(pictures: PictureSets) -> Mapping[str, bytes]:
+    """Return PNG files of the synthesised pictures by name: kind and seed; natural ones are the recording's own."""
+    files = {}
     for kind in ("guided", "unguided"):
-        for seed, picture in enumerate(made.of(kind)):
+        for seed, picture in enumerate(pictures.of(kind)):
             pixels = np.rint(picture.permute(1, 2, 0).numpy() * 255).astype(np.uint8)
-            held = io.BytesIO()
-            Image.fromarray(pixels).save(held, "PNG")
-            found[f"{kind}-{seed:04d}.png"] = held.getvalue()
-    return found
+            file = io.BytesIO()
+            Image.fromarray(pixels).save(file, "PNG")
+            files[f"{kind}-{seed:04d}.png"] = file.getvalue()
+    return files
 
 
 def fold_table(store: Store) -> None:

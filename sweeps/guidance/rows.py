@@ -1,4 +1,4 @@
-"""Rows of the table `guidance`: what every twin says of pictures, and what pictures they are."""
+"""Rows of the table `guidance`: what every twin predicts of pictures, and what pictures they are."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from metrics import (
     transfer_gain,
 )
 from sweeps.experiment.guidance import Guidance
-from sweeps.guidance.synthesis import Judged, Made, Studio
+from sweeps.guidance.synthesis import Judgement, PictureSets, Synthesizer
 from sweeps.guidance.twins import ChosenTwin, Target
 from sweeps.hashing import canonical, content_id
 from sweeps.storage.columns import PICTURE_KINDS as KINDS
@@ -30,28 +30,28 @@ VERSION = 1
 MOST_COMPARED = 64
 """Pictures of a kind whose statistics are taken, evenly taken above this number."""
 
-UNSEEN = ("twins", "differ", "least_prediction", "areas", "contrast")
+SELECTION = ("twins", "differ", "least_prediction", "areas", "contrast")
 """Settings that decide which twins and areas are taken, and nothing else: those taken identify a gallery instead."""
 
 
 def gallery_id(guidance: Guidance, target: Target, twins: Sequence[ChosenTwin]) -> str:
-    """Identity of what one target's rows hold: settings, target, and the cells that guide and judge."""
-    settings = {key: value for key, value in guidance.resolved().items() if key not in UNSEEN}
+    """Return the identity of what one target's rows hold: settings, target, and the cells that guide and judge."""
+    settings = {key: value for key, value in guidance.resolved().items() if key not in SELECTION}
     cells = [[twin.cell(area).cell_id for area in twin.predictions] for twin in twins]
     return content_id([VERSION, settings, str(target), target.weight, cells])
 
 
-def kept(guidance: Guidance, judged: Judged) -> np.ndarray:
-    """Indices of the best share of the guided pictures, by the guiding twin, best first."""
+def best_pictures(guidance: Guidance, judgement: Judgement) -> np.ndarray:
+    """Return the indices of the best share of the guided pictures, by the guiding twin, best first."""
     wanted = max(1, round(guidance.keep * guidance.seeds))
-    return np.argsort(-judged.objective["guided"], kind="stable")[:wanted]
+    return np.argsort(-judgement.objective["guided"], kind="stable")[:wanted]
 
 
 def rows_of(
-    guidance: Guidance, target: Target, twins: Sequence[ChosenTwin], judged: Sequence[Judged], folder: str
+    guidance: Guidance, target: Target, twins: Sequence[ChosenTwin], judgements: Sequence[Judgement], folder: str
 ) -> list[dict[str, Any]]:
-    """One row per twin, the guiding one first."""
-    chosen, gallery = kept(guidance, judged[0]), gallery_id(guidance, target, twins)
+    """Make one row per twin, the guiding one first."""
+    best, gallery = best_pictures(guidance, judgements[0]), gallery_id(guidance, target, twins)
     common = {
         "gallery": gallery,
         "folder": folder,
@@ -62,12 +62,12 @@ def rows_of(
         "method": guidance.method,
         "settings": canonical(guidance.resolved()),
         "seeds": guidance.seeds,
-        "kept": len(chosen),
-        "natural": len(judged[0].objective["natural"]),
+        "kept": len(best),
+        "natural": len(judgements[0].objective["natural"]),
     }
     return [
-        {**common, **_about(target, twin, gallery), "role": "judge" if place else "guide", **gains(each, chosen)}
-        for place, (twin, each) in enumerate(zip(twins, judged, strict=True))
+        {**common, **_about(target, twin, gallery), "role": "judge" if place else "guide", **gains(judgement, best)}
+        for place, (twin, judgement) in enumerate(zip(twins, judgements, strict=True))
     ]
 
 
@@ -85,24 +85,24 @@ def _about(target: Target, twin: ChosenTwin, gallery: str) -> dict[str, Any]:
     }
 
 
-def gains(judged: Judged, chosen: np.ndarray) -> dict[str, float]:
-    """Columns that one twin gives: activities and gains, of all seeds and of the chosen pictures."""
-    guided, unguided, natural = (judged.objective[kind] for kind in KINDS)
+def gains(judgement: Judgement, best: np.ndarray) -> dict[str, float]:
+    """Return the columns that one twin gives: activities and gains, of all seeds and of the best pictures."""
+    guided, unguided, natural = (judgement.objective[kind] for kind in KINDS)
     return {
         "activity_guided": float(guided.mean()),
         "activity_unguided": float(unguided.mean()),
-        "activity_kept": float(guided[chosen].mean()),
-        "activity_best_natural": float(np.sort(natural)[-len(chosen) :].mean()),
-        "gain_over_best": gain_over_best(guided[chosen], natural),
+        "activity_kept": float(guided[best].mean()),
+        "activity_best_natural": float(np.sort(natural)[-len(best) :].mean()),
+        "gain_over_best": gain_over_best(guided[best], natural),
         "gain_over_unguided": gain_over_unguided(guided, unguided),
-        "off_target_ratio": off_target_ratio(guided[chosen], judged.others["guided"][:, chosen]),
+        "off_target_ratio": off_target_ratio(guided[best], judgement.others["guided"][:, best]),
     }
 
 
-def transfers(judges: Sequence[Judged], chosen: np.ndarray) -> dict[str, float]:
-    """Columns of the guiding twin's row that its judges give, mean over judges; NaN without judges."""
-    guided, unguided = ([each.objective[kind] for each in judges] for kind in KINDS[:2])
-    over_best = [gain_over_best(each.objective["guided"][chosen], each.objective["natural"]) for each in judges]
+def transfers(judges: Sequence[Judgement], best: np.ndarray) -> dict[str, float]:
+    """Return the columns of the guiding twin's row that its judges give, mean over judges; NaN without judges."""
+    guided, unguided = ([judge.objective[kind] for judge in judges] for kind in KINDS[:2])
+    over_best = [gain_over_best(judge.objective["guided"][best], judge.objective["natural"]) for judge in judges]
     return {
         "judges": len(judges),
         "transfer_gain": transfer_gain(guided, unguided) if judges else float("nan"),
@@ -110,17 +110,17 @@ def transfers(judges: Sequence[Judged], chosen: np.ndarray) -> dict[str, float]:
     }
 
 
-def statistics(studio: Studio, target: Target, guide: ChosenTwin, made: Made) -> dict[str, float]:
-    """Columns of the guiding twin's row about the pictures themselves, by kind."""
-    found: dict[str, float] = {}
+def statistics(synthesizer: Synthesizer, target: Target, guide: ChosenTwin, pictures: PictureSets) -> dict[str, float]:
+    """Return the columns of the guiding twin's row about the pictures themselves, by kind."""
+    columns: dict[str, float] = {}
     for kind in KINDS:
-        pictures = _some(made.of(kind))
-        found[f"diversity_{kind}"] = diversity(studio.features(guide, target.area, pictures))
-        found[f"rms_contrast_{kind}"] = float(np.mean(rms_contrast(pictures.numpy())))
-        found[f"spectrum_slope_{kind}"] = float(np.nanmean(image_spectrum_slope(pictures.numpy())))
-    return found
+        sample = _sample(pictures.of(kind))
+        columns[f"diversity_{kind}"] = diversity(synthesizer.features(guide, target.area, sample))
+        columns[f"rms_contrast_{kind}"] = float(np.mean(rms_contrast(sample.numpy())))
+        columns[f"spectrum_slope_{kind}"] = float(np.nanmean(image_spectrum_slope(sample.numpy())))
+    return columns
 
 
-def _some(pictures: Tensor) -> Tensor:
+def _sample(pictures: Tensor) -> Tensor:
     count = min(len(pictures), MOST_COMPARED)
     return pictures[torch.linspace(0, len(pictures) - 1, count).round().long()]

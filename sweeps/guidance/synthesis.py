@@ -29,7 +29,7 @@ from sweeps.storage.columns import PICTURE_KINDS as KINDS
 MOST_NATURAL = 1000
 """Natural pictures that synthesised ones are compared with: the recording's own, evenly taken above this number."""
 
-MADE = {"fourier": 8, "diffusion": 1}
+AT_A_TIME = {"fourier": 8, "diffusion": 1}
 """Pictures that are made at a time: one step of a published diffusion model and its decoder needs 9 GB a picture."""
 
 SHOWN = 64
@@ -37,7 +37,7 @@ SHOWN = 64
 
 
 @dataclass(frozen=True)
-class Made:
+class PictureSets:
     """Pictures (n, 3, h, w) by kind: guided and unguided, one from every seed; natural, in the recording's order."""
 
     guided: Tensor
@@ -45,14 +45,14 @@ class Made:
     natural: Tensor
 
     def of(self, kind: str) -> Tensor:
-        """The pictures of one of KINDS."""
+        """Return the pictures of one of KINDS."""
         pictures: Tensor = getattr(self, kind)
         return pictures
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What one twin says of the pictures, by kind: `objective` (pictures,), `others` (other areas, pictures).
+class Judgement:
+    """What one twin predicts of the pictures, by kind: `objective` (pictures,), `others` (other areas, pictures).
 
     In standard deviations of every area over the natural pictures.
     """
@@ -61,7 +61,7 @@ class Judged:
     others: dict[str, np.ndarray]
 
 
-class Studio:
+class Synthesizer:
     """Makes pictures and shows them to twins."""
 
     def __init__(self, workshop: Workshop, guidance: Guidance, parts: Parts | None = None) -> None:
@@ -69,8 +69,8 @@ class Studio:
         self._predictors = Recent(2)
         self._natural = Recent(1)
 
-    def make(self, target: Target, guide: ChosenTwin) -> Made:
-        """Guided and unguided pictures of every seed, and the natural ones.
+    def make(self, target: Target, guide: ChosenTwin) -> PictureSets:
+        """Make guided and unguided pictures of every seed, and take the natural ones.
 
         Raises InputError where the guiding twin predicts the same for all natural pictures.
         """
@@ -78,15 +78,15 @@ class Studio:
         objective = self._objective(target, guide, natural)
         shape = self.predictor(guide, target.area).shape
         grey = bool((natural[:, :1] == natural).all())
-        seeds = torch.arange(self.guidance.seeds).split(MADE[self.guidance.method])
+        seeds = torch.arange(self.guidance.seeds).split(AT_A_TIME[self.guidance.method])
         draw = partial(self._drawn, objective, shape, grey)
         guided, unguided = (torch.cat([draw(part.tolist(), on) for part in seeds]) for on in (True, False))
-        return Made(guided, unguided, natural)
+        return PictureSets(guided, unguided, natural)
 
-    def judge(self, target: Target, twin: ChosenTwin, made: Made) -> Judged:
-        """What a twin predicts for the pictures of every kind."""
+    def judge(self, target: Target, twin: ChosenTwin, pictures: PictureSets) -> Judgement:
+        """Predict the activity for the pictures of every kind."""
         beside = [area for area in twin.predictions if area not in target.areas]
-        activity = {area: self._activity(twin, area, made) for area in (*target.areas, *beside)}
+        activity = {area: self._activity(twin, area, pictures) for area in (*target.areas, *beside)}
         objective = {kind: activity[target.area][kind] for kind in KINDS}
         if target.against is not None:
             other = activity[target.against]
@@ -95,22 +95,22 @@ class Studio:
             kind: np.array([activity[area][kind] for area in beside]).reshape(len(beside), len(objective[kind]))
             for kind in KINDS
         }
-        return Judged(objective, others)
+        return Judgement(objective, others)
 
     def natural(self, recording: str) -> Tensor:
-        """Pictures of a recording, at most MOST_NATURAL, as its twins see them."""
-        made: Tensor = self._natural.get(recording, lambda: _natural_pictures(self.workshop.recording(recording)))
-        return made
+        """Return pictures of a recording, at most MOST_NATURAL, as its twins see them."""
+        pictures: Tensor = self._natural.get(recording, lambda: _natural_pictures(self.workshop.recording(recording)))
+        return pictures
 
     def predictor(self, twin: ChosenTwin, area: str) -> Predictor:
-        """The predictor of a twin's area; those that are fitted together are made together."""
+        """Return the predictor of a twin's area; those that are fitted together are made together."""
         group = twin.together(area)
         key = tuple(cell.cell_id for cell in group)
-        found: list[Predictor] = self._predictors.get(key, lambda: predictors_of(self.workshop, group))
-        return found[group.index(twin.cell(area))]
+        predictors: list[Predictor] = self._predictors.get(key, lambda: predictors_of(self.workshop, group))
+        return predictors[group.index(twin.cell(area))]
 
     def features(self, twin: ChosenTwin, area: str, pictures: Tensor) -> np.ndarray:
-        """What a twin reads an area from (pictures, features), where it is read."""
+        """Return what a twin reads an area from (pictures, features), where it is read."""
         predictor = self.predictor(twin, area)
         maps = predictor.parts[0][0]
         return self._shown(lambda part: maps(part).flatten(1), predictor, pictures)
@@ -121,15 +121,14 @@ class Studio:
 
     def _shown(self, function: Any, predictor: Predictor, pictures: Tensor) -> np.ndarray:
         def show(part: Tensor) -> Tensor:
-            found: Tensor = function(resized(part.to(predictor.device), predictor.shape))
-            return found.cpu()
+            values: Tensor = function(resized(part.to(predictor.device), predictor.shape))
+            return values.cpu()
 
         return in_batches(show, pictures, SHOWN).double().numpy()
 
-    def _activity(self, twin: ChosenTwin, area: str, made: Made) -> dict[str, np.ndarray]:
-        natural = self._responses(twin, area, made.natural)
-        found = {kind: self._responses(twin, area, made.of(kind)) for kind in KINDS[:2]}
-        return {kind: area_activity(found.get(kind, natural), natural) for kind in KINDS}
+    def _activity(self, twin: ChosenTwin, area: str, pictures: PictureSets) -> dict[str, np.ndarray]:
+        responses = {kind: self._responses(twin, area, pictures.of(kind)) for kind in KINDS}
+        return {kind: area_activity(responses[kind], responses["natural"]) for kind in KINDS}
 
     def _objective(self, target: Target, guide: ChosenTwin, natural: Tensor) -> Objective:
         means = [self._area_mean(guide, area, natural) for area in target.areas]
@@ -137,8 +136,8 @@ class Studio:
 
     def _area_mean(self, twin: ChosenTwin, area: str, natural: Tensor) -> AreaMean:
         predictor = self.predictor(twin, area)
-        held = self._responses(twin, area, natural)
-        levels = held[:, np.isfinite(held).all(axis=0)].mean(axis=1)
+        responses = self._responses(twin, area, natural)
+        levels = responses[:, np.isfinite(responses).all(axis=0)].mean(axis=1)
         if not np.isfinite(levels).all() or levels.std() <= 1e-9 * np.abs(levels).max():
             problem = f"the twin {twin.trial_id} predicts the same for all natural pictures"
             raise InputError(problem, key="guidance", value=f"{twin.recording}-{area}")
@@ -150,26 +149,27 @@ class Studio:
     def _drawn(
         self, objective: Objective, shape: tuple[int, int], grey: bool, seeds: Sequence[int], guided: bool
     ) -> Tensor:
-        """Pictures of some seeds, with and without guidance."""
-        held = self.guidance.resolved()
-        common = {"contrast_cap": held["contrast_cap"], "grey": grey}
+        """Make pictures of some seeds, with and without guidance."""
+        settings = self.guidance.resolved()
+        common = {"contrast_cap": settings["contrast_cap"], "grey": grey}
         if self.parts is None:
             ascent = FourierSettings(
-                held["steps"], held["step"], held["jitter"], decorrelated=held["decorrelated"], **common
+                settings["steps"], settings["step"], settings["jitter"], decorrelated=settings["decorrelated"], **common
             )
             ascent = ascent if guided else replace(ascent, steps=0)
             return ascend(objective, seeds, shape, ascent, self.workshop.device).pictures.cpu()
-        gamma = held["gamma"] if guided else 0.0
-        steps = DiffusionSettings(held["steps"], gamma, held["attention"], held["unit_norm"], held["blend"], **common)
-        return denoise(self.parts, seeds, steps, objective if guided else None).pictures.cpu()
+        gamma = settings["gamma"] if guided else 0.0
+        options = (settings[name] for name in ("attention", "unit_norm", "blend"))
+        diffusion = DiffusionSettings(settings["steps"], gamma, *options, **common)
+        return denoise(self.parts, seeds, diffusion, objective if guided else None).pictures.cpu()
 
 
 def _natural_pictures(recording: Recording) -> Tensor:
     images = recording.fit.images
-    assert images is not None, "guidance is asked of recordings with pictures"
+    assert images is not None, "targets are of recordings with pictures"
     count = len(recording.fit.table)
     wanted = np.unique(np.linspace(0, count - 1, min(count, MOST_NATURAL)).round().astype(int))
     starts = range(0, count, SHOWN)
     chosen = [(start, wanted[(wanted >= start) & (wanted < start + SHOWN)] - start) for start in starts]
-    found = [images(slice(start, min(start + SHOWN, count)))[rows] for start, rows in chosen if len(rows)]
-    return as_images(np.concatenate(found), torch.device("cpu"))
+    pictures = [images(slice(start, min(start + SHOWN, count)))[rows] for start, rows in chosen if len(rows)]
+    return as_images(np.concatenate(pictures), torch.device("cpu"))

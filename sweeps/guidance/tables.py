@@ -9,22 +9,22 @@ from rich.console import Console
 from rich.table import Table
 
 from sweeps.guidance.gallery import driven, twin_name
-from sweeps.guidance.guide import Guided
+from sweeps.guidance.guide import GuidanceResult
 from sweeps.report.terminal import console_of
 
 
-def show_guided(made: Guided, console: Console | None = None) -> None:
+def show_guided(result: GuidanceResult, console: Console | None = None) -> None:
     """Print a table per target, a row per twin, and where its pictures lie."""
     console = console or console_of(sys.stdout)
-    for folder, rows in made.rows.groupby("folder", sort=False):
+    for folder, rows in result.rows.groupby("folder", sort=False):
         console.print()
         console.print(_table(rows))
         guide = rows[rows["role"] == "guide"].iloc[0]
         if guide["judges"]:
             console.print(f"under twins that did not make them (transfer gain): {guide['transfer_gain']:+.2f} sd")
         else:
-            console.print("no other twin judges these pictures: what its maker says of them is no evidence")
-        console.print(f"pictures: {made.storage}/{folder}/gallery.png", markup=False, soft_wrap=True)
+            console.print("no other twin judges these pictures: what its maker predicts of them is no evidence")
+        console.print(f"pictures: {result.storage}/{folder}/gallery.png", markup=False, soft_wrap=True)
 
 
 def _table(rows: pd.DataFrame) -> Table:

@@ -28,7 +28,7 @@ class Target:
 
     @property
     def areas(self) -> tuple[str, ...]:
-        """The areas that the objective reads."""
+        """Areas that the objective reads."""
         return (self.area,) if self.against is None else (self.area, self.against)
 
     def __str__(self) -> str:
@@ -45,38 +45,37 @@ class ChosenTwin:
     predictions: dict[str, float]
 
     def cell(self, area: str) -> Cell:
-        """Its cell of an area of the recording."""
+        """Return its cell of an area of the recording."""
         return next(cell for cell in self.cells if (cell.recording, cell.area) == (self.recording, area))
 
     def together(self, area: str) -> list[Cell]:
-        """The cells that are fitted in one go with that of an area, in order (see predictors_of)."""
-        cell = self.cell(area)
-        return [each for each in self.cells if each.together() == cell.together()]
+        """Return the cells that are fitted in one go with that of an area, in order (see predictors_of)."""
+        group = self.cell(area).together()
+        return [cell for cell in self.cells if cell.together() == group]
 
 
 def targets_of(guidance: Guidance, facts: Sequence[RecordingFacts]) -> list[Target]:
-    """Every area and contrast in every recording of pictures that has it; InputError where none has."""
-    shown = [each for each in facts if each.pictures]
+    """Return every area and contrast in every recording of pictures that has it; InputError where none has."""
+    areas = {recording.name: set(recording.areas) for recording in facts if recording.pictures}
     contrast = guidance.contrast
     wanted: list[tuple[str, str | None, float]] = [(area, None, 1.0) for area in guidance.areas]
     wanted += [(contrast.target, contrast.against, contrast.weight)] if contrast else []
-    found = []
+    targets = []
     for area, against, weight in wanted:
-        places = [Target(each.name, area, against, weight) for each in shown]
-        held = {each.name: set(each.areas) for each in shown}
-        places = [target for target in places if set(target.areas) <= held[target.recording]]
-        if not places:
+        everywhere = [Target(recording, area, against, weight) for recording in areas]
+        own = [target for target in everywhere if set(target.areas) <= areas[target.recording]]
+        if not own:
             raise InputError(
                 "no recording of pictures has this area (both, for a contrast)", key="guidance", value=area
             )
-        found += places
-    return found
+        targets += own
+    return targets
 
 
 def choose_twins(
     guidance: Guidance, target: Target, trials: pd.DataFrame, areas: pd.DataFrame, planner: Planner
 ) -> list[ChosenTwin]:
-    """The guiding twin and those that judge, best first by the area's select prediction, no two of one kind.
+    """Choose the guiding twin and those that judge, best first by the area's select prediction, no two of one kind.
 
     `trials` are done and present, `areas` their rows per area. Of the trials that share the area's cell, the one with
     the best select prediction on all areas stands for it. A backbone that gradients do not pass judges only. Raises
@@ -95,19 +94,17 @@ def choose_twins(
     for area in target.areas:
         _check_predicts(guidance, target, area, guide.predictions[area])
     least = guidance.least_prediction
-    return [guide, *(each for each in judges if min(each.predictions[area] for area in target.areas) >= least)]
+    return [guide, *(twin for twin in judges if min(twin.predictions[area] for area in target.areas) >= least)]
 
 
 def _ranked(target: Target, trials: pd.DataFrame, areas: pd.DataFrame) -> pd.DataFrame:
-    """One trial per distinct cell of the area, best first; twins that are no function of pictures are left out."""
-    from sweeps.fitting.predictors import has_predictor
-
+    """Rank one trial per distinct cell of the area, best first; twins that are no function of pictures are left out."""
     if "score.prediction" not in areas or "select.prediction" not in areas:
         raise InputError("guidance needs the score `prediction`", key="scores", allowed=["prediction"])
-    sees = {name for name, component in BACKBONES.items() if component.sees in ("images", "clips")}
     own = areas[(areas["recording"] == target.recording) & (areas["area"] == target.area)]
-    reads = {name for name in READOUTS if has_predictor({"name": name})}
-    own = own[own["config.backbone"].isin(sees) & own["config.readout"].isin(reads)]
+    backbones = [name for name in own["config.backbone"].unique() if _sees_pictures(name)]
+    readouts = [name for name in own["config.readout"].unique() if _reads_pictures(name)]
+    own = own[own["config.backbone"].isin(backbones) & own["config.readout"].isin(readouts)]
     own = own[own["trial_id"].isin(trials["trial_id"])]
     own = own.dropna(subset=["select.prediction"])
     if own.empty:
@@ -116,6 +113,19 @@ def _ranked(target: Target, trials: pd.DataFrame, areas: pd.DataFrame) -> pd.Dat
     joined = own[["trial_id", "cell_id", "select.prediction"]].join(whole, on="trial_id", rsuffix=".all")
     order = ["select.prediction", "select.prediction.all", "trial_id"]
     return joined.sort_values(order, ascending=[False, False, True]).drop_duplicates("cell_id")
+
+
+def _sees_pictures(backbone: str) -> bool:
+    """Whether a backbone sees pictures; one that is not installed here shows none."""
+    component = BACKBONES.get(backbone)
+    return component is not None and component.sees in ("images", "clips")
+
+
+def _reads_pictures(readout: str) -> bool:
+    """Whether a readout gives a function of pictures; one that is not installed here gives none."""
+    from sweeps.fitting.predictors import has_predictor
+
+    return readout in READOUTS and has_predictor({"name": readout})
 
 
 def _twin(target: Target, row: dict[Any, Any], areas: pd.DataFrame, planner: Planner) -> ChosenTwin:
@@ -139,7 +149,7 @@ def _check_predicts(guidance: Guidance, target: Target, area: str, prediction: f
 
 
 def _kind(guidance: Guidance, cell: Cell) -> str:
-    """Text that is equal for twins that may not judge each other's pictures."""
+    """Return a text that is equal for twins that may not judge each other's pictures."""
     if guidance.differ == "any":
         return cell.cell_id
     if guidance.differ == "features":

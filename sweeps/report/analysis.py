@@ -1,4 +1,4 @@
-"""The answer of a sweep as tables: score by depth, recovered depth, contrasts, the Pareto front."""
+"""The answers of a sweep as tables: score by depth, recovered depth, contrasts, the Pareto front."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TIE = 1e-9
 
 
 def labels(frame: pd.DataFrame) -> pd.Series:
-    """What each row reads with: backbone and readout with their parameters that vary, as one text."""
+    """Name the twin of every row: backbone and readout with their parameters that vary, as one text."""
     varying = [c for c in frame.columns if _is_setting(c) and frame[c].nunique(dropna=False) > 1]
     names = list(dict.fromkeys(["config.backbone", *varying]))
     rows = frame[names].itertuples(index=False, name=None)
@@ -46,7 +46,7 @@ def _setting(column: str, value: Any) -> str:
 
 
 def by_depth(cells: pd.DataFrame) -> pd.DataFrame:
-    """Mean scores of each (area, twin, blocks) over seeds and recordings: columns depth, select, score, cells.
+    """Average scores of each (area, twin, blocks) over seeds and recordings: columns depth, select, score, cells.
 
     `blocks` is the depth as a text, "3+5+7" where blocks are read together; `depth` the deepest.
     """
@@ -63,13 +63,13 @@ def by_depth(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def blocks_read(cells: pd.DataFrame) -> pd.Series:
-    """The blocks of every cell as a text; rows of earlier versions have one block, their depth."""
+    """Return the blocks of every cell as a text; rows of earlier versions have one block, their depth."""
     single = cells["depth"].astype("Int64").astype(str)
     return cells["blocks"].fillna(single) if "blocks" in cells else single
 
 
 def recovered(cells: pd.DataFrame) -> pd.DataFrame:
-    """The answer for one area of one recording: a cell of the twin and depth with the highest mean select prediction.
+    """Return a cell of the twin and depth with the highest mean select prediction, for one area of one recording.
 
     The mean is over seeds. Several rows where twins cannot be told apart (means within `TIE`), none where no cell has a
     score.
@@ -81,7 +81,7 @@ def recovered(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def are_recovered(answers: pd.DataFrame, teacher: Mapping[str, str], alike: Collection[int]) -> pd.Series:
-    """Which answers are the truth: the teacher's own backbone and weights, at a depth that cannot be told apart."""
+    """Mark the answers that are true: the teacher's own backbone and weights, at an indistinguishable depth `alike`."""
     weights = answers.get("config.backbone.weights", pd.Series(None, index=answers.index, dtype=object))
     own = (answers["config.backbone"] == teacher["backbone"]) & (weights == teacher["weights"])
     single = answers["blocks"] == answers["depth"].astype("Int64").astype(str)
@@ -89,7 +89,7 @@ def are_recovered(answers: pd.DataFrame, teacher: Mapping[str, str], alike: Coll
 
 
 def pareto_front(trials: pd.DataFrame, objectives: list[str]) -> pd.DataFrame:
-    """Finished trials that no other trial beats in every objective, best first objective first."""
+    """Return finished trials that no other trial dominates, best first objective first."""
     done = trials[trials["status"] == "done"].dropna(subset=objectives)
     values = done[objectives].to_numpy(dtype=float)
     best = [not np.any(np.all(values >= row, axis=1) & np.any(values > row, axis=1)) for row in values]
@@ -97,8 +97,8 @@ def pareto_front(trials: pd.DataFrame, objectives: list[str]) -> pd.DataFrame:
 
 
 @dataclass(frozen=True)
-class Compared:
-    """A contrast: difference of the means of the report prediction, with a 95% interval over stimulus groups."""
+class ContrastResult:
+    """A difference of two means of the report prediction, with a 95% interval over stimulus groups."""
 
     name: str
     left: float
@@ -110,17 +110,17 @@ class Compared:
 
 def compare(
     cells: pd.DataFrame, bootstraps: pd.DataFrame, contrast: Contrast, maps: DepthMaps | None = None
-) -> Compared | None:
-    """Difference between two sets of cells of an area, paired over resampled stimulus groups.
+) -> ContrastResult | None:
+    """Compare two sets of cells of an area, paired over resampled stimulus groups.
 
     Each side is the mean over recordings of the mean over its cells; only recordings and seeds that both sides have
     take part; `maps` are those that a side may name. All cells of a recording share the resamples, so that the
     interval is of the paired difference. None when a side has no cells.
     """
-    held = cells[(cells["area"] == contrast.area) & (cells["status"] == "done")].merge(
+    done = cells[(cells["area"] == contrast.area) & (cells["status"] == "done")].merge(
         bootstraps[["cell_id", "replicates"]], on="cell_id"
     )
-    sides = [held[_chosen(held, side, maps)] for side in (contrast.left, contrast.right)]
+    sides = [done[_of_side(done, side, maps)] for side in (contrast.left, contrast.right)]
     pairs = [set(zip(side["recording"], side["config.seed"], strict=True)) for side in sides]
     common = pairs[0] & pairs[1]
     if not common:
@@ -130,31 +130,37 @@ def compare(
     )
     (mean, draws), (other, others) = _mean(left), _mean(right)
     low, high = bootstrap_interval(draws - others)
-    return Compared(contrast.name, mean, other, mean - other, low, high)
+    return ContrastResult(contrast.name, mean, other, mean - other, low, high)
 
 
 def map_names(rows: pd.DataFrame, maps: DepthMaps) -> pd.Series:
-    """The name of the map that every row has (of a cell of a frozen backbone: the first with its depth), else None."""
-    names = [maps.name_of(held["depth"], _blocks(held), held["seed"]) for held in map(json.loads, rows["config"])]
+    """Name the map of every row (of a cell of a frozen backbone: the first with its depth), None where there is none.
+
+    A backbone that is not installed here has no number of blocks, so its rows have no map.
+    """
+    names = [_map_name(json.loads(config), maps) for config in rows["config"]]
     return pd.Series(names, index=rows.index, dtype=object)
 
 
-def _blocks(configuration: Mapping[str, Any]) -> int:
+def _map_name(configuration: Mapping[str, Any], maps: DepthMaps) -> str | None:
     backbone = configuration["backbone"]
-    return BACKBONES[backbone["name"]].block_count(backbone)
+    component = BACKBONES.get(backbone["name"])
+    if component is None:
+        return None
+    return maps.name_of(configuration["depth"], component.block_count(backbone), configuration["seed"])
 
 
-def _chosen(cells: pd.DataFrame, side: Side, maps: DepthMaps | None) -> pd.Series:
-    chosen = pd.Series(True, index=cells.index)
+def _of_side(cells: pd.DataFrame, side: Side, maps: DepthMaps | None) -> pd.Series:
+    mask = pd.Series(True, index=cells.index)
     if side.depth is not None:
-        chosen &= blocks_read(cells).isin([depth_text(depth) for depth in side.depth])
+        mask &= blocks_read(cells).isin([depth_text(depth) for depth in side.depth])
     if side.map is not None:
         assert maps is not None, "plans refuse a map that is not named"
-        chosen &= map_names(cells, maps) == side.map
+        mask &= map_names(cells, maps) == side.map
     for key, value in side.where.items():
         column = cells.get(f"config.{key}", pd.Series(None, index=cells.index, dtype=object))
-        chosen &= column.astype(str) == str(value)
-    return chosen
+        mask &= column.astype(str) == str(value)
+    return mask
 
 
 def _mean(cells: pd.DataFrame) -> tuple[float, np.ndarray]:
@@ -165,5 +171,5 @@ def _mean(cells: pd.DataFrame) -> tuple[float, np.ndarray]:
 
 
 def depths_of(row: pd.Series) -> dict[str, str]:
-    """The depth of every area of a trial as a text."""
+    """Return the depth of every area of a trial as a text."""
     return {area: depth_text(depth) for area, depth in json.loads(row["config"])["depth"].items()}

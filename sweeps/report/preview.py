@@ -27,9 +27,9 @@ def _recordings(plan: Plan, console: Console) -> None:
     for facts in plan.facts:
         folded = facts.groups < FOLDED_BELOW_GROUPS or facts.stimuli < FOLDED_BELOW_STIMULI
         split = plan.experiment.split
-        how = f"{min(round(1 / split.report), facts.groups)} outer folds" if folded else f"report {split.report:g}"
+        kind = f"{min(round(1 / split.report), facts.groups)} outer folds" if folded else f"report {split.report:g}"
         areas = ", ".join(f"{area} ({units})" for area, units in facts.areas.items())
-        table.add_row(facts.name, areas, str(facts.stimuli), str(facts.groups), str(facts.repeats), how)
+        table.add_row(facts.name, areas, str(facts.stimuli), str(facts.groups), str(facts.repeats), kind)
     console.print(table)
     unread = sorted({area for facts in plan.facts for area in facts.areas} - set(plan.space.areas))
     if unread:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MOMENT = 0.2
 
 
-class Display:
+class ProgressDisplay:
     """Trials and cells done, rate, time left and the best scores; silent when `quiet`."""
 
     def __init__(self, plan: Plan, counts: Counts, quiet: bool) -> None:
@@ -46,7 +46,7 @@ class Display:
         self.trials = self.bar.add_task("trials", total=None, note="")
         self.shown = 0.0
 
-    def __enter__(self) -> Display:
+    def __enter__(self) -> ProgressDisplay:
         self.began = time.monotonic()
         return self
 
@@ -63,7 +63,7 @@ class Display:
         self.console.print(text, markup=False, soft_wrap=True)
 
     def started(self, dashboard: str, workers: int, token_command: str = "") -> None:
-        """Ray is up; `token_command` prints the token that its dashboard asks for, if it asks for one."""
+        """Print that Ray is up; `token_command` prints the token that its dashboard asks for, if it asks for one."""
         where = f"; dashboard: http://{dashboard.removeprefix('http://')}" if dashboard else ""
         self.say(f"{self.plan.experiment.name}: {workers} packs at a time{where}")
         if dashboard and token_command:
@@ -72,7 +72,7 @@ class Display:
         self.bar.start()
 
     def truths(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Planted depths and the sets that cannot be told apart."""
+        """Print planted depths and the sets that cannot be told apart."""
         for row in rows:
             self.say(
                 f"planted: {row['area']} reads depth {row['planted']} of {row['recording']}'s teacher; "
@@ -94,7 +94,7 @@ class Display:
         self.bar.update(self.trials, total=counts.trials, completed=done, note=note)
 
     def summary(self) -> str:
-        """What this run did, in one line."""
+        """Say what this run did, in one line."""
         counts, seconds = self.counts, time.monotonic() - self.began
         ran = counts.done + counts.failed
         failed = f", {counts.failed} of them failed" if counts.failed else ""

@@ -58,7 +58,7 @@ def show(uri: str, console: Console | None = None, best: int = 5) -> None:
 
 
 def console_of(stream: TextIO) -> Console:
-    """A console on a stream; wide enough for the tables where it is no terminal."""
+    """Make a console on a stream; wide enough for the tables where it is no terminal."""
     return Console(file=stream, highlight=False, width=None if stream.isatty() else PLAIN_WIDTH)
 
 
@@ -95,20 +95,20 @@ def _trial_table(title: str, rows: pd.DataFrame, letters: pd.Series, columns: li
         table.add_column(_heading(column), justify="right", no_wrap=True)
     for (_, row), letter in zip(rows.iterrows(), letters, strict=True):
         numbers = ["" if pd.isna(row[c]) else f"{row[c]:.3f}" for c in shown]
-        held = depths_of(row)
-        depths = "/".join(short_blocks(held[area]) for area in areas if area in held)
-        table.add_row(row["trial_id"][:6], letter, depths, str(row["config.seed"]), *numbers)
+        depths = depths_of(row)
+        read = "/".join(short_blocks(depths[area]) for area in areas if area in depths)
+        table.add_row(row["trial_id"][:6], letter, read, str(row["config.seed"]), *numbers)
     return table
 
 
 def _letters(names: pd.Series) -> dict[str, str]:
-    """A short name for every twin: A, B, ... in order of first appearance, numbers after Z."""
+    """Give every twin a short name: A, B, ... in order of first appearance, numbers after Z."""
     distinct = list(dict.fromkeys(names))
     return {name: chr(65 + place) if place < 26 else str(place) for place, name in enumerate(distinct)}
 
 
 def _trials(console: Console, trials: pd.DataFrame, objectives: list[str], best: int, most: int = 10) -> None:
-    """Best trials, the Pareto front where there are several objectives, and what the twins' letters stand for."""
+    """Print best trials, the Pareto front where there are several objectives, and what the twins' letters mean."""
     names, done = labels(trials), trials[trials["status"] == "done"]
     tables = {f"Best trials by {objectives[0]}": done.sort_values(objectives[0], ascending=False).head(best)}
     if len(objectives) > 1:
@@ -134,11 +134,11 @@ def _depths(console: Console, table: pd.DataFrame, areas: list[str]) -> None:
         grid.add_column("depth", justify="right")
         for twin in twins:
             grid.add_column(twin)
-        held = rows.set_index(["blocks", TWIN])["select"]
-        top = max(float(held.max()), 1e-9)
+        scores = rows.set_index(["blocks", TWIN])["select"]
+        top = max(float(scores.max()), 1e-9)
         for depth in sorted(rows["blocks"].unique(), key=_order):
-            values = [float(held.get((depth, twin), math.nan)) for twin in twins]
-            marks = [" *" if value == held.max() else "" for value in values]
+            values = [float(scores.get((depth, twin), math.nan)) for twin in twins]
+            marks = [" *" if value == scores.max() else "" for value in values]
             grid.add_row(
                 short_blocks(depth), *(f"{bar(v / top)} {_number(v)}{m}" for v, m in zip(values, marks, strict=True))
             )
@@ -147,7 +147,7 @@ def _depths(console: Console, table: pd.DataFrame, areas: list[str]) -> None:
 
 
 def short_blocks(blocks: str) -> str:
-    """Blocks as they are shown: a run of four or more of them by its ends.
+    """Shorten blocks for a table: a run of four or more of them by its ends.
 
     >>> short_blocks("0+1+2+3+5"), short_blocks("3+5+7"), short_blocks("4")
     ('0-3+5', '3+5+7', '4')
@@ -162,13 +162,13 @@ def short_blocks(blocks: str) -> str:
 
 
 def _order(blocks: str) -> tuple[bool, list[int]]:
-    """Single blocks first, then those that are read together."""
+    """Sort single blocks first, then those that are read together."""
     parts = [int(part) for part in blocks.split("+")]
     return len(parts) > 1, parts
 
 
 def bar(share: float, width: int = BAR) -> str:
-    """A bar of `width` characters filled to `share`; nothing for NaN or below zero."""
+    """Draw a bar of `width` characters filled to `share`; nothing for NaN or below zero."""
     if math.isnan(share) or share <= 0:
         return " " * width
     eighths = round(min(share, 1.0) * width * 8)
@@ -187,7 +187,7 @@ def _short(value: float) -> str:
 
 
 def _brain(console: Console, cells: pd.DataFrame, areas: list[str]) -> None:
-    """Report scores of each area's best cell, with the brain's own value beside them; one column per area."""
+    """Print the report scores of each area's best cell, with the brain's own value beside them; one column per area."""
     done = cells[(cells["status"] == "done") & cells["select.prediction"].notna()]
     if done.empty:
         return
@@ -227,26 +227,26 @@ def _truth(console: Console, truths: pd.DataFrame, cells: pd.DataFrame, areas: l
         answers = recovered(own)
         true = are_recovered(answers, json.loads(row["teacher"]), list(row["alike"]))
         right += int(true.any())
-        found, verdict = _verdict(answers, true)
-        grid.add_row(row["area"], str(row["planted"]), ", ".join(str(d) for d in row["alike"]), found, verdict)
+        depth, verdict = _verdict(answers, true)
+        grid.add_row(row["area"], str(row["planted"]), ", ".join(str(d) for d in row["alike"]), depth, verdict)
     console.print()
     console.print(grid)
     console.print(f"{right} of {len(truths)} areas recovered")
 
 
 def _verdict(answers: pd.DataFrame, true: pd.Series) -> tuple[str, str]:
-    """Recovered depth, and whether it is the planted one; twins that predict the same are all named."""
+    """Return the recovered depth, and whether it is the planted one; twins that predict the same are all named."""
     if answers.empty:
         return "-", "NOT recovered"
     ordered = answers.assign(true=true).sort_values("true", ascending=False, kind="stable")
     first, *others = ordered[TWIN]
-    found = short_blocks(str(ordered["blocks"].iloc[0]))
+    depth = short_blocks(str(ordered["blocks"].iloc[0]))
     tied = f", a tie with {', '.join(dict.fromkeys(others))}" if others else ""
-    return found, ("recovered" if true.any() else f"NOT recovered, read from {first}") + tied
+    return depth, ("recovered" if true.any() else f"NOT recovered, read from {first}") + tied
 
 
 def _maps(experiment: Experiment, areas: list[str]) -> DepthMaps | None:
-    """The maps that a contrast may name."""
+    """Return the maps that a contrast may name."""
     depths = read_depths(experiment.space.get("depth", {"shared": "all"}), areas)
     return depths if isinstance(depths, DepthMaps) else None
 
@@ -260,17 +260,17 @@ def _contrasts(console: Console, uri: str, cells: pd.DataFrame, experiment: Expe
         table.add_column(name, justify="left" if name in ("contrast", "") else "right")
     maps = _maps(experiment, areas)
     for contrast in experiment.contrasts:
-        found = compare(cells, bootstraps, contrast, maps)
-        if found is None:
+        result = compare(cells, bootstraps, contrast, maps)
+        if result is None:
             table.add_row(contrast.name, "", "", "", "", "no such cells")
             continue
-        clear = "above 0" if found.low > 0 else "below 0" if found.high < 0 else "includes 0"
+        clear = "above 0" if result.low > 0 else "below 0" if result.high < 0 else "includes 0"
         table.add_row(
-            found.name,
-            f"{found.left:.3f}",
-            f"{found.right:.3f}",
-            f"{found.difference:+.3f}",
-            f"{found.low:+.3f} to {found.high:+.3f}",
+            result.name,
+            f"{result.left:.3f}",
+            f"{result.right:.3f}",
+            f"{result.difference:+.3f}",
+            f"{result.low:+.3f} to {result.high:+.3f}",
             clear,
         )
     console.print()

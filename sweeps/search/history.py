@@ -1,4 +1,4 @@
-"""What an adaptive search remembers: the best and the newest of any number of finished trials."""
+"""The history of an adaptive search: the best and the newest of any number of finished trials."""
 
 from __future__ import annotations
 
@@ -12,59 +12,60 @@ from sweeps.hashing import canonical
 
 Scores = Mapping[str, float]
 
-SEEN = 256
+MOST = 256
 """Finished trials that a search goes on from: a quarter of them the best, the others the newest.
 
-Optuna's time to ask, and its memory, grow with the trials that it holds: see benchmarks/asking.py. Its tree-structured
-Parzen estimator takes at most the 25 best as good, and the weight of the others falls with their age.
+The time that Optuna takes for a proposal, and its memory, grow with the trials in its study: see
+benchmarks/asking.py. Its tree-structured Parzen estimator takes at most the 25 best as good, and the weight of the
+others falls with their age.
 """
 
 
-class Memory:
-    """The scores of distinct configurations; of more than twice `seen` only so many are kept."""
+class History:
+    """The scores of distinct configurations; once there are more than twice `most`, all but `most` are dropped."""
 
-    def __init__(self, objectives: Sequence[str], seen: int = SEEN) -> None:
+    def __init__(self, objectives: Sequence[str], most: int = MOST) -> None:
         self.objectives = list(objectives)
-        self.seen = seen
+        self.most = most
         self.count = 0
         self.scored = 0
         self.numbered: set[str] = set()
-        self._held: dict[str, tuple[Configuration, Scores]] = {}
+        self._trials: dict[str, tuple[Configuration, Scores]] = {}
 
     def add(self, configuration: Configuration, scores: Scores | None) -> None:
-        """Take up a finished trial; one that failed (None) is only counted."""
+        """Add a finished trial; one that failed (None) is only counted."""
         self.count += 1
         if scores is None:
             return
         self.scored += 1
         self.numbered |= {name for name in self.objectives if not math.isnan(scores.get(name, math.nan))}
         key = canonical(configuration)
-        self._held.pop(key, None)  # the newest come last
-        self._held[key] = (configuration, scores)
-        if len(self._held) > 2 * self.seen:
+        self._trials.pop(key, None)  # the newest come last
+        self._trials[key] = (configuration, scores)
+        if len(self._trials) > 2 * self.most:
             self.thin()
 
     def __iter__(self) -> Iterator[tuple[Configuration, Scores]]:
-        return iter(list(self._held.values()))
+        return iter(list(self._trials.values()))
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._trials)
 
     def thin(self) -> None:
         """Forget all but the best and the newest."""
-        if len(self._held) <= self.seen:
+        if len(self._trials) <= self.most:
             return
         names = [name for name in self.objectives if name in self.numbered]
         values = np.array([[scores.get(name, np.nan) for name in names] for _, scores in self], dtype=float)
-        kept = np.zeros(len(values), dtype=bool)
-        kept[best(values, self.seen // 4)] = True
-        older = np.flatnonzero(~kept)[: len(values) - self.seen]
-        kept |= ~np.isin(np.arange(len(values)), older)
-        self._held = {key: pair for (key, pair), stays in zip(self._held.items(), kept, strict=True) if stays}
+        stays = np.zeros(len(values), dtype=bool)
+        stays[best(values, self.most // 4)] = True
+        older = np.flatnonzero(~stays)[: len(values) - self.most]
+        stays |= ~np.isin(np.arange(len(values)), older)
+        self._trials = {key: trial for (key, trial), keep in zip(self._trials.items(), stays, strict=True) if keep}
 
 
 def best(values: np.ndarray, count: int) -> np.ndarray:
-    """Rows (at most `count`) of `values` (trials, objectives) that are best, more being better, as sorted indices.
+    """Return the best rows (at most `count`) of `values` (trials, objectives), more being better, as sorted indices.
 
     Front by front: first the rows that no other row equals or exceeds in every objective and exceeds in one, then those
     of the rest, and so on. Of the last front that does not fit, the ends of every objective and then the least crowded
@@ -73,24 +74,24 @@ def best(values: np.ndarray, count: int) -> np.ndarray:
     left = np.flatnonzero(np.isfinite(values).all(axis=1))
     chosen: list[int] = []
     while len(chosen) < count and len(left):
-        front = left[~_beaten(values[left])]
+        front = left[~_dominated(values[left])]
         room = count - len(chosen)
         if len(front) > room:
-            front = front[np.argsort(-_spacing(values[front]), kind="stable")[:room]]
+            front = front[np.argsort(-_crowding(values[front]), kind="stable")[:room]]
         chosen += front.tolist()
         left = np.setdiff1d(left, front)
     return np.array(sorted(chosen), dtype=int)
 
 
-def _beaten(values: np.ndarray) -> np.ndarray:
-    """Mask of the rows that some other row beats."""
+def _dominated(values: np.ndarray) -> np.ndarray:
+    """Mark the rows that some other row dominates."""
     others, own = values[None], values[:, None]
     above = np.all(others >= own, axis=2) & np.any(others > own, axis=2)
     return np.asarray(np.any(above, axis=1))
 
 
-def _spacing(values: np.ndarray) -> np.ndarray:
-    """Crowding distance of every row of a front: the sum over objectives of the gap between its neighbours."""
+def _crowding(values: np.ndarray) -> np.ndarray:
+    """Return the crowding distance of every row of a front: the gap between its neighbours, summed over objectives."""
     total = np.zeros(len(values))
     for column in values.T:
         order = np.argsort(column, kind="stable")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sweeps.search.optuna_search import Adaptive
+from sweeps.search.optuna_search import OptunaSearch
 from sweeps.search.proposer import SearchMethod
 
-METHOD = SearchMethod(version=1, make=Adaptive)
+METHOD = SearchMethod(version=1, make=OptunaSearch)

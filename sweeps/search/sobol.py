@@ -11,7 +11,7 @@ from sweeps.search.random_search import distinct
 
 
 class SobolDraws:
-    """Draws of a scrambled Sobol sequence in place of a random generator: one point's coordinates, in turn."""
+    """Draws of a scrambled Sobol sequence in place of a random generator: the coordinates of one point, in turn."""
 
     def __init__(self, dimensions: int, seed: int) -> None:
         from scipy.stats import qmc
@@ -24,11 +24,11 @@ class SobolDraws:
         self.point = iter(self.engine.random(1)[0].tolist())
 
     def random(self) -> float:
-        """A number from 0 to 1, 1 excluded."""
+        """Draw a number from 0 to 1, 1 excluded."""
         return next(self.point)
 
     def integers(self, count: int) -> int:
-        """A whole number below `count`."""
+        """Draw a whole number below `count`."""
         return min(int(self.random() * count), count - 1)
 
 

@@ -14,6 +14,7 @@ from inline import plan_of, run_inline, trials_of
 from sweeps.errors import InputError
 from sweeps.experiment.depths import ANATOMY, AreaDepths, DepthMaps, blocks_of, depth_text, resolve
 from sweeps.experiment.parse_space import read_space
+from sweeps.search.optuna_space import encode, suggest
 from sweeps.storage.load import load
 
 AREAS = ("V1", "LM", "RL", "AL")
@@ -102,8 +103,8 @@ sections = st.one_of(
 def test_what_optuna_suggests_is_encoded_again(section: Any, seed: int) -> None:
     held = space(section, CORE, seed=[0, 1])
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-    asked = held.suggest(study.ask())
-    assert held.suggest(optuna.trial.FixedTrial(held.encode(asked))) == asked
+    asked = suggest(held, study.ask())
+    assert suggest(held, optuna.trial.FixedTrial(encode(held, asked))) == asked
     assert asked in list(held.grid())
     assert held.size() == len(list(held.grid()))
 

@@ -21,6 +21,7 @@ from sweeps.experiment.schema import Split
 from sweeps.experiment.space import Space
 from sweeps.hashing import canonical
 from sweeps.recordings.recording import RecordingFacts
+from sweeps.search.optuna_space import encode, suggest
 
 AREAS = ("V1", "V4")
 FACTS = [RecordingFacts("a", "0" * 20, {"V1": 4, "V4": 5}, 300, 300, 1, ("fit",))]
@@ -238,7 +239,7 @@ spaces = st.fixed_dictionaries(
 @given(spaces, st.integers(0, 2**20))
 def test_what_is_drawn_is_encoded_and_suggested_again(held: Space, seed: int) -> None:
     drawn = held.sample(np.random.default_rng(seed))
-    assert held.suggest(optuna.trial.FixedTrial(held.encode(drawn))) == drawn
+    assert suggest(held, optuna.trial.FixedTrial(encode(held, drawn))) == drawn
 
 
 @settings(max_examples=30, deadline=None)
@@ -246,8 +247,8 @@ def test_what_is_drawn_is_encoded_and_suggested_again(held: Space, seed: int) ->
 def test_what_optuna_suggests_is_encoded_again(held: Space, seed: int) -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     trial = study.ask()
-    asked = held.suggest(trial)
-    assert held.suggest(optuna.trial.FixedTrial(held.encode(asked))) == asked
+    asked = suggest(held, trial)
+    assert suggest(held, optuna.trial.FixedTrial(encode(held, asked))) == asked
 
 
 @settings(max_examples=60, deadline=None)
@@ -310,6 +311,6 @@ def test_a_range_holds_its_ends(low: float, factor: float, log: bool, share: flo
 def test_what_an_edited_space_no_longer_holds(change: dict[str, Any]) -> None:
     held = space(backbone="efficientnet-lite0", depth={"shared": [1, 2]})
     configuration = next(held.grid())
-    held.encode(configuration)
+    encode(held, configuration)
     with pytest.raises(KeyError):
-        held.encode(configuration | change)
+        encode(held, configuration | change)

@@ -24,9 +24,9 @@ from sweeps.experiment.guidance import DIFFUSION, FOURIER, Guidance
 from sweeps.experiment.schema import parse_experiment
 from sweeps.features.worker_data import Workshop
 from sweeps.guidance.gallery import title, twin_name
-from sweeps.guidance.guide import Guided, guide, plan_guidance
-from sweeps.guidance.rows import kept
-from sweeps.guidance.synthesis import Judged, Studio
+from sweeps.guidance.guide import GuidanceResult, guide, plan_guidance
+from sweeps.guidance.rows import best_pictures
+from sweeps.guidance.synthesis import Judgement, Synthesizer
 from sweeps.guidance.tables import show_guided
 from sweeps.guidance.twins import Target, choose_twins
 from sweeps.storage.load import load
@@ -68,16 +68,16 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def made(finished: str) -> Guided:
+def made(finished: str) -> GuidanceResult:
     return guide(finished)
 
 
-def row(made: Guided, role: str) -> pd.Series:
+def row(made: GuidanceResult, role: str) -> pd.Series:
     [found] = [each for _, each in made.rows.iterrows() if each["role"] == role]
     return found
 
 
-def test_guided_pictures_beat_unguided_ones_also_for_a_twin_that_did_not_make_them(made: Guided) -> None:
+def test_guided_pictures_beat_unguided_ones_also_for_a_twin_that_did_not_make_them(made: GuidanceResult) -> None:
     own, judge = row(made, "guide"), row(made, "judge")
     assert own["gain_over_unguided"] > 1
     assert judge["gain_over_unguided"] > 0.5
@@ -90,7 +90,7 @@ def test_guided_pictures_beat_unguided_ones_also_for_a_twin_that_did_not_make_th
     assert (own["seeds"], own["kept"], own["natural"], own["judges"]) == (4, 2, 220, 1)
 
 
-def test_the_judge_reads_other_features_than_the_guide(made: Guided, finished: str) -> None:
+def test_the_judge_reads_other_features_than_the_guide(made: GuidanceResult, finished: str) -> None:
     """The best twins differ only in alpha and seed: they are not judges of each other."""
     own, judge = row(made, "guide"), row(made, "judge")
     assert {own["depth"], judge["depth"]} == {0, 2}
@@ -103,7 +103,7 @@ def test_the_judge_reads_other_features_than_the_guide(made: Guided, finished: s
     assert [len({twin.cell("V1").cell_id for twin in job.twins})] == [8]
 
 
-def test_pictures_and_rows_lie_in_the_storage(made: Guided, finished: str) -> None:
+def test_pictures_and_rows_lie_in_the_storage(made: GuidanceResult, finished: str) -> None:
     [folder] = made.folders
     place = Path(finished) / folder
     names = {path.name for path in place.iterdir()}
@@ -121,11 +121,11 @@ def test_pictures_and_rows_lie_in_the_storage(made: Guided, finished: str) -> No
     )
 
 
-def test_what_is_known_is_not_made_again(made: Guided, finished: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_known_is_not_made_again(made: GuidanceResult, finished: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> None:
         raise AssertionError("pictures that are there were made again")
 
-    monkeypatch.setattr("sweeps.guidance.synthesis.Studio.make", refuse)
+    monkeypatch.setattr("sweeps.guidance.synthesis.Synthesizer.make", refuse)
     before = sorted(Path(finished).rglob("*"))
     again = guide(finished)
     pd.testing.assert_frame_equal(again.rows, made.rows)
@@ -137,14 +137,15 @@ def test_what_is_known_is_not_made_again(made: Guided, finished: str, monkeypatc
 def test_pictures_for_a_contrast_have_more_of_it_than_pictures_for_the_area_alone(finished: str) -> None:
     section = {**SECTION, "areas": ["V4"], "contrast": {"target": "V4", "against": "V1", "weight": 2.0}}
     held, plan, [alone, contrast] = plan_guidance(finished, Guidance(**section, twins="best:1"))
-    studio = Studio(Workshop(plan.context()), held)
-    shown = [studio.make(job.target, job.twins[0]) for job in (alone, contrast)]
-    for_area, for_contrast = (studio.judge(contrast.target, contrast.twins[0], each) for each in shown)
+    synthesizer = Synthesizer(Workshop(plan.context()), held)
+    shown = [synthesizer.make(job.target, job.twins[0]) for job in (alone, contrast)]
+    for_area, for_contrast = (synthesizer.judge(contrast.target, contrast.twins[0], each) for each in shown)
     assert (for_contrast.objective["guided"] > for_area.objective["guided"] + 0.3).all()
     assert torch.equal(shown[0].unguided, shown[1].unguided)  # the same seeds
     for kind in ("guided", "natural"):
         area, against = (
-            studio.judge(Target("small", name), contrast.twins[0], shown[1]).objective[kind] for name in ("V4", "V1")
+            synthesizer.judge(Target("small", name), contrast.twins[0], shown[1]).objective[kind]
+            for name in ("V4", "V1")
         )
         np.testing.assert_allclose(for_contrast.objective[kind], area - 2 * against)
     assert for_contrast.others["guided"].shape == (0, 4)
@@ -203,7 +204,7 @@ def test_twins_of_grey_recordings_get_grey_pictures(tmp_path: Path) -> None:
     assert pixels.std() / 255 <= 0.05 + 0.003  # and under the cap, but for rounding
 
 
-def test_what_is_printed(made: Guided) -> None:
+def test_what_is_printed(made: GuidanceResult) -> None:
     text = io.StringIO()
     show_guided(made, Console(file=text, width=200, highlight=False))
     printed = text.getvalue()
@@ -217,10 +218,10 @@ def test_what_is_printed(made: Guided) -> None:
     assert unusual == "efficientnet-lite0 random block 3 ridge"
 
 
-def test_the_kept_are_the_best_by_the_guide() -> None:
-    judged = Judged({"guided": np.array([1.0, 5.0, 3.0, 5.0, 0.0])}, {})
-    assert kept(Guidance(areas=["V1"], seeds=5, keep=0.6), judged).tolist() == [1, 3, 2]
-    assert kept(Guidance(areas=["V1"], seeds=5, keep=0.01), judged).tolist() == [1]
+def test_the_best_pictures_are_those_by_the_guide() -> None:
+    judgement = Judgement({"guided": np.array([1.0, 5.0, 3.0, 5.0, 0.0])}, {})
+    assert best_pictures(Guidance(areas=["V1"], seeds=5, keep=0.6), judgement).tolist() == [1, 3, 2]
+    assert best_pictures(Guidance(areas=["V1"], seeds=5, keep=0.01), judgement).tolist() == [1]
 
 
 @pytest.mark.parametrize(

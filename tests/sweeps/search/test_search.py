@@ -19,9 +19,9 @@ from sweeps.experiment.schema import Search
 from sweeps.experiment.space import Configuration, Space
 from sweeps.hashing import canonical
 from sweeps.planning import scheduler as schedule
-from sweeps.search.history import SEEN, Memory, best
+from sweeps.search.history import MOST, History, best
 from sweeps.search.methods import make_proposer
-from sweeps.search.optuna_search import ASK, POPULATION, Adaptive
+from sweeps.search.optuna_search import ASK, POPULATION, OptunaSearch
 from sweeps.search.proposer import ALL_AT_ONCE, TRIES, Listed, Proposer
 
 PREDICTION, DIMENSIONALITY = "select.prediction", "select.dimensionality"
@@ -49,7 +49,7 @@ def planted(configuration: Configuration) -> dict[str, float]:
     return {PREDICTION: -float(sum((configuration["depth"][area] - block) ** 2 for area, block in PLANTED.items()))}
 
 
-def search(found: Adaptive, objective: Objective, batches: int) -> list[Configuration]:
+def search(found: OptunaSearch, objective: Objective, batches: int) -> list[Configuration]:
     """Ask and tell as the sweep does: an equal configuration is told each time that it is asked."""
     asked = []
     for _ in range(batches):
@@ -163,7 +163,7 @@ def test_nsga2_breeds_and_goes_on_from_the_rows_of_an_earlier_run(seed: int) -> 
     assert first < -40
     assert last > first / 2
     again = proposer(held, "nsga2", seed + 1)
-    for configuration, scores in found.told:
+    for configuration, scores in found.history:
         assert again.adopt(configuration, scores)
     assert mean_of(again.propose()) > first / 2
 
@@ -259,10 +259,10 @@ def test_trials_that_an_edited_space_does_not_hold_are_left_out() -> None:
     found = proposer(space(depth={"shared": [0, 1]}), "tpe")
     other = next(space(depth={"V1": [0], "V4": [1]}).grid())
     assert not found.adopt(other, planted(other))
-    assert len(found.told) == 0
+    assert len(found.history) == 0
 
 
-# -- what is remembered -----------------------------------------------------------------------------
+# -- the history ------------------------------------------------------------------------------------
 
 
 def far() -> Space:
@@ -270,14 +270,14 @@ def far() -> Space:
     return space(readout={"ridge": {"alpha": {"low": 0.1, "high": 10, "log": True}}})
 
 
-def states(found: Adaptive) -> list[str]:
+def states(found: OptunaSearch) -> list[str]:
     return [trial.state.name for trial in found.study.get_trials(deepcopy=False)]
 
 
 @pytest.mark.parametrize("method", ["tpe", "nsga2"])
 def test_the_study_stays_small_and_keeps_what_runs_and_what_is_best(method: str) -> None:
     found = proposer(far(), method)
-    found.told.seen = 40
+    found.history.most = 40
     running = found.propose(3)
     most = -math.inf
     for _ in range(300):
@@ -297,7 +297,7 @@ def test_the_study_stays_small_and_keeps_what_runs_and_what_is_best(method: str)
 def test_what_is_asked_depends_on_the_order_of_the_calls_alone() -> None:
     def asked(order: list[int]) -> list[str]:
         found = proposer(far(), "tpe")
-        found.told.seen = 12
+        found.history.most = 12
         texts = []
         for _ in range(15):
             batch = found.propose(4)
@@ -329,18 +329,18 @@ def test_of_a_front_that_is_too_large_the_least_crowded_stay() -> None:
     assert best(np.column_stack([along, 1 - along]), 3).tolist() == [0, 3, 6]
 
 
-def test_memory_holds_the_best_and_the_newest_of_distinct_configurations() -> None:
-    memory = Memory([PREDICTION])
-    scores = np.random.default_rng(1).random(5 * SEEN)
+def test_the_history_holds_the_best_and_the_newest_of_distinct_configurations() -> None:
+    history = History([PREDICTION])
+    scores = np.random.default_rng(1).random(5 * MOST)
     for number, score in enumerate(scores):
-        memory.add({"seed": number}, {PREDICTION: float(score)})
-        memory.add({"seed": number}, {PREDICTION: float(score)})
-    memory.add({"seed": -1}, None)
-    memory.thin()
-    held = {configuration["seed"] for configuration, _ in memory}
-    assert (memory.count, memory.scored, len(held)) == (10 * SEEN + 1, 10 * SEEN, SEEN)
-    assert set(np.argsort(scores)[-SEEN // 4 :]) <= held
-    assert set(range(5 * SEEN - SEEN // 2, 5 * SEEN)) <= held
+        history.add({"seed": number}, {PREDICTION: float(score)})
+        history.add({"seed": number}, {PREDICTION: float(score)})
+    history.add({"seed": -1}, None)
+    history.thin()
+    held = {configuration["seed"] for configuration, _ in history}
+    assert (history.count, history.scored, len(held)) == (10 * MOST + 1, 10 * MOST, MOST)
+    assert set(np.argsort(scores)[-MOST // 4 :]) <= held
+    assert set(range(5 * MOST - MOST // 2, 5 * MOST)) <= held
 
 
 # -- in a sweep -------------------------------------------------------------------------------------
@@ -407,7 +407,7 @@ def test_trials_are_told_one_by_one_and_asked_by_what_is_known(searched: dict[st
 
     sweep, _ = run_simulated(plan_of(searched, tmp_path), 2, seconds)
     found = sweep.proposer
-    assert isinstance(found, Adaptive)
+    assert isinstance(found, OptunaSearch)
     assert states(found)[0] == "COMPLETE"
     times = [trial.datetime_complete for trial in found.study.get_trials(deepcopy=False)]
     assert times[0] == max(times)
