@@ -47,8 +47,13 @@ class Plugin:
     version: int
     digest: str
 
+    @property
+    def stated(self) -> str:
+        """Its identity: name and stated version."""
+        return f"{self.group}/{self.name}@{self.version}"
+
     def __str__(self) -> str:
-        return f"{self.group}/{self.name}@{self.version}#{self.digest}"
+        return f"{self.stated}#{self.digest}"
 
 
 class Registry(Mapping[str, T], Generic[T]):
@@ -88,6 +93,12 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def __repr__(self) -> str:
         return f"Registry({self.group}: {', '.join(self.builtin)})"
+
+    def installed(self, name: str) -> T | None:
+        """What `name` is, or None; a dotted path that nobody has used yet is not imported: for names out of tables."""
+        if ":" in name and name not in self._loaded and name not in self._plugins():
+            return None
+        return self.get(name)
 
     def plugin(self, name: str) -> Plugin | None:
         """What `name` is where it comes from outside, else None. Raises UnknownName as look-ups do."""

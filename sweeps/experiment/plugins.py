@@ -63,8 +63,7 @@ def claim_plugins(plugins: Sequence[str], folders: Iterable[str]) -> None:
     add_import_paths(folders)
     for text in plugins:
         group, _, rest = text.partition("/")
-        name, _, digest = rest.rpartition("#")
-        name = name.rpartition("@")[0]
+        name = rest.rpartition("#")[0].rpartition("@")[0]
         try:
             own = REGISTRIES[group].plugin(name)
         except UnknownName as error:
@@ -89,5 +88,4 @@ def other_code(plugins: Iterable[Plugin], earlier: Iterable[str | None]) -> list
     for text in {part for texts in set(earlier) if texts for part in texts.split()}:
         stated, _, digest = text.rpartition("#")
         digests[stated].add(digest)
-    stated = {str(plugin).rpartition("#")[0]: plugin.digest for plugin in plugins}
-    return [name for name, digest in stated.items() if digests[name] - {digest}]
+    return [plugin.stated for plugin in plugins if digests[plugin.stated] - {plugin.digest}]
