@@ -24,6 +24,33 @@ LEAVE_OUT = "remove them, or name them in the recording's exclude_units"
 
 
 @dataclass(frozen=True)
+class RecordingFacts:
+    """Name, identity and sizes of a recording. `areas` maps each area to its number of units.
+
+    `clips` is the number of clips (0: single pictures), `texts` whether there is something to read, `behaviour`,
+    `pupil` and `coordinates` whether these were recorded. `truth` is what is planted in a simulated recording: {area:
+    depth of the teacher}. `notes` are remarks of the format's own.
+    """
+
+    name: str
+    fingerprint: str
+    areas: dict[str, int]
+    stimuli: int
+    groups: int
+    repeats: int
+    roles: tuple[str, ...]
+    features: tuple[str, ...] = ()
+    pictures: bool = True
+    clips: int = 0
+    texts: bool = False
+    behaviour: bool = False
+    pupil: bool = False
+    coordinates: bool = False
+    truth: dict[str, int] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class StimulusSet:
     """Stimuli of one role: `table` (one row each), `responses` (stimuli, units, repeats), NaN = missing.
 
@@ -66,7 +93,8 @@ class Recording:
     `geometry` is how its pictures are shown, None where it has none. `coordinates` (units, 2 or 3) are places of the
     units in cortex, in micrometres; `frame_rate` the frames (rows) a second of clips, or samples a second of an fMRI
     run. `words` are what is heard or read in every run of stories: columns run, time (seconds from the run's first
-    sample), word; the table's columns `run` and `time` then place every row.
+    sample), word; the table's columns `run` and `time` then place every row. `notes` are remarks of the format's own,
+    such as how many voxels were left out.
     """
 
     name: str
@@ -78,6 +106,7 @@ class Recording:
     coordinates: np.ndarray | None = None
     frame_rate: float | None = None
     words: pd.DataFrame | None = None
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def fit(self) -> StimulusSet:
@@ -93,7 +122,7 @@ class Recording:
         return list(dict.fromkeys(self.areas.tolist()))
 
     def facts(self) -> RecordingFacts:
-        """What the driver needs to know of it."""
+        """Return what the driver needs to know of it."""
         return RecordingFacts(
             name=self.name,
             fingerprint=self.fingerprint,
@@ -109,6 +138,7 @@ class Recording:
             behaviour=self.fit.behaviour is not None,
             pupil=self.fit.pupil is not None,
             coordinates=self.coordinates is not None,
+            notes=dict(self.notes),
         )
 
     def units(self, area: str) -> np.ndarray:
@@ -222,30 +252,3 @@ def listed(numbers: np.ndarray, most: int = 8) -> str:
     """The first few numbers as text."""
     shown = ", ".join(str(number) for number in numbers[:most])
     return shown + (f" and {len(numbers) - most} more" if len(numbers) > most else "")
-
-
-@dataclass(frozen=True)
-class RecordingFacts:
-    """Name, identity and sizes of a recording. `areas` maps each area to its number of units.
-
-    `clips` is the number of clips (0: single pictures), `texts` whether there is something to read, `behaviour`,
-    `pupil` and `coordinates` whether these were recorded. `truth` is what is planted in a simulated recording: {area:
-    depth of the teacher}.
-    """
-
-    name: str
-    fingerprint: str
-    areas: dict[str, int]
-    stimuli: int
-    groups: int
-    repeats: int
-    roles: tuple[str, ...]
-    features: tuple[str, ...] = ()
-    pictures: bool = True
-    clips: int = 0
-    texts: bool = False
-    behaviour: bool = False
-    pupil: bool = False
-    coordinates: bool = False
-    truth: dict[str, int] = field(default_factory=dict)
-    notes: dict[str, Any] = field(default_factory=dict)
