@@ -92,8 +92,8 @@ class Recording:
 
     `geometry` is how its pictures are shown, None where it has none. `coordinates` (units, 2 or 3) are places of the
     units in cortex, in micrometres; `frame_rate` the frames (rows) a second of clips, or samples a second of an fMRI
-    run. `words` are what is heard or read in every run of stories: columns run, time (seconds from the run's first
-    sample), word; the table's columns `run` and `time` then place every row. `notes` are remarks of the format's own,
+    run. `words` are the stories that were listened to or read in every run: columns run, time (seconds from the
+    run's first sample), word; the table's columns `run` and `time` then place every row. `notes` are remarks of the format's own,
     such as how many voxels were left out.
     """
 
@@ -158,13 +158,13 @@ def mean_over_repeats(values: np.ndarray) -> np.ndarray:
     >>> mean_over_repeats(np.array([[[1.0, 2.0], [4.0, np.nan], [np.nan, np.nan]]]))
     array([[1.5, 4. , nan]])
     """
-    found = np.empty_like(values[:, :, 0], dtype=np.float64)
+    mean = np.empty_like(values[:, :, 0], dtype=np.float64)
     step = max(1, BLOCK // max(1, values[:1].size))
     for start in range(0, len(values), step):
         block = values[start : start + step].astype(np.float64)
         with np.errstate(invalid="ignore"):  # none of none is NaN
-            found[start : start + step] = np.nansum(block, axis=2) / np.count_nonzero(~np.isnan(block), axis=2)
-    return found
+            mean[start : start + step] = np.nansum(block, axis=2) / np.count_nonzero(~np.isnan(block), axis=2)
+    return mean
 
 
 def check_responses(responses: np.ndarray, file: str, rows: np.ndarray | None = None) -> None:
@@ -172,10 +172,10 @@ def check_responses(responses: np.ndarray, file: str, rows: np.ndarray | None = 
 
     `rows` (units,) are their numbers in the file, where not all of them are read.
     """
-    infinite = _units_where(responses, lambda held: np.isinf(held).any(axis=(0, 2)), rows)
+    infinite = _units_where(responses, lambda values: np.isinf(values).any(axis=(0, 2)), rows)
     if len(infinite):
         raise InputError(f"infinite responses in units {listed(infinite)}: only numbers and NaN are allowed", file=file)
-    empty = _units_where(responses, lambda held: np.isnan(held).all(axis=(0, 2)), rows)
+    empty = _units_where(responses, lambda values: np.isnan(values).all(axis=(0, 2)), rows)
     if len(empty):
         raise InputError(f"units {listed(empty)} are NaN throughout: {LEAVE_OUT}", file=file)
     flat = _units_where(responses, _constant, rows)
@@ -187,11 +187,11 @@ def check_responses(responses: np.ndarray, file: str, rows: np.ndarray | None = 
 def _units_where(
     responses: np.ndarray, holds: Callable[[np.ndarray], np.ndarray], rows: np.ndarray | None
 ) -> np.ndarray:
-    """Numbers of the units of which `holds` says so, asked for a block of units at a time."""
+    """Numbers of the units for which `holds` is true, tested a block of units at a time."""
     step = max(1, BLOCK // max(1, responses[:, :1].size))
     parts = [holds(responses[:, start : start + step]) for start in range(0, responses.shape[1], step)]
-    found = np.flatnonzero(np.concatenate(parts))
-    return found if rows is None else rows[found]
+    units = np.flatnonzero(np.concatenate(parts))
+    return units if rows is None else rows[units]
 
 
 def _constant(responses: np.ndarray) -> np.ndarray:

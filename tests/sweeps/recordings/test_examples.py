@@ -18,7 +18,7 @@ from s3 import seaweedfs
 from sweeps.commands.example_data import example_formats, write_data
 from sweeps.errors import InputError
 from sweeps.recordings import FORMATS, describe, open_recording
-from sweeps.recordings.examples import EXAMPLES, load_writer
+from sweeps.recordings.examples import EXAMPLES, load_example
 from sweeps.recordings.recording import Recording
 
 OPTIONAL = {"nsd": "nibabel"}
@@ -85,8 +85,10 @@ def test_every_example_belongs_to_a_format() -> None:
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_convention(name: str) -> None:
-    first, second, *sizes = inspect.signature(load_writer(name)).parameters.values()
-    assert (first.name, second.name) == ("folder", "seed")
+    example = load_example(name)()
+    assert list(inspect.signature(example.write).parameters) == ["folder", "seed"]
+    sizes = inspect.signature(load_example(name)).parameters.values()
+    assert sizes
     assert all(size.default is not inspect.Parameter.empty for size in sizes)
     assert not any(size.kind is inspect.Parameter.VAR_KEYWORD for size in sizes)
 
