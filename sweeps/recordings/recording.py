@@ -93,8 +93,8 @@ class Recording:
     `geometry` is how its pictures are shown, None where it has none. `coordinates` (units, 2 or 3) are places of the
     units in cortex, in micrometres; `frame_rate` the frames (rows) a second of clips, or samples a second of an fMRI
     run. `words` are the stories that were listened to or read in every run: columns run, time (seconds from the
-    run's first sample), word; the table's columns `run` and `time` then place every row. `notes` are remarks of the format's own,
-    such as how many voxels were left out.
+    run's first sample), word; the table's columns `run` and `time` then place every row. `notes` are remarks of the
+    format's own, such as how many voxels were left out.
     """
 
     name: str

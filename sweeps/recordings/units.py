@@ -58,7 +58,7 @@ class Units:
 def choose_units(
     choice: UnitChoice, count: int, labels: np.ndarray | None, coordinates: np.ndarray | None, file: str
 ) -> Units:
-    """Return which of `count` units are read, given the area of each where the data tell; InputError where none is left."""
+    """Return which of `count` units are read, given the area of each where the data tell; InputError for none."""
     if choice.area is not None:
         labels = np.full(count, choice.area)
     if labels is None:

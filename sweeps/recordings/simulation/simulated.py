@@ -30,7 +30,7 @@ from sweeps.io.strict_model import Strict
 from sweeps.recordings.formats.folder import Folder, read_folder
 from sweeps.recordings.readers.screens import ImageSpec
 from sweeps.recordings.recording import Recording, RecordingFacts
-from sweeps.recordings.simulation.teacher import Population, TeacherArea, teacher_maps
+from sweeps.recordings.simulation.teacher import AreaUnits, TeacherArea, teacher_maps
 from sweeps.recordings.spec import RecordingSpec
 from sweeps.stimuli import scenes, shapes
 
@@ -199,7 +199,7 @@ class _Teacher:
 def _area(spec: SimulatedSpec, name: str, maps: np.ndarray, living: np.ndarray) -> TeacherArea:
     """Draw the units of an area, from the seed and its name."""
     area = spec.areas[name]
-    population = Population(area.units, area.gain, spec.rate, scenes=spec.scenes, drawn=spec.scenes + spec.captions)
+    population = AreaUnits(area.units, area.gain, spec.rate, scenes=spec.scenes, drawn=spec.scenes + spec.captions)
     return TeacherArea.of(maps, living, population, np.random.default_rng([spec.seed, 21, *name.encode()]))
 
 

@@ -31,7 +31,7 @@ class Standard:
 
 
 @dataclass(frozen=True)
-class Population:
+class AreaUnits:
     """Units that are drawn for an area: how many, the gain of their semantic axis, their peak rate.
 
     The first `scenes` stimuli set the scale; the axis is fitted to the first `drawn` (all scenes, captioned ones too).
@@ -65,7 +65,7 @@ class TeacherArea:
 
     @classmethod
     def of(
-        cls, maps: np.ndarray, living: np.ndarray, population: Population, random: np.random.Generator
+        cls, maps: np.ndarray, living: np.ndarray, population: AreaUnits, random: np.random.Generator
     ) -> TeacherArea:
         """Draw the units of an area and fit its semantic axis.
 
