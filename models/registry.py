@@ -35,6 +35,10 @@ class UnknownName(KeyError):
         return self.problem
 
 
+class UndeclaredName(UnknownName):
+    """A name that nobody declares: it is neither here, nor that of a plug-in, nor a path."""
+
+
 @dataclass(frozen=True)
 class Plugin:
     """A declaration from outside this project: its registry's group, its name there, its VERSION and its code.
@@ -118,7 +122,7 @@ class Registry(Mapping[str, T], Generic[T]):
             return found[0].value
         if ":" in name:
             return name
-        raise UnknownName(f"nothing of this name in {self.group}: {name!r}")
+        raise UndeclaredName(f"nothing of this name in {self.group}: {name!r}")
 
     def _load(self, target: str, name: str) -> T:
         module, _, attribute = target.partition(":")

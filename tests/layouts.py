@@ -13,7 +13,7 @@ import numpy as np
 import yaml
 from conftest import write_recording
 
-from sweeps.recordings.examples import load_writer
+from sweeps.recordings.examples import load_example
 
 
 def example(format_name: str, **sizes: int) -> Callable[[Path], None]:
@@ -21,7 +21,7 @@ def example(format_name: str, **sizes: int) -> Callable[[Path], None]:
 
     def write(folder: Path) -> None:
         folder.mkdir()
-        load_writer(format_name)(folder, 0, **sizes)
+        load_example(format_name)(**sizes).write(folder, 0)
 
     return write
 

@@ -27,7 +27,7 @@ from sweeps.fitting.cell_fit import FitCache
 from sweeps.fitting.successive_halving import Ask, Halving
 from sweeps.hashing import content_id, digest_bytes
 from sweeps.io.disk_cache import Kept
-from sweeps.probes import SHOWN, Probe, open_probe
+from sweeps.probes import Probe, open_probe, shown_kinds
 from sweeps.recordings import open_recording
 from sweeps.recordings.recording import Recording
 from sweeps.recordings.splits import Fold, split_groups
@@ -148,7 +148,7 @@ class Workshop:
             if held.images is not None:
                 stimuli[_shown_name(role)] = Shown(held.key, len(held.table), held.images)
         geometry = recording.geometry
-        for kind in SHOWN if stimuli else ():
+        for kind in shown_kinds(self.context.probes) if stimuli else ():
             probe = self.probe(kind)
             if probe is not None and geometry is not None:
                 shown = replace(geometry, crop=1.0)  # probes are shown whole

@@ -18,6 +18,9 @@ from sweeps.probes.probe import Probe, content_hash
 from sweeps.stimuli.images import ImageFolder
 
 VERSION = 1  # raised when the same folder gives other labels or another order
+STORED = ("objects", "captions")
+"""Kinds of probes that a folder can hold."""
+
 TRANSFORMS = ("rotation_deg", "transform", "position", "view")
 
 
@@ -39,7 +42,7 @@ def read_folder(kind: str, url: str, every: int = 1) -> Probe:
     `stimuli.csv` has a column `file` and, for captions, `caption`; for objects, `object` and the first of
     rotation_deg, transform, position, view. Transforms that are words are numbered in sorted order.
     `every` keeps every k-th transform of each object, counted in increasing order from the first. Every
-    picture kept is shown to every backbone, and decoding it costs time: all 1440 views of COIL-20 cost
+    picture that is left is shown to every backbone, and decoding it costs time: all 1440 views of COIL-20 cost
     eight times the 180 of the rendered probe, `every: 8` as much.
 
     Every byte of the folder is read once for the fingerprint. The pictures must be exactly those that
@@ -122,9 +125,9 @@ def _numbers(column: pd.Series[str], file: str) -> np.ndarray:
 
 
 def _check_pictures(folder: ImageFolder, files: Sequence[str], table: str) -> None:
-    found = {folder.find(file) for file in files}
-    unlisted = [name for name in folder.names if name not in found]
-    if len(found) < len(files) or unlisted:
+    listed = {folder.find(file) for file in files}
+    unlisted = [name for name in folder.names if name not in listed]
+    if len(listed) < len(files) or unlisted:
         example = f", such as {unlisted[0]!r}" if unlisted else ""
-        problem = f"lists {len(found)} pictures of {len(files)} lines, but there are {len(folder.names)}{example}"
+        problem = f"lists {len(listed)} pictures of {len(files)} lines, but there are {len(folder.names)}{example}"
         raise InputError(problem, file=table)

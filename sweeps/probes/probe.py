@@ -24,8 +24,8 @@ class Source(Protocol):
 class Probe:
     """Stimuli with known labels, on which a twin is scored.
 
-    `kind` is "objects" or "captions". `table` has a row per picture: `object` and a numeric `transform`
-    (for rotations, degrees), or `caption`. `fingerprint` is equal for two probes that show the same.
+    `kind` is a name of PROBES. `table` has a row per picture, for objects with `object` and a numeric `transform`
+    (for rotations, degrees), for captions with `caption`. `fingerprint` is equal for two probes that show the same.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Probe:
         return len(self.table)
 
     def images(self, geometry: Geometry) -> np.ndarray:
-        """The pictures at a recording's size: uint8 (n, rows, columns, 3), in the order of the table.
+        """Return the pictures at a recording's size: uint8 (n, rows, columns, 3), in the order of the table.
 
         A probe is always shown whole: `geometry.crop`, which selects what a recording's own pictures
         covered of the visual field, does not apply, or objects would be cut away. Where a recording's pictures are
@@ -56,5 +56,5 @@ class Probe:
 
 
 def content_hash(**parts: Any) -> str:
-    """SHA-256 of named values that JSON can hold."""
+    """Return the SHA-256 of named values that JSON can hold."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

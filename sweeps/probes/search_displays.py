@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 import pandas as pd
 from PIL import Image
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, computed_field
+from pydantic import AfterValidator, Field, computed_field
 
 from models.inputs.geometry import Geometry
+from sweeps.probes.drawn import DrawnProbe
 from sweeps.stimuli.search_items import BLACK, DIM, PIXELS_PER_DEGREE, WHITE, item
 
 VERSION = 1
@@ -39,7 +40,7 @@ class Condition:
 
 
 @dataclass(frozen=True)
-class Experiment:
+class SearchExperiment:
     """Two conditions, the one easier for people first, on a grid of `grid` x `grid` cells.
 
     `side`, `patch`: pixels of the display and of an item at 30 per degree; `degrees` is what a patch shows.
@@ -74,8 +75,8 @@ def _tilts(others: tuple[int, ...] = ()) -> tuple[Condition, Condition]:
     return (second, first) if others else (first, second)
 
 
-EXPERIMENTS: dict[str, Experiment] = {
-    "curvature": Experiment(
+EXPERIMENTS: dict[str, SearchExperiment] = {
+    "curvature": SearchExperiment(
         339,
         BLACK,
         6,
@@ -86,7 +87,7 @@ EXPERIMENTS: dict[str, Experiment] = {
             Condition("line among curves", "line", ("curve",), TURNS, TURNS, cycled=True),
         ),
     ),
-    "lighting": Experiment(
+    "lighting": SearchExperiment(
         198,
         DIM,
         4,
@@ -97,10 +98,10 @@ EXPERIMENTS: dict[str, Experiment] = {
             Condition("lit from left among right", "disc", ("disc",), (1,), (3,)),
         ),
     ),
-    "crossing": Experiment(615, WHITE, 3, (3, 6, 9), 177, _pair("not cross", "cross")),
-    "corner": Experiment(615, WHITE, 3, (3, 6, 9), 177, _pair("T", "L")),
-    "orientation": Experiment(339, WHITE, 4, (1, 4, 8, 12), 69, _tilts()),
-    "orientation-mixed": Experiment(339, WHITE, 4, (1, 4, 8, 12), 69, _tilts(TILTS)),
+    "crossing": SearchExperiment(615, WHITE, 3, (3, 6, 9), 177, _pair("not cross", "cross")),
+    "corner": SearchExperiment(615, WHITE, 3, (3, 6, 9), 177, _pair("T", "L")),
+    "orientation": SearchExperiment(339, WHITE, 4, (1, 4, 8, 12), 69, _tilts()),
+    "orientation-mixed": SearchExperiment(339, WHITE, 4, (1, 4, 8, 12), 69, _tilts(TILTS)),
 }
 """Name -> experiment, numbered from 1 in this order.
 
@@ -122,7 +123,7 @@ class Placed:
 
 
 @dataclass(frozen=True)
-class Display:
+class SearchDisplay:
     """All that a display is before it is drawn, at a scale; the first item is the target."""
 
     experiment: str
@@ -143,8 +144,8 @@ class Display:
 
     def patch(self, placed: Placed) -> np.ndarray:
         """The patch (pixels, pixels) uint8 of one of its items."""
-        held = EXPERIMENTS[self.experiment]
-        return item(placed.name, placed.turn, held.degrees, scaled_patch(self.experiment, self.scale), held.ground)
+        experiment, pixels = EXPERIMENTS[self.experiment], scaled_patch(self.experiment, self.scale)
+        return item(placed.name, placed.turn, experiment.degrees, pixels, experiment.ground)
 
     def image(self) -> np.ndarray:
         """The display (side, side) uint8, grey."""
@@ -174,25 +175,25 @@ def cell_edges(side: int, grid: int) -> tuple[int, ...]:
     return tuple(round(index * side / grid) for index in range(grid + 1))
 
 
-def plan(experiment: str, condition: int, set_size: int, number: int, seed: int, scale: float) -> Display:
+def plan(experiment: str, condition: int, set_size: int, number: int, seed: int, scale: float) -> SearchDisplay:
     """Display `number` of a condition (0 the easier, 1 the harder for people) at a set size.
 
     It depends on the arguments alone, so a longer series begins with the shorter one. Cells are drawn without
     replacement; at another scale the same cells and items come at nearly the same places.
     """
-    held = EXPERIMENTS[experiment]
-    chosen = held.conditions[condition]
+    grid = EXPERIMENTS[experiment].grid
+    chosen = EXPERIMENTS[experiment].conditions[condition]
     rng = np.random.default_rng([seed, list(EXPERIMENTS).index(experiment), condition, set_size, number])
-    cells, jitter = rng.permutation(held.grid**2)[:set_size], rng.random((set_size, 2))
+    cells, jitter = rng.permutation(grid**2)[:set_size], rng.random((set_size, 2))
     names = [chosen.target, *rng.choice(chosen.distractors, set_size - 1)]
     draws = rng.integers(0, 2**31, set_size)
     turns = [chosen.target_turns, *[chosen.turns] * (set_size - 1)]
     steps = number + np.arange(set_size) if chosen.cycled else draws
     placed = [
-        Placed(str(name), own[int(step) % len(own)], int(cell), *_place(experiment, int(cell), offset, scale))
-        for name, own, step, cell, offset in zip(names, turns, steps, cells, jitter, strict=True)
+        Placed(str(name), choices[int(step) % len(choices)], int(cell), *_place(experiment, int(cell), offset, scale))
+        for name, choices, step, cell, offset in zip(names, turns, steps, cells, jitter, strict=True)
     ]
-    return Display(experiment, chosen.name, set_size, scale, tuple(placed))
+    return SearchDisplay(experiment, chosen.name, set_size, scale, tuple(placed))
 
 
 def _place(experiment: str, cell: int, jitter: np.ndarray, scale: float) -> tuple[int, int]:
@@ -215,13 +216,14 @@ def _known(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-class RenderedSearch(BaseModel):
+class RenderedSearch(DrawnProbe):
     """Displays of both conditions of some experiments, `displays` at every set size, at `scale` times 30 px / degree.
 
     The published experiments have 30 displays at every set size, the two of intersections 36.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    version: ClassVar[int] = VERSION
+    shown_to_twins: ClassVar[bool] = False
 
     displays: Annotated[int, Field(ge=1, le=1000, strict=True)] = 30
     experiments: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_known)] = tuple(EXPERIMENTS)
@@ -234,7 +236,7 @@ class RenderedSearch(BaseModel):
         """VERSION of the displays, so that it enters the probe's fingerprint."""
         return VERSION
 
-    def plans(self) -> Iterator[Display]:
+    def plans(self) -> Iterator[SearchDisplay]:
         """Every display before it is drawn, in the order of the table."""
         for name in self.experiments:
             for condition in (0, 1):
@@ -245,11 +247,17 @@ class RenderedSearch(BaseModel):
     def table(self) -> pd.DataFrame:
         """Columns `experiment`, `condition`, `set_size`, `target_cell` (row-major) and `cells` (in the grid)."""
         rows = [
-            (each.experiment, each.condition, each.set_size, each.target_cell, EXPERIMENTS[each.experiment].grid ** 2)
-            for each in self.plans()
+            (
+                display.experiment,
+                display.condition,
+                display.set_size,
+                display.target_cell,
+                EXPERIMENTS[display.experiment].grid ** 2,
+            )
+            for display in self.plans()
         ]
         return pd.DataFrame(rows, columns=["experiment", "condition", "set_size", "target_cell", "cells"])
 
     def images(self, geometry: Geometry) -> np.ndarray:
         """The displays in one size, whatever their own; the search itself takes them as they are, from `plans`."""
-        return np.stack([geometry.apply(Image.fromarray(each.image())) for each in self.plans()])
+        return np.stack([geometry.apply(Image.fromarray(display.image())) for display in self.plans()])

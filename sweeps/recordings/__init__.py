@@ -1,92 +1,76 @@
-"""Recordings: a new format is one new file and one line in FORMATS."""
+"""Recordings: a new format is one new file and one line in FORMATS. No format is imported before it is named."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
+from models.registry import Registry, UndeclaredName, UnknownName
 from sweeps.errors import InputError
 from sweeps.io.strict_model import from_validation
-from sweeps.recordings.formats.algonauts import AlgonautsSpec, describe_algonauts, open_algonauts
-from sweeps.recordings.formats.allen import AllenSpec, describe_allen, open_allen
-from sweeps.recordings.formats.experanto import describe_experanto, open_experanto
-from sweeps.recordings.formats.experanto_screen import ExperantoSpec
-from sweeps.recordings.formats.folder import FolderSpec, describe_folder, open_folder
-from sweeps.recordings.formats.lebel import LebelSpec, describe_lebel, open_lebel
-from sweeps.recordings.formats.nsd import NsdSpec, describe_nsd, open_nsd
-from sweeps.recordings.formats.sensorium_dynamic import (
-    SensoriumDynamicSpec,
-    describe_sensorium_dynamic,
-    open_sensorium_dynamic,
-)
-from sweeps.recordings.formats.sensorium_static import (
-    SensoriumStaticSpec,
-    describe_sensorium_static,
-    open_sensorium_static,
-)
-from sweeps.recordings.formats.shortclips import ShortclipsSpec, describe_shortclips, open_shortclips
 from sweeps.recordings.recording import Recording, RecordingFacts
-from sweeps.recordings.simulation.simulated import SimulatedSpec, describe_simulated, open_simulated
-from sweeps.recordings.simulation.simulated_video import (
-    SimulatedVideoSpec,
-    describe_simulated_video,
-    open_simulated_video,
+from sweeps.recordings.spec import RecordingSpec
+
+__all__ = ["FORMATS", "Recording", "RecordingFacts", "RecordingSpec", "describe", "open_recording", "read_spec"]
+
+FORMATS: Registry[type[RecordingSpec]] = Registry(
+    "formats",
+    RecordingSpec,
+    {
+        "folder": "sweeps.recordings.formats.folder:FolderSpec",
+        "simulated": "sweeps.recordings.simulation.simulated:SimulatedSpec",
+        "sensorium-static": "sweeps.recordings.formats.sensorium_static:SensoriumStaticSpec",
+        "sensorium-dynamic": "sweeps.recordings.formats.sensorium_dynamic:SensoriumDynamicSpec",
+        "experanto": "sweeps.recordings.formats.experanto:ExperantoSpec",
+        "allen-nwb": "sweeps.recordings.formats.allen:AllenSpec",
+        "nsd": "sweeps.recordings.formats.nsd:NsdSpec",
+        "algonauts": "sweeps.recordings.formats.algonauts:AlgonautsSpec",
+        "lebel": "sweeps.recordings.formats.lebel:LebelSpec",
+        "shortclips": "sweeps.recordings.formats.shortclips:ShortclipsSpec",
+        "simulated-video": "sweeps.recordings.simulation.simulated_video:SimulatedVideoSpec",
+    },
+    classes=True,
 )
+"""Format -> `module:class` of its section of the experiment file; a laboratory's own come by entry point or path."""
 
 
-@dataclass(frozen=True)
-class Format:
-    """One on-disk format: its section of the experiment file, how it is described and how it is opened."""
-
-    spec: type[BaseModel]
-    describe: Callable[[Any, str], RecordingFacts]
-    open: Callable[[Any, str, Path], Recording]
-
-
-FORMATS: dict[str, Format] = {
-    "folder": Format(FolderSpec, describe_folder, open_folder),
-    "simulated": Format(SimulatedSpec, describe_simulated, open_simulated),
-    "sensorium-static": Format(SensoriumStaticSpec, describe_sensorium_static, open_sensorium_static),
-    "sensorium-dynamic": Format(SensoriumDynamicSpec, describe_sensorium_dynamic, open_sensorium_dynamic),
-    "experanto": Format(ExperantoSpec, describe_experanto, open_experanto),
-    "allen-nwb": Format(AllenSpec, describe_allen, open_allen),
-    "nsd": Format(NsdSpec, describe_nsd, open_nsd),
-    "algonauts": Format(AlgonautsSpec, describe_algonauts, open_algonauts),
-    "lebel": Format(LebelSpec, describe_lebel, open_lebel),
-    "shortclips": Format(ShortclipsSpec, describe_shortclips, open_shortclips),
-    "simulated-video": Format(SimulatedVideoSpec, describe_simulated_video, open_simulated_video),
-}
-
-
-def read_spec(raw: Mapping[str, Any], key: str = "recordings") -> Any:
-    """The checked section of one recording; InputError otherwise."""
-    name = raw.get("format")
-    if not isinstance(name, str) or name not in FORMATS:
-        raise InputError("unknown format", key=f"{key}.format", value=name, allowed=FORMATS)
+def read_spec(raw: Mapping[str, Any], key: str = "recordings") -> RecordingSpec:
+    """Return the checked section of one recording; InputError otherwise."""
+    spec = _format(raw.get("format"), f"{key}.format")
     try:
-        return FORMATS[name].spec.model_validate(dict(raw))
+        return spec.model_validate(dict(raw))
     except ValidationError as error:
-        raise from_validation(error, FORMATS[name].spec, None, f"{key}.") from None
+        raise from_validation(error, spec, None, f"{key}.") from None
+
+
+def _format(name: Any, key: str) -> type[RecordingSpec]:
+    """Look a format up; InputError lists what there is, or says why a plug-in cannot be used."""
+    if not isinstance(name, str):
+        raise InputError("unknown format", key=key, value=name, allowed=FORMATS)
+    try:
+        return FORMATS[name]
+    except UndeclaredName:
+        raise InputError("unknown format", key=key, value=name, allowed=FORMATS) from None
+    except UnknownName as error:
+        raise InputError(error.problem, key=key, value=name) from None
 
 
 def describe(recordings: list[dict[str, Any]], base: str) -> list[RecordingFacts]:
-    """Facts of every recording of an experiment; names must differ."""
-    facts: list[RecordingFacts] = []
+    """Return the facts of every recording of an experiment; names must differ."""
+    described: list[RecordingFacts] = []
     for index, raw in enumerate(recordings):
-        spec = read_spec(raw, f"recordings.{index}")
-        found = FORMATS[spec.format].describe(spec, base)
-        if found.name in [each.name for each in facts]:
+        facts = read_spec(raw, f"recordings.{index}").describe(base)
+        if facts.name in [other.name for other in described]:
             raise InputError(
                 "two recordings of one name: give one of them a `name`",
                 key=f"recordings.{index}",
-                value=found.name,
+                value=facts.name,
             )
-        facts.append(found)
-    return facts
+        described.append(facts)
+    return described
 
 
 def open_recording(raw: Mapping[str, Any], base: str, cache: Path, name: str | None = None) -> Recording | None:
@@ -94,4 +78,4 @@ def open_recording(raw: Mapping[str, Any], base: str, cache: Path, name: str | N
     spec = read_spec(raw)
     if name is not None and spec.recording_name() != name:
         return None
-    return FORMATS[spec.format].open(spec, base, cache)
+    return spec.open(base, cache)

@@ -24,6 +24,33 @@ LEAVE_OUT = "remove them, or name them in the recording's exclude_units"
 
 
 @dataclass(frozen=True)
+class RecordingFacts:
+    """Name, identity and sizes of a recording. `areas` maps each area to its number of units.
+
+    `clips` is the number of clips (0: single pictures), `texts` whether there is something to read, `behaviour`,
+    `pupil` and `coordinates` whether these were recorded. `truth` is what is planted in a simulated recording: {area:
+    depth of the teacher}. `notes` are remarks of the format's own.
+    """
+
+    name: str
+    fingerprint: str
+    areas: dict[str, int]
+    stimuli: int
+    groups: int
+    repeats: int
+    roles: tuple[str, ...]
+    features: tuple[str, ...] = ()
+    pictures: bool = True
+    clips: int = 0
+    texts: bool = False
+    behaviour: bool = False
+    pupil: bool = False
+    coordinates: bool = False
+    truth: dict[str, int] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class StimulusSet:
     """Stimuli of one role: `table` (one row each), `responses` (stimuli, units, repeats), NaN = missing.
 
@@ -65,8 +92,9 @@ class Recording:
 
     `geometry` is how its pictures are shown, None where it has none. `coordinates` (units, 2 or 3) are places of the
     units in cortex, in micrometres; `frame_rate` the frames (rows) a second of clips, or samples a second of an fMRI
-    run. `words` are what is heard or read in every run of stories: columns run, time (seconds from the run's first
-    sample), word; the table's columns `run` and `time` then place every row.
+    run. `words` are the stories that were listened to or read in every run: columns run, time (seconds from the
+    run's first sample), word; the table's columns `run` and `time` then place every row. `notes` are remarks of the
+    format's own, such as how many voxels were left out.
     """
 
     name: str
@@ -78,6 +106,7 @@ class Recording:
     coordinates: np.ndarray | None = None
     frame_rate: float | None = None
     words: pd.DataFrame | None = None
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def fit(self) -> StimulusSet:
@@ -93,7 +122,7 @@ class Recording:
         return list(dict.fromkeys(self.areas.tolist()))
 
     def facts(self) -> RecordingFacts:
-        """What the driver needs to know of it."""
+        """Return what the driver needs to know of it."""
         return RecordingFacts(
             name=self.name,
             fingerprint=self.fingerprint,
@@ -109,6 +138,7 @@ class Recording:
             behaviour=self.fit.behaviour is not None,
             pupil=self.fit.pupil is not None,
             coordinates=self.coordinates is not None,
+            notes=dict(self.notes),
         )
 
     def units(self, area: str) -> np.ndarray:
@@ -128,13 +158,13 @@ def mean_over_repeats(values: np.ndarray) -> np.ndarray:
     >>> mean_over_repeats(np.array([[[1.0, 2.0], [4.0, np.nan], [np.nan, np.nan]]]))
     array([[1.5, 4. , nan]])
     """
-    found = np.empty_like(values[:, :, 0], dtype=np.float64)
+    mean = np.empty_like(values[:, :, 0], dtype=np.float64)
     step = max(1, BLOCK // max(1, values[:1].size))
     for start in range(0, len(values), step):
         block = values[start : start + step].astype(np.float64)
         with np.errstate(invalid="ignore"):  # none of none is NaN
-            found[start : start + step] = np.nansum(block, axis=2) / np.count_nonzero(~np.isnan(block), axis=2)
-    return found
+            mean[start : start + step] = np.nansum(block, axis=2) / np.count_nonzero(~np.isnan(block), axis=2)
+    return mean
 
 
 def check_responses(responses: np.ndarray, file: str, rows: np.ndarray | None = None) -> None:
@@ -142,10 +172,10 @@ def check_responses(responses: np.ndarray, file: str, rows: np.ndarray | None = 
 
     `rows` (units,) are their numbers in the file, where not all of them are read.
     """
-    infinite = _units_where(responses, lambda held: np.isinf(held).any(axis=(0, 2)), rows)
+    infinite = _units_where(responses, lambda values: np.isinf(values).any(axis=(0, 2)), rows)
     if len(infinite):
         raise InputError(f"infinite responses in units {listed(infinite)}: only numbers and NaN are allowed", file=file)
-    empty = _units_where(responses, lambda held: np.isnan(held).all(axis=(0, 2)), rows)
+    empty = _units_where(responses, lambda values: np.isnan(values).all(axis=(0, 2)), rows)
     if len(empty):
         raise InputError(f"units {listed(empty)} are NaN throughout: {LEAVE_OUT}", file=file)
     flat = _units_where(responses, _constant, rows)
@@ -157,11 +187,11 @@ def check_responses(responses: np.ndarray, file: str, rows: np.ndarray | None = 
 def _units_where(
     responses: np.ndarray, holds: Callable[[np.ndarray], np.ndarray], rows: np.ndarray | None
 ) -> np.ndarray:
-    """Numbers of the units of which `holds` says so, asked for a block of units at a time."""
+    """Numbers of the units for which `holds` is true, tested a block of units at a time."""
     step = max(1, BLOCK // max(1, responses[:, :1].size))
     parts = [holds(responses[:, start : start + step]) for start in range(0, responses.shape[1], step)]
-    found = np.flatnonzero(np.concatenate(parts))
-    return found if rows is None else rows[found]
+    units = np.flatnonzero(np.concatenate(parts))
+    return units if rows is None else rows[units]
 
 
 def _constant(responses: np.ndarray) -> np.ndarray:
@@ -222,30 +252,3 @@ def listed(numbers: np.ndarray, most: int = 8) -> str:
     """The first few numbers as text."""
     shown = ", ".join(str(number) for number in numbers[:most])
     return shown + (f" and {len(numbers) - most} more" if len(numbers) > most else "")
-
-
-@dataclass(frozen=True)
-class RecordingFacts:
-    """Name, identity and sizes of a recording. `areas` maps each area to its number of units.
-
-    `clips` is the number of clips (0: single pictures), `texts` whether there is something to read, `behaviour`,
-    `pupil` and `coordinates` whether these were recorded. `truth` is what is planted in a simulated recording: {area:
-    depth of the teacher}.
-    """
-
-    name: str
-    fingerprint: str
-    areas: dict[str, int]
-    stimuli: int
-    groups: int
-    repeats: int
-    roles: tuple[str, ...]
-    features: tuple[str, ...] = ()
-    pictures: bool = True
-    clips: int = 0
-    texts: bool = False
-    behaviour: bool = False
-    pupil: bool = False
-    coordinates: bool = False
-    truth: dict[str, int] = field(default_factory=dict)
-    notes: dict[str, Any] = field(default_factory=dict)

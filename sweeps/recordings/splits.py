@@ -48,11 +48,11 @@ def split_groups(groups: np.ndarray, report: float, select: float, split_seed: i
     if is_folded(groups):
         return _outer_folds(groups, distinct, round(1 / report), split_seed, seed)
     order = np.random.default_rng([split_seed, 1]).permutation(len(distinct))
-    held = max(1, round(report * len(distinct)))
-    rest = np.random.default_rng([split_seed, 2, seed]).permutation(np.sort(order[held:]))
-    kept = max(1, round(select * len(distinct)))
-    _need(len(rest) - kept, distinct)
-    parts = (rest[kept:], rest[:kept], order[:held])
+    reported = max(1, round(report * len(distinct)))
+    rest = np.random.default_rng([split_seed, 2, seed]).permutation(np.sort(order[reported:]))
+    selected = max(1, round(select * len(distinct)))
+    _need(len(rest) - selected, distinct)
+    parts = (rest[selected:], rest[:selected], order[:reported])
     return [Fold(*(_members(groups, distinct[part]) for part in parts))]
 
 

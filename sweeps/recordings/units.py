@@ -1,4 +1,4 @@
-"""Which units of a recording are kept, and the names of visual areas."""
+"""Which units of a recording are read, and the names of visual areas."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def area_name(label: str) -> str:
 class UnitChoice(Strict):
     """Which units are read: those of some areas, some left out, at most so many.
 
-    `area` names the area of all units where the data do not tell; `areas` keeps those areas alone, in that order;
-    `units` keeps at most so many of each area, evenly spaced over the file; `exclude_units` are rows of the file.
+    `area` names the area of all units where the data do not tell; `areas` reads those areas alone, in that order;
+    `units` reads at most so many of each area, evenly spaced over the file; `exclude_units` are rows of the file.
     """
 
     area: str | None = Field(None, min_length=1)
@@ -48,7 +48,7 @@ class UnitChoice(Strict):
 
 @dataclass(frozen=True)
 class Units:
-    """Kept units: `rows` of the file, the `areas` of these, `coordinates` (units, 2 or 3) in micrometres."""
+    """Units that are read: `rows` of the file, the `areas` of these, `coordinates` (units, 2 or 3) in micrometres."""
 
     rows: np.ndarray
     areas: np.ndarray
@@ -58,7 +58,7 @@ class Units:
 def choose_units(
     choice: UnitChoice, count: int, labels: np.ndarray | None, coordinates: np.ndarray | None, file: str
 ) -> Units:
-    """The units that are kept of `count`, given the area of each where the data tell; InputError where none is."""
+    """Return which of `count` units are read, given the area of each where the data tell; InputError for none."""
     if choice.area is not None:
         labels = np.full(count, choice.area)
     if labels is None:
@@ -66,8 +66,10 @@ def choose_units(
     areas = np.array([area_name(label) for label in labels.tolist()], dtype=str)
     if (areas == "").any():
         raise InputError(f"units {listed(np.flatnonzero(areas == ''))} have an empty area", file=file)
-    allowed = _kept(choice, areas, file)
-    parts = [_thinned(np.flatnonzero(allowed & (areas == area)), choice.units) for area in _wanted(choice, areas, file)]
+    included = _included(choice, areas, file)
+    parts = [
+        _thinned(np.flatnonzero(included & (areas == area)), choice.units) for area in _wanted(choice, areas, file)
+    ]
     rows = np.concatenate(parts) if choice.areas else np.sort(np.concatenate(parts))
     if not len(rows):
         raise InputError(f"leaves none of the {count} units", file=file, key="exclude_units")
@@ -81,12 +83,12 @@ def check_length(values: np.ndarray | None, count: int, file: str) -> None:
         raise InputError(f"has {entries} entries, the responses have {count} units", file=file)
 
 
-def check_coordinates(found: np.ndarray, count: int, file: str) -> None:
+def check_coordinates(coordinates: np.ndarray, count: int, file: str) -> None:
     """Raise InputError unless every unit has a place."""
-    check_length(found, count, file)
-    if found.ndim != 2 or found.shape[1] not in (2, 3):
-        raise InputError(f"must be ({count}, 2 or 3), not {found.shape}", file=file)
-    if not np.isfinite(found).all():
+    check_length(coordinates, count, file)
+    if coordinates.ndim != 2 or coordinates.shape[1] not in (2, 3):
+        raise InputError(f"must be ({count}, 2 or 3), not {coordinates.shape}", file=file)
+    if not np.isfinite(coordinates).all():
         raise InputError("must hold the place of every unit, not NaN", file=file)
 
 
@@ -99,7 +101,7 @@ def _wanted(choice: UnitChoice, areas: np.ndarray, file: str) -> list[str]:
     return wanted
 
 
-def _kept(choice: UnitChoice, areas: np.ndarray, file: str) -> np.ndarray:
+def _included(choice: UnitChoice, areas: np.ndarray, file: str) -> np.ndarray:
     beyond = [unit for unit in choice.exclude_units if not 0 <= unit < len(areas)]
     if beyond:
         problem = f"must be units of the file, 0 to {len(areas) - 1}"

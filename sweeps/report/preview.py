@@ -7,7 +7,7 @@ from rich.table import Table
 
 from sweeps.planning.packs import fewest_packs
 from sweeps.planning.plan import Plan
-from sweeps.probes import SHOWN
+from sweeps.probes import shown_kinds
 from sweeps.recordings.splits import FOLDED_BELOW_GROUPS, FOLDED_BELOW_STIMULI
 from sweeps.scores import SCORES
 
@@ -45,7 +45,7 @@ def _work(plan: Plan, console: Console) -> None:
         limit = " at most" if search.trials else ""
         console.print(f"{cells} distinct cells{limit}; {fewest_packs(cells)} packs or more, the last ones small")
     pictures = sum(facts.stimuli for facts in plan.facts if facts.pictures)
-    probes = sum(len(probe) for kind, probe in plan.probes.items() if kind in SHOWN) if pictures else 0
+    probes = sum(len(plan.probes[kind]) for kind in shown_kinds(plan.probes)) if pictures else 0
     console.print(
         f"every frozen backbone sees {pictures} pictures of the recordings and {probes} of the probes "
         "(once for each picture size)"

@@ -21,7 +21,7 @@ from metrics import (
     slope_correlation,
 )
 from metrics.visual_search import CONSTANT
-from sweeps.probes.search_displays import EXPERIMENTS, Display, RenderedSearch, cell_edges, scaled_side
+from sweeps.probes.search_displays import EXPERIMENTS, RenderedSearch, SearchDisplay, cell_edges, scaled_side
 from sweeps.scores.score import Score
 from sweeps.scores.view import CellView
 from sweeps.stimuli.search_items import PIXELS_PER_DEGREE
@@ -228,7 +228,7 @@ def _compare_density(density: float, scale: float) -> None:
         warnings.warn(f"{told}: its windows grow at other angles than meant", RuntimeWarning, stacklevel=3)
 
 
-def _outcome(network: Any, blocks: Sequence[int], raster: Raster, plans: list[Display]) -> Outcome:
+def _outcome(network: Any, blocks: Sequence[int], raster: Raster, plans: list[SearchDisplay]) -> Outcome:
     import torch
 
     from models.visual_search.attention import Sharpening, TargetAttention, device_of

@@ -112,7 +112,7 @@ class ImageFolder:
         return image
 
     def load(self, names: Iterable[str], geometry: Geometry) -> np.ndarray:
-        """Pictures as a twin sees them, in the order asked for: uint8 (n, rows, columns, 3)."""
+        """Pictures as a twin sees them, in the order of the names: uint8 (n, rows, columns, 3)."""
         names = list(names)
         pixels = np.empty((len(names), *geometry.shape, 3), np.uint8)
         for i, (name, image) in enumerate(self._images(names)):
@@ -158,10 +158,10 @@ class ImageFolder:
 
     @cached_property
     def _by_base_name(self) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
+        entries: dict[str, list[str]] = {}
         for entry in sorted(self._exact):
-            found.setdefault(posixpath.basename(entry), []).append(entry)
-        return found
+            entries.setdefault(posixpath.basename(entry), []).append(entry)
+        return entries
 
     def _images(self, names: Sequence[str]) -> Iterator[tuple[str, Image.Image]]:
         entries = [self.find(name) for name in names]

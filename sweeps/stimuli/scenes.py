@@ -26,8 +26,8 @@ __all__ = [
     "VERSION",
     "Background",
     "Placement",
-    "Plan",
     "Scene",
+    "ScenePlan",
     "object_views",
     "random_captions",
     "random_plan",
@@ -116,7 +116,7 @@ def _random_background(rng: np.random.Generator) -> Background:
     return Background(tuple(BACKGROUNDS)[rng.integers(len(BACKGROUNDS))], int(rng.integers(2**32)))
 
 
-class Plan(NamedTuple):
+class ScenePlan(NamedTuple):
     """All that a captioned scene is before it is drawn at some size."""
 
     placements: tuple[Placement, ...]
@@ -124,7 +124,7 @@ class Plan(NamedTuple):
     caption: str
 
 
-def random_plan(rng: np.random.Generator) -> Plan:
+def random_plan(rng: np.random.Generator) -> ScenePlan:
     """One to three objects side by side, sometimes several of one kind, with a caption."""
     kinds = _random_kinds(rng)
     x, y, diameter = _random_layout(rng, len(kinds))
@@ -132,7 +132,7 @@ def random_plan(rng: np.random.Generator) -> Plan:
         Placement(kind, x[i], y[i], diameter[i], rng.uniform(-TILT, TILT), _random_colour(rng))
         for i, kind in enumerate(kinds)
     )
-    return Plan(placements, _random_background(rng), caption(kinds, rng))
+    return ScenePlan(placements, _random_background(rng), caption(kinds, rng))
 
 
 def random_scene(rng: np.random.Generator, size: int = 112) -> Scene:

@@ -24,8 +24,11 @@ GREY = (150, 154, 160)
 RIM = 0.045  # width of the dark rim around an object's silhouette, in drawing units
 
 
-class Part(NamedTuple):
-    """A filled polygon; `rim` says whether it belongs to the silhouette that gets the dark rim."""
+class Fill(NamedTuple):
+    """A filled polygon of a drawing, its corners `points` (n, 2).
+
+    `rim` says whether it belongs to the silhouette that gets the dark rim.
+    """
 
     points: np.ndarray
     tone: Tone
@@ -39,7 +42,7 @@ class Kind:
     noun: str
     plural: str
     living: bool
-    draw: Callable[[], list[Part]]
+    draw: Callable[[], list[Fill]]
 
 
 def polygon(*points: tuple[float, float]) -> np.ndarray:
@@ -64,9 +67,9 @@ def sector(x: float, y: float, rx: float, ry: float, start: float, stop: float) 
     return _circle(start, stop, 16) * [rx, ry] + [x, y]
 
 
-def band(x: float, y: float, rx: float, ry: float, width: float, start: float, stop: float) -> np.ndarray:
+def band(x: float, y: float, rx: float, ry: float, width: float, angles: tuple[float, float]) -> np.ndarray:
     """A curved stroke along an ellipse between two angles."""
-    arc = _circle(start, stop, 20)
+    arc = _circle(*angles, 20)
     outer, inner = arc * [rx + width / 2, ry + width / 2], arc * [rx - width / 2, ry - width / 2]
     return np.concatenate([outer, inner[::-1]]) + np.array([x, y])
 
@@ -84,113 +87,113 @@ def mirror(points: np.ndarray) -> np.ndarray:
     return points * [-1.0, 1.0]
 
 
-def _fish() -> list[Part]:
+def _fish() -> list[Fill]:
     return [
-        Part(polygon((0.42, 0), (0.98, -0.48), (0.84, 0), (0.98, 0.48)), "shade"),
-        Part(polygon((-0.25, -0.36), (0.1, -0.66), (0.36, -0.58), (0.34, -0.22)), "shade"),
-        Part(polygon((-0.05, 0.36), (0.2, 0.62), (0.32, 0.3)), "shade"),
-        Part(ellipse(-0.15, 0, 0.8, 0.45), "main"),
-        Part(sector(-0.15, 0, 0.74, 0.4, 20, 160), "light", rim=False),
-        Part(band(-0.66, 0, 0.28, 0.36, 0.06, -65, 65), "shade", rim=False),
-        Part(band(-0.2, 0, 0.2, 0.22, 0.05, -60, 60), "shade", rim=False),
-        Part(band(0.08, 0, 0.2, 0.22, 0.05, -60, 60), "shade", rim=False),
-        Part(ellipse(-0.64, -0.1, 0.11, 0.11), WHITE, rim=False),
-        Part(ellipse(-0.66, -0.1, 0.06, 0.06), INK, rim=False),
+        Fill(polygon((0.42, 0), (0.98, -0.48), (0.84, 0), (0.98, 0.48)), "shade"),
+        Fill(polygon((-0.25, -0.36), (0.1, -0.66), (0.36, -0.58), (0.34, -0.22)), "shade"),
+        Fill(polygon((-0.05, 0.36), (0.2, 0.62), (0.32, 0.3)), "shade"),
+        Fill(ellipse(-0.15, 0, 0.8, 0.45), "main"),
+        Fill(sector(-0.15, 0, 0.74, 0.4, 20, 160), "light", rim=False),
+        Fill(band(-0.66, 0, 0.28, 0.36, 0.06, (-65, 65)), "shade", rim=False),
+        Fill(band(-0.2, 0, 0.2, 0.22, 0.05, (-60, 60)), "shade", rim=False),
+        Fill(band(0.08, 0, 0.2, 0.22, 0.05, (-60, 60)), "shade", rim=False),
+        Fill(ellipse(-0.64, -0.1, 0.11, 0.11), WHITE, rim=False),
+        Fill(ellipse(-0.66, -0.1, 0.06, 0.06), INK, rim=False),
     ]
 
 
-def _bird() -> list[Part]:
+def _bird() -> list[Fill]:
     return [
-        Part(bar(-0.02, 0.4, -0.02, 0.86, 0.07), INK, rim=False),
-        Part(bar(0.2, 0.4, 0.2, 0.86, 0.07), INK, rim=False),
-        Part(bar(-0.04, 0.84, 0.14, 0.84, 0.06), INK, rim=False),
-        Part(bar(0.18, 0.84, 0.36, 0.84, 0.06), INK, rim=False),
-        Part(polygon((-0.45, -0.02), (-1.0, -0.34), (-1.02, -0.06), (-0.5, 0.3)), "shade"),
-        Part(polygon((0.72, -0.58), (1.05, -0.4), (0.7, -0.34)), YELLOW),
-        Part(ellipse(0.02, 0.1, 0.6, 0.42, -14), "main"),
-        Part(ellipse(0.5, -0.42, 0.3, 0.29), "main"),
-        Part(ellipse(0.16, 0.26, 0.4, 0.2, -14), "light", rim=False),
-        Part(ellipse(-0.2, 0.02, 0.46, 0.2, -20), "shade", rim=False),
-        Part(polygon((-0.5, 0.02), (-0.78, 0.3), (-0.3, 0.24)), "shade", rim=False),
-        Part(ellipse(0.56, -0.48, 0.08, 0.08), WHITE, rim=False),
-        Part(ellipse(0.58, -0.48, 0.05, 0.05), INK, rim=False),
+        Fill(bar(-0.02, 0.4, -0.02, 0.86, 0.07), INK, rim=False),
+        Fill(bar(0.2, 0.4, 0.2, 0.86, 0.07), INK, rim=False),
+        Fill(bar(-0.04, 0.84, 0.14, 0.84, 0.06), INK, rim=False),
+        Fill(bar(0.18, 0.84, 0.36, 0.84, 0.06), INK, rim=False),
+        Fill(polygon((-0.45, -0.02), (-1.0, -0.34), (-1.02, -0.06), (-0.5, 0.3)), "shade"),
+        Fill(polygon((0.72, -0.58), (1.05, -0.4), (0.7, -0.34)), YELLOW),
+        Fill(ellipse(0.02, 0.1, 0.6, 0.42, -14), "main"),
+        Fill(ellipse(0.5, -0.42, 0.3, 0.29), "main"),
+        Fill(ellipse(0.16, 0.26, 0.4, 0.2, -14), "light", rim=False),
+        Fill(ellipse(-0.2, 0.02, 0.46, 0.2, -20), "shade", rim=False),
+        Fill(polygon((-0.5, 0.02), (-0.78, 0.3), (-0.3, 0.24)), "shade", rim=False),
+        Fill(ellipse(0.56, -0.48, 0.08, 0.08), WHITE, rim=False),
+        Fill(ellipse(0.58, -0.48, 0.05, 0.05), INK, rim=False),
     ]
 
 
-def _butterfly() -> list[Part]:
+def _butterfly() -> list[Fill]:
     wings = [
-        Part(ellipse(-0.5, -0.34, 0.52, 0.34, 38), "main"),
-        Part(ellipse(-0.36, 0.36, 0.38, 0.27, -48), "shade"),
-        Part(ellipse(-0.58, -0.4, 0.2, 0.14, 38), "light", rim=False),
-        Part(ellipse(-0.4, 0.42, 0.14, 0.1, -48), "light", rim=False),
+        Fill(ellipse(-0.5, -0.34, 0.52, 0.34, 38), "main"),
+        Fill(ellipse(-0.36, 0.36, 0.38, 0.27, -48), "shade"),
+        Fill(ellipse(-0.58, -0.4, 0.2, 0.14, 38), "light", rim=False),
+        Fill(ellipse(-0.4, 0.42, 0.14, 0.1, -48), "light", rim=False),
     ]
-    wings += [Part(mirror(part.points), part.tone, part.rim) for part in wings]
+    wings += [Fill(mirror(part.points), part.tone, part.rim) for part in wings]
     return [
         *wings,
-        Part(bar(0, -0.4, -0.2, -0.82, 0.05), INK, rim=False),
-        Part(bar(0, -0.4, 0.2, -0.82, 0.05), INK, rim=False),
-        Part(ellipse(-0.2, -0.82, 0.05, 0.05), INK, rim=False),
-        Part(ellipse(0.2, -0.82, 0.05, 0.05), INK, rim=False),
-        Part(ellipse(0, 0.05, 0.09, 0.52), INK, rim=False),
+        Fill(bar(0, -0.4, -0.2, -0.82, 0.05), INK, rim=False),
+        Fill(bar(0, -0.4, 0.2, -0.82, 0.05), INK, rim=False),
+        Fill(ellipse(-0.2, -0.82, 0.05, 0.05), INK, rim=False),
+        Fill(ellipse(0.2, -0.82, 0.05, 0.05), INK, rim=False),
+        Fill(ellipse(0, 0.05, 0.09, 0.52), INK, rim=False),
     ]
 
 
-def _flower() -> list[Part]:
+def _flower() -> list[Fill]:
     petals = []
     for turn in range(0, 360, 60):
         c, s = np.cos(np.radians(turn)), np.sin(np.radians(turn))
-        petals.append(Part(ellipse(0.32 * c, -0.4 + 0.32 * s, 0.27, 0.19, turn), "main"))
+        petals.append(Fill(ellipse(0.32 * c, -0.4 + 0.32 * s, 0.27, 0.19, turn), "main"))
     return [
-        Part(bar(0, -0.3, 0, 0.98, 0.09), GREEN),
-        Part(ellipse(0.27, 0.56, 0.3, 0.12, -35), GREEN),
-        Part(ellipse(-0.27, 0.7, 0.3, 0.12, 35), GREEN),
+        Fill(bar(0, -0.3, 0, 0.98, 0.09), GREEN),
+        Fill(ellipse(0.27, 0.56, 0.3, 0.12, -35), GREEN),
+        Fill(ellipse(-0.27, 0.7, 0.3, 0.12, 35), GREEN),
         *petals,
-        Part(ellipse(0, -0.4, 0.2, 0.2), YELLOW, rim=False),
-        Part(ellipse(0, -0.4, 0.1, 0.1), BROWN, rim=False),
+        Fill(ellipse(0, -0.4, 0.2, 0.2), YELLOW, rim=False),
+        Fill(ellipse(0, -0.4, 0.1, 0.1), BROWN, rim=False),
     ]
 
 
-def _tree() -> list[Part]:
+def _tree() -> list[Fill]:
     crown = [(-0.42, -0.1), (0.42, -0.1), (-0.28, -0.5), (0.28, -0.5), (0, -0.68), (0, -0.2)]
     return [
-        Part(polygon((-0.13, 0.1), (0.13, 0.1), (0.17, 0.8), (0.3, 0.98), (-0.3, 0.98), (-0.17, 0.8)), BROWN),
-        Part(bar(0.02, 0.4, 0.3, 0.12, 0.1), BROWN),
-        *[Part(ellipse(x, y, 0.36, 0.33), "main") for x, y in crown],
-        *[Part(ellipse(x, y, 0.2, 0.12), "shade", rim=False) for x, y in ((-0.42, 0.1), (0.4, 0.1))],
+        Fill(polygon((-0.13, 0.1), (0.13, 0.1), (0.17, 0.8), (0.3, 0.98), (-0.3, 0.98), (-0.17, 0.8)), BROWN),
+        Fill(bar(0.02, 0.4, 0.3, 0.12, 0.1), BROWN),
+        *[Fill(ellipse(x, y, 0.36, 0.33), "main") for x, y in crown],
+        *[Fill(ellipse(x, y, 0.2, 0.12), "shade", rim=False) for x, y in ((-0.42, 0.1), (0.4, 0.1))],
         *[
-            Part(ellipse(x, y, 0.17, 0.1, -20), "light", rim=False)
+            Fill(ellipse(x, y, 0.17, 0.1, -20), "light", rim=False)
             for x, y in ((-0.3, -0.55), (0.22, -0.62), (-0.02, -0.22))
         ],
     ]
 
 
-def _mushroom() -> list[Part]:
+def _mushroom() -> list[Fill]:
     spots = ((-0.42, -0.2, 0.13), (0.02, -0.44, 0.16), (0.46, -0.18, 0.12), (0.1, -0.06, 0.09))
     stalk = polygon((-0.22, 0), (0.22, 0), (0.2, 0.5), (0.3, 0.86), (0, 0.93), (-0.3, 0.86), (-0.2, 0.5))
     return [
-        Part(stalk, CREAM),
-        Part(sector(0, 0.14, 0.86, 0.94, 180, 360), "main"),
-        Part(ellipse(0, 0.14, 0.86, 0.14), "shade"),
-        Part(band(0, 0.3, 0.22, 0.06, 0.07, 0, 180), BROWN, rim=False),
-        *[Part(ellipse(x, y, r, r * 0.85), WHITE, rim=False) for x, y, r in spots],
+        Fill(stalk, CREAM),
+        Fill(sector(0, 0.14, 0.86, 0.94, 180, 360), "main"),
+        Fill(ellipse(0, 0.14, 0.86, 0.14), "shade"),
+        Fill(band(0, 0.3, 0.22, 0.06, 0.07, (0, 180)), BROWN, rim=False),
+        *[Fill(ellipse(x, y, r, r * 0.85), WHITE, rim=False) for x, y, r in spots],
     ]
 
 
-def _house() -> list[Part]:
+def _house() -> list[Fill]:
     panes = [polygon((x, 0.16), (x + 0.3, 0.16), (x + 0.3, 0.46), (x, 0.46)) for x in (-0.52, 0.22)]
     return [
-        Part(polygon((0.34, -0.78), (0.56, -0.78), (0.56, -0.2), (0.34, -0.2)), BROWN),
-        Part(polygon((-0.68, -0.1), (0.68, -0.1), (0.68, 0.85), (-0.68, 0.85)), "main"),
-        Part(polygon((-0.92, -0.04), (0, -0.86), (0.92, -0.04)), "shade"),
-        Part(polygon((-0.14, 0.4), (0.14, 0.4), (0.14, 0.85), (-0.14, 0.85)), BROWN, rim=False),
-        Part(ellipse(0.08, 0.64, 0.035, 0.035), YELLOW, rim=False),
-        *[Part(pane, GLASS, rim=False) for pane in panes],
-        *[Part(bar(x, 0.16, x, 0.46, 0.05), INK, rim=False) for x in (-0.37, 0.37)],
-        *[Part(bar(x, 0.31, x + 0.3, 0.31, 0.05), INK, rim=False) for x in (-0.52, 0.22)],
+        Fill(polygon((0.34, -0.78), (0.56, -0.78), (0.56, -0.2), (0.34, -0.2)), BROWN),
+        Fill(polygon((-0.68, -0.1), (0.68, -0.1), (0.68, 0.85), (-0.68, 0.85)), "main"),
+        Fill(polygon((-0.92, -0.04), (0, -0.86), (0.92, -0.04)), "shade"),
+        Fill(polygon((-0.14, 0.4), (0.14, 0.4), (0.14, 0.85), (-0.14, 0.85)), BROWN, rim=False),
+        Fill(ellipse(0.08, 0.64, 0.035, 0.035), YELLOW, rim=False),
+        *[Fill(pane, GLASS, rim=False) for pane in panes],
+        *[Fill(bar(x, 0.16, x, 0.46, 0.05), INK, rim=False) for x in (-0.37, 0.37)],
+        *[Fill(bar(x, 0.31, x + 0.3, 0.31, 0.05), INK, rim=False) for x in (-0.52, 0.22)],
     ]
 
 
-def _car() -> list[Part]:
+def _car() -> list[Fill]:
     body = polygon(
         (-0.98, 0.3),
         (-0.98, -0.02),
@@ -201,14 +204,14 @@ def _car() -> list[Part]:
         (1, 0.06),
         (1, 0.3),
     )
-    wheels = [Part(ellipse(x, 0.3, r, r), tone, rim=False) for x in (-0.55, 0.56) for r, tone in _TYRE]
+    wheels = [Fill(ellipse(x, 0.3, r, r), tone, rim=False) for x in (-0.55, 0.56) for r, tone in _TYRE]
     return [
-        Part(polygon((-0.66, -0.12), (-0.44, -0.52), (0.26, -0.52), (0.6, -0.12)), "main"),
-        Part(body, "main"),
-        Part(polygon((-0.54, -0.14), (-0.38, -0.43), (-0.1, -0.43), (-0.1, -0.14)), GLASS, rim=False),
-        Part(polygon((0, -0.14), (0, -0.43), (0.22, -0.43), (0.46, -0.14)), GLASS, rim=False),
-        Part(bar(-0.98, 0.2, 1, 0.2, 0.07), "shade", rim=False),
-        Part(ellipse(0.9, 0.04, 0.08, 0.06), YELLOW, rim=False),
+        Fill(polygon((-0.66, -0.12), (-0.44, -0.52), (0.26, -0.52), (0.6, -0.12)), "main"),
+        Fill(body, "main"),
+        Fill(polygon((-0.54, -0.14), (-0.38, -0.43), (-0.1, -0.43), (-0.1, -0.14)), GLASS, rim=False),
+        Fill(polygon((0, -0.14), (0, -0.43), (0.22, -0.43), (0.46, -0.14)), GLASS, rim=False),
+        Fill(bar(-0.98, 0.2, 1, 0.2, 0.07), "shade", rim=False),
+        Fill(ellipse(0.9, 0.04, 0.08, 0.06), YELLOW, rim=False),
         *wheels,
     ]
 
@@ -216,36 +219,36 @@ def _car() -> list[Part]:
 _TYRE: tuple[tuple[float, Tone], ...] = ((0.24, INK), (0.12, GREY))
 
 
-def _cup() -> list[Part]:
+def _cup() -> list[Fill]:
     return [
-        Part(band(0.46, 0.02, 0.3, 0.32, 0.13, -100, 100), "shade"),
-        Part(
+        Fill(band(0.46, 0.02, 0.3, 0.32, 0.13, (-100, 100)), "shade"),
+        Fill(
             polygon((-0.72, -0.55), (0.52, -0.55), (0.4, 0.5), (0.28, 0.66), (-0.48, 0.66), (-0.6, 0.5)),
             "main",
         ),
-        Part(ellipse(-0.1, -0.55, 0.62, 0.17), "light"),
-        Part(ellipse(-0.1, -0.53, 0.5, 0.11), (74, 48, 34), rim=False),
-        Part(bar(-0.5, -0.18, -0.42, 0.42, 0.1), "light", rim=False),
+        Fill(ellipse(-0.1, -0.55, 0.62, 0.17), "light"),
+        Fill(ellipse(-0.1, -0.53, 0.5, 0.11), (74, 48, 34), rim=False),
+        Fill(bar(-0.5, -0.18, -0.42, 0.42, 0.1), "light", rim=False),
     ]
 
 
-def _key() -> list[Part]:
+def _key() -> list[Fill]:
     return [
-        Part(polygon((-0.38, -0.09), (0.96, -0.09), (0.96, 0.09), (-0.38, 0.09)), "main"),
-        Part(polygon((0.5, 0.05), (0.64, 0.05), (0.64, 0.34), (0.5, 0.34)), "main"),
-        Part(polygon((0.78, 0.05), (0.94, 0.05), (0.94, 0.42), (0.78, 0.42)), "main"),
-        Part(band(-0.58, 0, 0.3, 0.3, 0.2, 0, 360), "main"),
-        Part(band(-0.58, 0, 0.3, 0.3, 0.06, 150, 290), "light", rim=False),
-        Part(bar(-0.2, 0, 0.9, 0, 0.05), "shade", rim=False),
+        Fill(polygon((-0.38, -0.09), (0.96, -0.09), (0.96, 0.09), (-0.38, 0.09)), "main"),
+        Fill(polygon((0.5, 0.05), (0.64, 0.05), (0.64, 0.34), (0.5, 0.34)), "main"),
+        Fill(polygon((0.78, 0.05), (0.94, 0.05), (0.94, 0.42), (0.78, 0.42)), "main"),
+        Fill(band(-0.58, 0, 0.3, 0.3, 0.2, (0, 360)), "main"),
+        Fill(band(-0.58, 0, 0.3, 0.3, 0.06, (150, 290)), "light", rim=False),
+        Fill(bar(-0.2, 0, 0.9, 0, 0.05), "shade", rim=False),
     ]
 
 
-def _ladder() -> list[Part]:
-    rungs = [Part(bar(-0.3, y, 0.3, y, 0.1), "shade") for y in (-0.7, -0.35, 0, 0.35, 0.7)]
-    return [*rungs, *[Part(bar(x, -0.98, x, 0.98, 0.14), "main") for x in (-0.32, 0.32)]]
+def _ladder() -> list[Fill]:
+    rungs = [Fill(bar(-0.3, y, 0.3, y, 0.1), "shade") for y in (-0.7, -0.35, 0, 0.35, 0.7)]
+    return [*rungs, *[Fill(bar(x, -0.98, x, 0.98, 0.14), "main") for x in (-0.32, 0.32)]]
 
 
-def _umbrella() -> list[Part]:
+def _umbrella() -> list[Fill]:
     rim_x = np.linspace(-0.94, 0.94, 5)
     lower = [sector((a + b) / 2, 0.02, (b - a) / 2, 0.13, 360, 180) for a, b in pairwise(rim_x)]
     dome = _circle(180, 360, 24) * [0.94, 0.86] + [0, 0.02]
@@ -255,10 +258,10 @@ def _umbrella() -> list[Part]:
         for i, (a, b) in enumerate(pairwise(rim_x))
     ]
     return [
-        Part(bar(0, -0.98, 0, 0.72, 0.08), GREY),
-        Part(band(0.16, 0.72, 0.16, 0.18, 0.1, 0, 180), BROWN),
-        Part(canopy, "main"),
-        *[Part(panel, tone, rim=False) for panel, tone in zip(panels, ("shade", "main", "light", "main"), strict=True)],
+        Fill(bar(0, -0.98, 0, 0.72, 0.08), GREY),
+        Fill(band(0.16, 0.72, 0.16, 0.18, 0.1, (0, 180)), BROWN),
+        Fill(canopy, "main"),
+        *[Fill(panel, tone, rim=False) for panel, tone in zip(panels, ("shade", "main", "light", "main"), strict=True)],
     ]
 
 
@@ -300,7 +303,7 @@ def grown(points: np.ndarray, by: float) -> np.ndarray:
 def outline(kind: str) -> tuple[np.ndarray, tuple[int, ...], tuple[Tone, ...]]:
     """Polygons of a kind, back to front: points (n, 2) in the unit circle, where each starts, its tone."""
     parts = KINDS[kind].draw()
-    rim = [Part(grown(part.points, RIM), INK) for part in parts if part.rim]
+    rim = [Fill(grown(part.points, RIM), INK) for part in parts if part.rim]
     layers = [*rim, *parts]
     points = np.concatenate([part.points for part in layers])
     points = points - (points.min(axis=0) + points.max(axis=0)) / 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from sweeps.recordings.examples.made_up import areas, drives, films, pictures, save
+from sweeps.recordings.examples.made_up import Example, areas, drives, films, pictures, save
 
 START = 100.0
 """Seconds on the clock when the screen begins; the other devices begin a little earlier."""
@@ -17,48 +18,52 @@ START = 100.0
 FRAME_RATE, RATES = 30.0, {"responses": 8.0, "treadmill": 20.0, "eye_tracker": 19.0}
 
 
-def write(
-    folder: Path,
-    seed: int = 0,
-    clips: int = 32,
-    repeated: int = 3,
-    repeats: int = 4,
-    stills: int = 8,
-    units: int = 10,
-    frames: int = 45,
-    height: int = 18,
-    width: int = 32,
-) -> None:
-    """Write it. Traps: every device has its own rate and start, units are sampled one after another (phase shifts);
-    blank trials lie between the others; the trials of a repeated clip are apart; one picture is a PNG; one trial is
-    not valid; the responses are a raw `data.mem`.
+@dataclass(frozen=True)
+class ExperantoExample(Example):
+    """A session of `clips` shown once, `repeated` clips shown `repeats` times, and `stills`.
+
+    Traps: every device has its own rate and start, units are sampled one after another (phase shifts); blank trials
+    lie between the others; the trials of a repeated clip are apart; one picture is a PNG; one trial is not valid; the
+    responses are a raw `data.mem`.
     """
-    random = np.random.default_rng([seed, 42])
-    shown = films(clips + repeated, frames, height, width, random)
-    still = pictures(stills, height, width, random)
-    order = np.concatenate([np.arange(clips), np.repeat(clips + np.arange(repeated), repeats)])
-    trials = [("video", int(film)) for film in order] + [("image", index) for index in range(stills)]
-    trials = [trials[index] for index in random.permutation(len(trials))]
-    seen, clock = _screen(folder, trials, clips, {"video": shown, "image": still})
-    shifts = np.arange(units) * 0.1 / units
-    _device(folder / "responses", _answers(seen, clock, shifts, random), clock, shifts, random)
-    _device(folder / "treadmill", 1, clock, None, random)
-    _device(folder / "eye_tracker", 3, clock, None, random)
-    save(folder / "responses/meta/unit_ids.npy", 1 + np.arange(units))
-    save(folder / "responses/meta/area.npy", areas(units))
-    save(folder / "responses/meta/cell_motor_coordinates.npy", random.integers(-300, 300, (units, 3)))
+
+    clips: int = 32
+    repeated: int = 3
+    repeats: int = 4
+    stills: int = 8
+    units: int = 10
+    frames: int = 45
+    height: int = 18
+    width: int = 32
+
+    def write(self, folder: Path, seed: int = 0) -> None:
+        """Fill an empty folder, the same for the same seed and sizes."""
+        random = np.random.default_rng([seed, 42])
+        videos = films(self.clips + self.repeated, self.frames, self.height, self.width, random)
+        stills = pictures(self.stills, self.height, self.width, random)
+        order = np.concatenate([np.arange(self.clips), np.repeat(self.clips + np.arange(self.repeated), self.repeats)])
+        trials = [("video", int(film)) for film in order] + [("image", index) for index in range(self.stills)]
+        trials = [trials[index] for index in random.permutation(len(trials))]
+        frames, clock = _screen(folder, trials, self.clips, {"video": videos, "image": stills})
+        shifts = np.arange(self.units) * 0.1 / self.units
+        _device(folder / "responses", _answers(frames, clock, shifts, random), clock, shifts, random)
+        _device(folder / "treadmill", 1, clock, None, random)
+        _device(folder / "eye_tracker", 3, clock, None, random)
+        save(folder / "responses/meta/unit_ids.npy", 1 + np.arange(self.units))
+        save(folder / "responses/meta/area.npy", areas(self.units))
+        save(folder / "responses/meta/cell_motor_coordinates.npy", random.integers(-300, 300, (self.units, 3)))
 
 
 def _screen(
-    folder: Path, trials: list[tuple[str, int]], clips: int, shown: dict[str, np.ndarray]
+    folder: Path, trials: list[tuple[str, int]], clips: int, stimuli: dict[str, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Write the screen; what was on it (frames, height, width) and when (frames,) seconds."""
-    blank = np.full((1, *shown["image"].shape[1:]), 128, np.uint8)
-    seen: list[np.ndarray] = []
+    blank = np.full((1, *stimuli["image"].shape[1:]), 128, np.uint8)
+    frames: list[np.ndarray] = []
     times: list[float] = []
     begin = START
-    for number, (kind, index) in enumerate([each for trial in trials for each in (trial, ("blank", 0))]):
-        stored = blank if kind == "blank" else shown[kind][index] if kind == "video" else shown[kind][index][None]
+    for number, (kind, index) in enumerate([shown for trial in trials for shown in (trial, ("blank", 0))]):
+        stored = blank if kind == "blank" else stimuli[kind][index] if kind == "video" else stimuli[kind][index][None]
         tier = "oracle" if kind == "video" and index >= clips else "train"
         meta = {"modality": kind, "first_frame_idx": len(times), "image_size": list(stored.shape[1:])}
         meta |= {"tier": tier, "condition_hash": f"{kind}{index}", "valid_trial": number != 2}
@@ -66,11 +71,11 @@ def _screen(
         _write_yaml(folder / f"screen/meta/{number:05d}.yml", meta)
         _write_frames(folder / f"screen/data/{number:05d}", kind, index, stored)
         times += [begin + step / FRAME_RATE for step in range(len(stored))]
-        seen += list(stored)
+        frames += list(stored)
         begin = times[-1] + (1.2 if kind == "blank" else 0.5)
     save(folder / "screen/timestamps.npy", times)
     _write_yaml(folder / "screen/meta.yml", {"modality": "screen", "frame_rate": FRAME_RATE})
-    return np.array(seen), np.array(times)
+    return np.array(frames), np.array(times)
 
 
 def _write_frames(path: Path, kind: str, index: int, stored: np.ndarray) -> None:
@@ -88,9 +93,9 @@ def _samples(device: str, clock: np.ndarray) -> np.ndarray:
     return start + np.arange(int((clock[-1] + 3.0 - start) * rate)) / rate
 
 
-def _answers(seen: np.ndarray, clock: np.ndarray, shifts: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def _answers(frames: np.ndarray, clock: np.ndarray, shifts: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Responses (samples, units) to what is on the screen at each unit's own time, with noise."""
-    drive = drives(seen, len(shifts), random)
+    drive = drives(frames, len(shifts), random)
     times = _samples("responses", clock)[:, None] + shifts
     frame = np.clip(np.searchsorted(clock, times) - 1, 0, len(clock) - 1)
     noise = 0.2 * random.standard_normal(times.shape)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import numpy as np
+
+from sweeps.recordings.examples.made_up import Example
 
 WORDS = ("the", "dog", "house", "ran", "blue", "sea", "and", "music", "old", "night")
 TR = 2.0
@@ -16,49 +19,56 @@ SOUND_START = 10.0
 """Seconds from the start of the first sample to that of the sound, which ends as long before the last sample does."""
 
 
-def write(
-    folder: Path, seed: int = 0, stories: int = 6, samples: int = 75, voxels: int = 30, subject: str = "UTS01"
-) -> None:
-    """Stories of `samples` samples of 2 s in respdict.json, of which files lack 5 + 15, as published.
+@dataclass(frozen=True)
+class LebelExample(Example):
+    """Stories of `samples` samples of 2 s and more in respdict.json, of which files lack 5 + 15, as published.
 
-    The second story was not trimmed, the last was heard three times; one voxel has no data in one story. TextGrids are
-    in the long form, the short one, the chronological one, and the long one as UTF-16, in turn.
+    The second story was not trimmed, the last has three repeats; one voxel has no data in one story. TextGrids are in
+    the long form, the short one, the chronological one, and the long one as UTF-16, in turn.
     """
-    random = np.random.default_rng(seed)
-    weights = random.standard_normal((len(WORDS), voxels))
-    lengths = {}
-    for index in range(stories):
-        story = f"story{index:02d}"
-        lengths[story] = samples + 2 * index
-        there = lengths[story] - PAD
-        seconds = there * TR - 2 * SOUND_START
-        said = _say(seconds, random)
-        repeats = 3 if index == stories - 1 else 1
-        data = _bold(said, there, weights) + 0.3 * random.standard_normal((repeats, there, voxels))
-        if index == 0:
-            data[..., voxels - 1] = np.nan
-        kept = data if index == 1 else data[:, TRIM[0] : there - TRIM[1]]
-        _save(folder / "derivative" / "preprocessed_data" / subject / f"{story}.hf5", kept)
-        grid = folder / "derivative" / "TextGrids" / f"{story}.TextGrid"
-        grid.parent.mkdir(parents=True, exist_ok=True)
-        form = (long_text, short_text, chronological_text, long_text)[index % 4]
-        grid.write_text(form(_tiers(said, seconds), seconds), encoding="utf-16" if index % 4 == 3 else "utf-8")
-    (folder / "derivative" / "respdict.json").write_text(json.dumps(lengths))
+
+    stories: int = 6
+    samples: int = 75
+    voxels: int = 30
+    subject: str = "UTS01"
+
+    def write(self, folder: Path, seed: int = 0) -> None:
+        """Fill an empty folder, the same for the same seed and sizes."""
+        random = np.random.default_rng(seed)
+        weights = random.standard_normal((len(WORDS), self.voxels))
+        lengths = {}
+        for index in range(self.stories):
+            story = f"story{index:02d}"
+            lengths[story] = self.samples + 2 * index
+            samples = lengths[story] - PAD
+            seconds = samples * TR - 2 * SOUND_START
+            words = _say(seconds, random)
+            repeats = 3 if index == self.stories - 1 else 1
+            data = _bold(words, samples, weights) + 0.3 * random.standard_normal((repeats, samples, self.voxels))
+            if index == 0:
+                data[..., self.voxels - 1] = np.nan
+            stored = data if index == 1 else data[:, TRIM[0] : samples - TRIM[1]]
+            _save(folder / "derivative" / "preprocessed_data" / self.subject / f"{story}.hf5", stored)
+            form = (long_text, short_text, chronological_text, long_text)[index % 4]
+            grid = folder / "derivative" / "TextGrids" / f"{story}.TextGrid"
+            grid.parent.mkdir(parents=True, exist_ok=True)
+            grid.write_text(form(_tiers(words, seconds), seconds), encoding="utf-16" if index % 4 == 3 else "utf-8")
+        (folder / "derivative" / "respdict.json").write_text(json.dumps(lengths))
 
 
 def _say(seconds: float, random: np.random.Generator) -> list[tuple[float, float, int]]:
     """(start, end, word) of words of 0.3 s, about two a second, whose favourites change every ten seconds."""
-    found, time = [], 0.5
+    words, time = [], 0.5
     while time < seconds - 1:
         favour = np.exp(np.random.default_rng([int(time // 10), int(seconds)]).standard_normal(len(WORDS)) * 1.5)
-        found.append((round(time, 3), round(time + 0.3, 3), int(random.choice(len(WORDS), p=favour / favour.sum()))))
+        words.append((round(time, 3), round(time + 0.3, 3), int(random.choice(len(WORDS), p=favour / favour.sum()))))
         time += 0.3 + random.exponential(0.2)
-    return found
+    return words
 
 
-def _bold(said: list[tuple[float, float, int]], samples: int, weights: np.ndarray) -> np.ndarray:
+def _bold(words: list[tuple[float, float, int]], samples: int, weights: np.ndarray) -> np.ndarray:
     counts = np.zeros((samples + 2, len(WORDS)))
-    for start, end, word in said:
+    for start, end, word in words:
         counts[int((SOUND_START + (start + end) / 2) // TR) + 2, word] += 1  # two samples later
     counts = counts[:samples]
     return np.asarray((counts - counts.mean(axis=0)) @ weights)
@@ -67,20 +77,20 @@ def _bold(said: list[tuple[float, float, int]], samples: int, weights: np.ndarra
 def _save(path: Path, data: np.ndarray) -> None:
     """Data (repeats, samples, voxels): their mean, and what it is of where there are several."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with h5py.File(path, "w") as held:
-        held["data"] = data.mean(axis=0)
+    with h5py.File(path, "w") as file:
+        file["data"] = data.mean(axis=0)
         if len(data) > 1:
-            held["individual_repeats"] = data
+            file["individual_repeats"] = data
 
 
 Tiers = list[tuple[str, list[tuple[float, float, str]]]]
 """Name and intervals (start, end, text) of every tier."""
 
 
-def _tiers(said: list[tuple[float, float, int]], seconds: float) -> Tiers:
+def _tiers(words: list[tuple[float, float, int]], seconds: float) -> Tiers:
     """A tier of phones, which is not read, and one of words with pauses between them."""
-    marks, last = [(0.0, said[0][0], "sp")], said[0][0]
-    for start, end, word in said:
+    marks, last = [(0.0, words[0][0], "sp")], words[0][0]
+    for start, end, word in words:
         if start > last:
             marks.append((last, start, "{BR}" if len(marks) % 7 == 0 else "sp"))
         marks.append((start, end, WORDS[word].upper()))
@@ -117,7 +127,7 @@ def chronological_text(tiers: Tiers, seconds: float) -> str:
     lines = ['"Praat chronological TextGrid text file"', f"0 {seconds}   ! Time domain."]
     lines += [f"{len(tiers)}   ! Number of tiers."]
     lines += [f'"IntervalTier" "{name}" 0 {seconds}' for name, _ in tiers]
-    entries = [(start, number, end, text) for number, (_, held) in enumerate(tiers, 1) for start, end, text in held]
+    entries = [(start, number, end, text) for number, (_, marks) in enumerate(tiers, 1) for start, end, text in marks]
     for start, number, end, text in sorted(entries):
         lines += ["", f"! {tiers[number - 1][0]}:", f"{number} {start} {end}", f'"{text}"']
     return "\n".join(lines) + "\n"

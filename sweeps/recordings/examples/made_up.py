@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+
+
+@dataclass(frozen=True)
+class Example:
+    """The sizes of an example, every one with a default; `write` makes it up."""
+
+    @abstractmethod
+    def write(self, folder: Path, seed: int = 0) -> None:
+        """Fill an empty folder, the same for the same seed and sizes."""
 
 
 def save(path: Path, array: Any) -> None:
@@ -19,7 +30,7 @@ def pictures(count: int, height: int, width: int, random: np.random.Generator) -
     """Smooth random pictures (count, height, width) uint8: coarse noise, enlarged."""
     coarse = random.integers(0, 256, (count, 4, 6), dtype=np.uint8)
     size = (width, height)
-    return np.stack([np.asarray(Image.fromarray(each).resize(size, Image.Resampling.BICUBIC)) for each in coarse])
+    return np.stack([np.asarray(Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)) for noise in coarse])
 
 
 def films(count: int, frames: int, height: int, width: int, random: np.random.Generator) -> np.ndarray:

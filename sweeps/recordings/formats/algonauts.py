@@ -12,7 +12,7 @@ that hold no numbers, or the same one for every picture, are left out.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -20,14 +20,16 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from models.inputs.geometry import Geometry
 from sweeps.errors import InputError
 from sweeps.hashing import content_id
 from sweeps.io.filesystem import join
-from sweeps.recordings.formats.folder import ImageSpec
 from sweeps.recordings.readers.file_tree import Tree
 from sweeps.recordings.readers.fmri import check_size, npy_parts, npy_shape, remember, some_of, varying
-from sweeps.recordings.recording import Recording, RecordingFacts, StimulusSet
-from sweeps.recordings.units import UnitChoice, choose_units
+from sweeps.recordings.readers.screens import ImageSpec
+from sweeps.recordings.recording import Recording, StimulusSet
+from sweeps.recordings.spec import SubjectSpec
+from sweeps.recordings.units import choose_units
 from sweeps.stimuli.images import decoded
 
 PICTURES = "training_split/training_images"
@@ -35,76 +37,70 @@ SIDES = {side: f"training_split/training_fmri/{side}_training_fmri.npy" for side
 NAME = re.compile(r"train-(\d+)_nsd-(\d+)\.png")
 
 
-class AlgonautsSpec(UnitChoice):
+class AlgonautsSpec(SubjectSpec):
     """A subject's training split; `rois` are the masks that name areas, `image` how its pictures are shown."""
 
     format: Literal["algonauts"]
-    path: str
-    name: str | None = None
     subject: str = Field("subj01", min_length=1)
     rois: tuple[str, ...] = Field(("prf-visualrois",), strict=False, min_length=1)
     image: ImageSpec = ImageSpec()
 
-    def recording_name(self) -> str:
-        """Name in the tables: `name`, else the subject."""
-        return self.name or self.subject
+    def open(self, base: str, cache: Path) -> Recording:
+        """Read a subject; InputError names the file and what was expected.
+
+        Responses are read in parts, twice: to see which vertices hold data, then those that are chosen.
+        `notes["voxels_left_out"]` counts vertices of the masks without data.
+        """
+        tree = Tree(join(base, f"{self.path.rstrip('/')}/{self.subject}"))
+        files, images = _pictures(tree)
+        labels = _labels_of_both(tree, self, len(files))
+        inside, with_data = _vertices(tree, labels, self.rois)
+        units = choose_units(self, len(with_data), labels[with_data], None, tree.file("roi_masks"))
+        check_size(len(files), len(units.rows), 1, tree.file("training_split/training_fmri"))
+        responses = _responses(tree, with_data[units.rows], len(files))
+        for _ in tree.many(files):  # pictures are part of the identity
+            pass
+        identity = content_id([tree.digest(), self.settings()])
+        table = pd.DataFrame({"file": [name.rsplit("/", 1)[-1] for name in files], "group": images})
+        geometry = self.image.geometry()
+        load = _loader(tree, files, geometry)
+        fit = StimulusSet(table, responses[:, :, None], content_id([identity, "pictures"]), load)
+        notes = {"voxels_left_out": len(inside) - len(with_data)}
+        return Recording(self.recording_name(), identity, units.areas, {"fit": fit}, geometry=geometry, notes=notes)
 
 
-def describe_algonauts(spec: AlgonautsSpec, base: str) -> RecordingFacts:
-    """What the driver needs to know; `notes["voxels_left_out"]` counts vertices of the masks without data."""
-    recording, left_out = _opened(spec, base)
-    return replace(recording.facts(), notes={"voxels_left_out": left_out})
-
-
-def open_algonauts(spec: AlgonautsSpec, base: str, cache: Path | None = None) -> Recording:
-    """Read a subject; InputError names the file and what was expected. `cache` is not needed here.
-
-    Responses are read in parts, twice: to see which vertices hold data, then those that are chosen.
-    """
-    return _opened(spec, base)[0]
-
-
-def _opened(spec: AlgonautsSpec, base: str) -> tuple[Recording, int]:
-    tree = Tree(join(base, f"{spec.path.rstrip('/')}/{spec.subject}"))
-    files, images = _pictures(tree)
-    labels = _labels_of_both(tree, spec, len(files))
+def _vertices(tree: Tree, labels: np.ndarray, rois: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the vertices inside the masks, and of those among them that hold data."""
     inside = np.flatnonzero(labels != "")
     if not len(inside):
-        raise InputError(
-            "no vertex lies in these masks", file=tree.file("roi_masks"), key="rois", value=list(spec.rois)
-        )
-    there = inside[some_of(np.concatenate([_varying(tree, name) for name in SIDES.values()])[inside], tree.url)]
-    units = choose_units(spec, len(there), labels[there], None, tree.file("roi_masks"))
-    check_size(len(files), len(units.rows), 1, tree.file("training_split/training_fmri"))
-    responses = _responses(tree, there[units.rows], len(files))
-    for _ in tree.many(files):  # pictures are part of the identity
-        pass
-    geometry = spec.image.geometry()
-    identity = content_id([tree.digest(), spec.model_dump(mode="json", exclude={"path", "name"})])
+        raise InputError("no vertex lies in these masks", file=tree.file("roi_masks"), key="rois", value=list(rois))
+    vary = np.concatenate([_varying(tree, name) for name in SIDES.values()])
+    return inside, inside[some_of(vary[inside], tree.url)]
+
+
+def _loader(tree: Tree, files: list[str], geometry: Geometry) -> Callable[[slice], np.ndarray]:
+    """Pictures of a slice of rows, in a geometry."""
 
     def load(rows: slice) -> np.ndarray:
         contents = zip(files[rows], tree.later(files[rows]), strict=True)
         return np.stack([geometry.apply(decoded(content, tree.file(name))) for name, content in contents])
 
-    table = pd.DataFrame({"file": [name.rsplit("/", 1)[-1] for name in files], "group": images})
-    fit = StimulusSet(table, responses[:, :, None], content_id([identity, "pictures"]), load)
-    recording = Recording(spec.recording_name(), identity, units.areas, {"fit": fit}, geometry=geometry)
-    return recording, len(inside) - len(there)
+    return load
 
 
 def _pictures(tree: Tree) -> tuple[list[str], list[str]]:
     """Files of the pictures in order of their rows, and the NSD image of each."""
-    found = {}
+    numbered = {}
     for name in tree.names(PICTURES):
         match = NAME.fullmatch(name)
         if match:
-            found[int(match[1])] = (f"{PICTURES}/{name}", f"nsd-{match[2]}")
-    if not found:
+            numbered[int(match[1])] = (f"{PICTURES}/{name}", f"nsd-{match[2]}")
+    if not numbered:
         raise InputError("has no pictures called train-0001_nsd-00013.png", file=tree.file(PICTURES))
-    if sorted(found) != list(range(1, len(found) + 1)):
-        missing = [row for row in range(1, len(found) + 1) if row not in found]
+    if sorted(numbered) != list(range(1, len(numbered) + 1)):
+        missing = [row for row in range(1, len(numbered) + 1) if row not in numbered]
         raise InputError("rows are missing among the pictures", file=tree.file(PICTURES), value=missing[:5])
-    ordered = [found[row] for row in sorted(found)]
+    ordered = [numbered[row] for row in sorted(numbered)]
     return [file for file, _ in ordered], [image for _, image in ordered]
 
 
@@ -131,15 +127,15 @@ def _varying(tree: Tree, name: str) -> np.ndarray:
 
 def _responses(tree: Tree, vertices: np.ndarray, pictures: int) -> np.ndarray:
     """Responses (pictures, chosen vertices) float32; vertices count through both hemispheres."""
-    found, before = np.empty((pictures, len(vertices)), np.float32), 0
+    responses, before = np.empty((pictures, len(vertices)), np.float32), 0
     for name in SIDES.values():
         width, row = npy_shape(tree, name)[1], 0
         mine = np.flatnonzero((vertices >= before) & (vertices < before + width))
         for part in npy_parts(tree, name):
-            found[row : row + len(part), mine] = part[:, vertices[mine] - before]
+            responses[row : row + len(part), mine] = part[:, vertices[mine] - before]
             row += len(part)
         before += width
-    return found
+    return responses
 
 
 def _labels(tree: Tree, spec: AlgonautsSpec, side: str, vertices: int) -> np.ndarray:

@@ -24,10 +24,10 @@ from sweeps.errors import InputError
 from sweeps.hashing import content_id
 from sweeps.io.filesystem import join, open_filesystem
 from sweeps.io.untrusted import reading, refuse_infinite
-from sweeps.recordings.formats.folder import ImageSpec
 from sweeps.recordings.readers.hdf5 import dataset, digest, numbers, opened, text, whole_numbers
-from sweeps.recordings.readers.screens import as_pixels
-from sweeps.recordings.recording import Recording, RecordingFacts, StimulusSet, check_groups, check_responses
+from sweeps.recordings.readers.screens import ImageSpec, as_pixels
+from sweeps.recordings.recording import Recording, StimulusSet, check_groups, check_responses
+from sweeps.recordings.spec import StoredSpec
 from sweeps.recordings.units import UnitChoice, choose_units
 
 PIPELINE = "processing/brain_observatory_pipeline"
@@ -41,26 +41,40 @@ LOCATION = "general/optophysiology/imaging_plane_1/location"
 AREA = re.compile(r"\bVIS[a-z]+\b")
 
 
-class AllenSpec(UnitChoice):
+class AllenSpec(StoredSpec, UnitChoice):
     """One NWB file, or a folder that holds one.
 
     `blank` keeps the blank; `after` samples are added to the window of each presentation.
     """
 
     format: Literal["allen-nwb"]
-    path: str
-    name: str | None = None
     image: ImageSpec = ImageSpec()
     blank: bool = False
     after: int = Field(0, ge=0, le=100)
 
-    def recording_name(self) -> str:
-        """Name in the tables: `name`, else that of the file."""
-        return self.name or self.path.rstrip("/").rsplit("/", 1)[-1].removesuffix(".nwb")
+    def default_name(self) -> str:
+        """Return the name of the file."""
+        return super().default_name().removesuffix(".nwb")
+
+    def open(self, base: str, cache: Path) -> Recording:
+        """Read the file; InputError names it and what was expected."""
+        url = _file(join(base, self.path))
+        session = _session(url)
+        cells = len(session.traces)
+        units = choose_units(self, cells, np.full(cells, session.area), None, url)
+        scenes, responses, running = _averaged(session, units.rows, self)
+        check_responses(responses, url, units.rows)
+        identity = content_id([digest(url), self.settings()])
+        geometry = self.image.geometry()
+        names = [f"scene{scene:03d}" if scene >= 0 else "blank" for scene in scenes]
+        table, load = pd.DataFrame({"file": names, "group": names}), _pictures(session.template, scenes, geometry)
+        fit = StimulusSet(table, responses, content_id([identity, "scenes"]), load, running)
+        check_groups(fit, url, units.rows)
+        return Recording(self.recording_name(), identity, units.areas, {"fit": fit}, geometry=geometry)
 
 
 @dataclass(frozen=True)
-class Experiment:
+class ImagingSession:
     """What the file holds: `traces` (cells, samples) and `running` (samples,) in cm/s, NaN where it was not recorded.
 
     Of every presentation `scenes` (presentations,), -1 for the blank, and `windows` (presentations, 2): from which
@@ -75,55 +89,33 @@ class Experiment:
     area: str
 
 
-def describe_allen(spec: AllenSpec, base: str) -> RecordingFacts:
-    """What the driver needs to know; opens the recording, since its identity is its content."""
-    return open_allen(spec, base).facts()
-
-
-def open_allen(spec: AllenSpec, base: str, cache: Path | None = None) -> Recording:
-    """Read the file; InputError names it and what was expected. `cache` is not needed here."""
-    url = _file(join(base, spec.path))
-    held = _experiment(url)
-    cells = len(held.traces)
-    units = choose_units(spec, cells, np.full(cells, held.area), None, url)
-    shown, responses, running = _averaged(held, units.rows, spec)
-    check_responses(responses, url, units.rows)
-    identity = content_id([digest(url), spec.model_dump(mode="json", exclude={"path", "name"})])
-    geometry = spec.image.geometry()
-    names = [f"scene{scene:03d}" if scene >= 0 else "blank" for scene in shown]
-    table, load = pd.DataFrame({"file": names, "group": names}), _pictures(held.template, shown, geometry)
-    fit = StimulusSet(table, responses, content_id([identity, "scenes"]), load, running)
-    check_groups(fit, url, units.rows)
-    return Recording(spec.recording_name(), identity, units.areas, {"fit": fit}, geometry=geometry)
-
-
-def _averaged(held: Experiment, cells: np.ndarray, spec: AllenSpec) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The shown scenes (scenes,) and means over their presentations, the repeats.
+def _averaged(session: ImagingSession, cells: np.ndarray, spec: AllenSpec) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the scenes that were shown (scenes,) and means over their presentations, the repeats.
 
     These are responses (scenes, cells, repeats) float32 and running speeds (scenes, 1, repeats), both NaN where there
     is no such repeat, or where a sample is missing.
     """
-    kept = np.flatnonzero(held.scenes >= 0) if not spec.blank else np.arange(len(held.scenes))
-    shown, counts = np.unique(held.scenes[kept], return_counts=True)
-    responses = np.full((len(shown), len(cells), counts.max()), np.nan, dtype=np.float32)
-    running = np.full((len(shown), 1, counts.max()), np.nan)
-    seen = np.zeros(len(shown), dtype=int)
-    for place in kept:
-        row, (start, end) = int(np.searchsorted(shown, held.scenes[place])), held.windows[place]
+    presentations = np.flatnonzero(session.scenes >= 0) if not spec.blank else np.arange(len(session.scenes))
+    scenes, counts = np.unique(session.scenes[presentations], return_counts=True)
+    responses = np.full((len(scenes), len(cells), counts.max()), np.nan, dtype=np.float32)
+    running = np.full((len(scenes), 1, counts.max()), np.nan)
+    repeat = np.zeros(len(scenes), dtype=int)
+    for place in presentations:
+        row, (start, end) = int(np.searchsorted(scenes, session.scenes[place])), session.windows[place]
         during = slice(start, end + spec.after)
-        responses[row, :, seen[row]] = held.traces[cells, during].mean(axis=1)
-        running[row, 0, seen[row]] = held.running[during].mean()
-        seen[row] += 1
-    return shown, responses, running
+        responses[row, :, repeat[row]] = session.traces[cells, during].mean(axis=1)
+        running[row, 0, repeat[row]] = session.running[during].mean()
+        repeat[row] += 1
+    return scenes, responses, running
 
 
-def _pictures(template: np.ndarray, shown: np.ndarray, geometry: Geometry) -> Callable[[slice], np.ndarray]:
-    """Pictures of a slice of the shown scenes; the blank is grey."""
+def _pictures(template: np.ndarray, scenes: np.ndarray, geometry: Geometry) -> Callable[[slice], np.ndarray]:
+    """Return what loads the pictures of a slice of scenes; the blank is grey."""
     blank = np.full(template.shape[1:], MID_GREY, np.uint8)
 
     def load(rows: slice) -> np.ndarray:
-        pictures = (blank if scene < 0 else template[scene] for scene in shown[rows])
-        return np.stack([geometry.apply(Image.fromarray(np.asarray(each, dtype=np.uint8))) for each in pictures])
+        pictures = (blank if scene < 0 else template[scene] for scene in scenes[rows])
+        return np.stack([geometry.apply(Image.fromarray(np.asarray(picture, dtype=np.uint8))) for picture in pictures])
 
     return load
 
@@ -137,13 +129,13 @@ def _file(url: str) -> str:
         return url
     filesystem, path = open_filesystem(url)
     with reading(url):
-        found = sorted(str(each) for each in filesystem.glob(f"{path.rstrip('/')}/*.nwb"))
-    if len(found) != 1:
-        raise InputError(f"must be an .nwb file, or a folder with one; it has {len(found)}", file=url, key="path")
-    return f"{url.rstrip('/')}/{found[0].rsplit('/', 1)[-1]}"
+        files = sorted(str(file) for file in filesystem.glob(f"{path.rstrip('/')}/*.nwb"))
+    if len(files) != 1:
+        raise InputError(f"must be an .nwb file, or a folder with one; it has {len(files)}", file=url, key="path")
+    return f"{url.rstrip('/')}/{files[0].rsplit('/', 1)[-1]}"
 
 
-def _experiment(url: str) -> Experiment:
+def _session(url: str) -> ImagingSession:
     with opened(url) as file:
         traces = numbers(file, f"{TRACES}/data", url, 2)[:]
         cells = len(dataset(file, CELLS, url, 1))
@@ -155,17 +147,17 @@ def _experiment(url: str) -> Experiment:
         template = _template(file, url)
         running = _running(file, traces.shape[1], url)
         area = _area(text(file, LOCATION, url), url)
-    held = Experiment(traces, running, scenes, windows, template, area)
-    _check(held, presented, url)
-    return held
+    session = ImagingSession(traces, running, scenes, windows, template, area)
+    _check(session, presented, url)
+    return session
 
 
 def _template(file: h5py.File, url: str) -> np.ndarray:
     """The pictures (scenes, rows, columns) uint8."""
-    found = numbers(file, TEMPLATE, url, 3)
-    if not found.size:
-        raise InputError("holds no picture", file=url, key=TEMPLATE, value=found.shape)
-    stored = found[:]
+    template = numbers(file, TEMPLATE, url, 3)
+    if not template.size:
+        raise InputError("holds no picture", file=url, key=TEMPLATE, value=template.shape)
+    stored = template[:]
     return stored if stored.dtype == np.uint8 else as_pixels(stored, 255.0, url, TEMPLATE)
 
 
@@ -180,25 +172,25 @@ def _presented(file: h5py.File, url: str) -> str:
     raise InputError(problem, file=url, key=PRESENTED)
 
 
-def _check(held: Experiment, presented: str, url: str) -> None:
+def _check(session: ImagingSession, presented: str, url: str) -> None:
     """Raise InputError for presentations that do not fit the traces or the pictures."""
-    scenes, windows, samples = held.scenes, held.windows, held.traces.shape[1]
+    scenes, windows, samples = session.scenes, session.windows, session.traces.shape[1]
     if windows.shape != (len(scenes), 2):
         problem = f"must be ({len(scenes)}, 2): first and last sample of every presentation"
         raise InputError(problem, file=url, key=f"{presented}/frame_duration", value=windows.shape)
     if len(windows) and (windows.min() < 0 or windows.max() > samples or (windows[:, 0] >= windows[:, 1]).any()):
         problem = f"must be rising samples within the {samples} of the traces"
         raise InputError(problem, file=url, key=f"{presented}/frame_duration")
-    if not (scenes >= 0).any() or scenes.max() >= len(held.template) or scenes.min() < -1:
-        problem = f"must be scenes 0 to {len(held.template) - 1}, or -1 for the blank"
+    if not (scenes >= 0).any() or scenes.max() >= len(session.template) or scenes.min() < -1:
+        problem = f"must be scenes 0 to {len(session.template) - 1}, or -1 for the blank"
         raise InputError(problem, file=url, key=f"{presented}/data")
 
 
 def _area(location: str, url: str) -> str:
-    found = AREA.search(location)
-    if not found:
+    area = AREA.search(location)
+    if not area:
         raise InputError("names no visual area such as VISp", file=url, key="imaging_plane_1/location", value=location)
-    return found.group()
+    return area.group()
 
 
 # -- running ----------------------------------------------------------------------------------------
@@ -218,19 +210,19 @@ def _running(file: h5py.File, samples: int, url: str) -> np.ndarray:
             problem = f"must have the {samples} samples of the traces, or both must have `timestamps` to align them by"
             raise InputError(problem, file=url, key=f"{RUNNING}/data", value=len(speed))
         return speed
-    found = _aligned(speed, own, clock)
-    if found is None:
+    aligned = _aligned(speed, own, clock)
+    if aligned is None:
         problem = f"must overlap with {TRACES}/timestamps, seconds on the same clock"
         raise InputError(problem, file=url, key=f"{RUNNING}/timestamps")
-    return found
+    return aligned
 
 
 def _column(file: h5py.File, name: str, url: str) -> np.ndarray:
     """Numbers (samples,); pipeline 0.9 stored them as (samples, 1)."""
-    found = numbers(file, name, url)
-    if found.ndim != 1 and found.shape[1:] != (1,):
-        raise InputError("must be (samples,) or (samples, 1)", file=url, key=name, value=found.shape)
-    values = np.asarray(found[()], dtype=np.float64).ravel()
+    column = numbers(file, name, url)
+    if column.ndim != 1 and column.shape[1:] != (1,):
+        raise InputError("must be (samples,) or (samples, 1)", file=url, key=name, value=column.shape)
+    values = np.asarray(column[()], dtype=np.float64).ravel()
     refuse_infinite(values, url, name)
     return values
 
@@ -240,11 +232,11 @@ def _seconds(file: h5py.File, series: str, samples: int, url: str) -> np.ndarray
     name = f"{series}/timestamps"
     if name not in file:
         return None
-    found = _column(file, name, url)
-    if len(found) != samples or not np.isfinite(found).all() or (np.diff(found) <= 0).any():
+    seconds = _column(file, name, url)
+    if len(seconds) != samples or not np.isfinite(seconds).all() or (np.diff(seconds) <= 0).any():
         problem = f"must be {samples} rising seconds, one a sample of {series}/data"
-        raise InputError(problem, file=url, key=name, value=found.shape)
-    return found
+        raise InputError(problem, file=url, key=name, value=seconds.shape)
+    return seconds
 
 
 def _aligned(values: np.ndarray, own: np.ndarray, clock: np.ndarray) -> np.ndarray | None:

@@ -14,8 +14,8 @@ from sweeps.hashing import content_id
 from sweeps.recordings.readers.clips import ClipRows
 from sweeps.recordings.readers.file_tree import Tree, as_mapping
 from sweeps.recordings.readers.screens import (
+    Presentations,
     ScreenSpec,
-    Shown,
     arrange,
     as_pixels,
     content_key,
@@ -24,14 +24,15 @@ from sweeps.recordings.readers.screens import (
     show,
     signature,
 )
+from sweeps.recordings.spec import StoredSpec
 from sweeps.recordings.units import UnitChoice
 from sweeps.stimuli.images import decoded
 
 PICTURES = (".png", ".jpg", ".jpeg")
 
 
-class ExperantoSpec(UnitChoice):
-    """An Experanto folder.
+class ExperantoOptions(StoredSpec, UnitChoice):
+    """The settings of an Experanto folder.
 
     `modality` says what is read: clips, whose responses are taken at the time of every frame, or pictures, whose
     responses are averaged over `window` seconds. Both begin `delay` seconds after the frame. `tiers`: all by default.
@@ -40,8 +41,6 @@ class ExperantoSpec(UnitChoice):
     """
 
     format: Literal["experanto"]
-    path: str
-    name: str | None = None
     image: ScreenSpec = ScreenSpec()
     modality: Literal["video", "image"] = "video"
     tiers: tuple[str, ...] = Field((), strict=False)
@@ -55,10 +54,6 @@ class ExperantoSpec(UnitChoice):
     normalise: Literal["std", "none"] = "std"
     white: float = Field(255.0, gt=0)
     memory_gb: float = Field(16.0, gt=0)
-
-    def recording_name(self) -> str:
-        """Name in the tables: `name`, else the folder's own."""
-        return self.name or self.path.rstrip("/").rsplit("/", 1)[-1]
 
     def options(self) -> str:
         """Identity of what decides the numbers beside the files."""
@@ -77,8 +72,8 @@ class Trial:
     frames: int
 
 
-def read_trials(tree: Tree, spec: ExperantoSpec) -> list[Trial]:
-    """The valid trials of the asked kind and tiers, in order of their numbers."""
+def read_trials(tree: Tree, spec: ExperantoOptions) -> list[Trial]:
+    """The valid trials of the chosen kind and tiers, in order of their numbers."""
     metas = _metas(tree)
     of_kind = {key: meta for key, meta in metas.items() if meta.get("modality") == spec.modality}
     if not of_kind:
@@ -103,11 +98,11 @@ def _metas(tree: Tree) -> dict[str, dict[str, Any]]:
         return {name[:-4]: tree.mapping(f"screen/meta/{name}") for name in names}
     if not tree.has("screen/combined_meta.json"):
         raise InputError("holds neither meta/*.yml nor combined_meta.json", file=tree.file("screen"))
-    found = tree.mapping("screen/combined_meta.json")
-    return {key: as_mapping(found[key], tree.file("screen/combined_meta.json"), key) for key in sorted(found)}
+    metas = tree.mapping("screen/combined_meta.json")
+    return {key: as_mapping(metas[key], tree.file("screen/combined_meta.json"), key) for key in sorted(metas)}
 
 
-def _trial(tree: Tree, key: str, meta: dict[str, Any], spec: ExperantoSpec) -> Trial:
+def _trial(tree: Tree, key: str, meta: dict[str, Any], spec: ExperantoOptions) -> Trial:
     first, count = meta.get("first_frame_idx"), meta.get("num_frames", 1) if spec.modality == "video" else 1
     for name, value, least in (("first_frame_idx", first, 0), ("num_frames", count, 1)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
@@ -122,11 +117,11 @@ def _trial(tree: Tree, key: str, meta: dict[str, Any], spec: ExperantoSpec) -> T
 
 
 def _data_file(tree: Tree, key: str) -> str:
-    held = tree.names("screen/data")
+    files = tree.names("screen/data")
     for suffix in (".npy", *PICTURES):
-        if f"{key}{suffix}" in held:
+        if f"{key}{suffix}" in files:
             return f"screen/data/{key}{suffix}"
-    if f"{key}.mp4" in held:
+    if f"{key}.mp4" in files:
         problem = "is a film, and no decoder is part of this project: store it as .npy (frames, height, width)"
         raise InputError(problem, file=tree.file(f"screen/data/{key}.mp4"))
     raise InputError("missing file", file=tree.file(f"screen/data/{key}.npy"))
@@ -141,7 +136,9 @@ def read_clock(tree: Tree) -> np.ndarray:
     return clock
 
 
-def read_screen(tree: Tree, spec: ExperantoSpec, trials: list[Trial]) -> tuple[np.ndarray, Shown, np.ndarray]:
+def read_screen(
+    tree: Tree, spec: ExperantoOptions, trials: list[Trial]
+) -> tuple[np.ndarray, Presentations, np.ndarray]:
     """Frames of every trial, which trials show the same, and the group of every clip or picture."""
     lengths, contents, signatures = [], [], []
     names = [trial.file for trial in trials]
@@ -156,18 +153,18 @@ def read_screen(tree: Tree, spec: ExperantoSpec, trials: list[Trial]) -> tuple[n
     near = near_copies(signatures) if spec.modality == "video" else np.arange(len(trials))
     conditions = [trial.condition for trial in trials]
     keys = {"content": contents, "condition": conditions, "near": [str(label) for label in near]}[spec.match]
-    shown = arrange(keys, np.array([trial.first for trial in trials]))
-    together = linked(near, shown.item, np.array(contents))[shown.first]
-    return np.array(lengths), shown, np.array([trials[trial].key for trial in together])
+    presentations = arrange(keys, np.array([trial.first for trial in trials]))
+    together = linked(near, presentations.item, np.array(contents))[presentations.first]
+    return np.array(lengths), presentations, np.array([trials[trial].key for trial in together])
 
 
-def _frames(tree: Tree, name: str, content: bytes, spec: ExperantoSpec) -> np.ndarray:
+def _frames(tree: Tree, name: str, content: bytes, spec: ExperantoOptions) -> np.ndarray:
     """Stored frames (frames, h, w) or (frames, h, w, 3) of a trial."""
-    found = _picture(tree, name, content) if name.endswith(PICTURES) else tree.numbers(name, content)
-    frames = found if spec.modality == "video" else found[None]
+    stored = _picture(tree, name, content) if name.endswith(PICTURES) else tree.numbers(name, content)
+    frames = stored if spec.modality == "video" else stored[None]
     if frames.ndim not in (3, 4) or (frames.ndim == 4 and frames.shape[-1] != 3) or not frames.size:
         problem = "must be (frames, height, width[, 3])" if spec.modality == "video" else "must be (height, width[, 3])"
-        raise InputError(f"{problem}, not {found.shape}", file=tree.file(name))
+        raise InputError(f"{problem}, not {stored.shape}", file=tree.file(name))
     return frames
 
 
@@ -176,7 +173,7 @@ def _picture(tree: Tree, name: str, content: bytes) -> np.ndarray:
     return np.asarray(image if image.mode == "L" else image.convert("RGB"))
 
 
-def read_images(tree: Tree, spec: ExperantoSpec, rows: ClipRows, names: list[str]) -> Callable[[slice], np.ndarray]:
+def read_images(tree: Tree, spec: ExperantoOptions, rows: ClipRows, names: list[str]) -> Callable[[slice], np.ndarray]:
     """Pictures of a slice of rows; only the clips that they belong to are read."""
     geometry = spec.image.geometry()
 

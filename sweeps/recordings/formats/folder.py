@@ -19,8 +19,8 @@ from models.inputs.geometry import Geometry
 from sweeps.errors import InputError
 from sweeps.hashing import content_id, digest_bytes
 from sweeps.io.filesystem import join, open_filesystem
-from sweeps.io.strict_model import Strict
 from sweeps.io.untrusted import npy_array, reading, refuse_bomb
+from sweeps.recordings.readers.screens import ImageSpec
 from sweeps.recordings.recording import (
     ROLES,
     Recording,
@@ -30,32 +30,31 @@ from sweeps.recordings.recording import (
     check_responses,
     check_roles,
 )
+from sweeps.recordings.spec import StoredSpec
 from sweeps.stimuli.images import ImageFolder
 
 
-class ImageSpec(Strict):
-    """How pictures are shown: the central `crop` of each side first, then resized to `size` pixels."""
-
-    size: int = Field(112, ge=16, le=1024)
-    crop: float = Field(1.0, gt=0, le=1)
-
-    def geometry(self) -> Geometry:
-        """The same as a Geometry."""
-        return Geometry(size=self.size, crop=self.crop)
-
-
-class FolderSpec(Strict):
+class FolderSpec(StoredSpec):
     """A recording in the `folder` format: where it is and how its pictures are shown."""
 
     format: Literal["folder"]
-    path: str
-    name: str | None = None
     image: ImageSpec = ImageSpec()
     exclude_units: tuple[int, ...] = Field((), strict=False)
 
-    def recording_name(self) -> str:
-        """Name in the tables: `name`, else the folder's own."""
-        return self.name or self.path.rstrip("/").rsplit("/", 1)[-1]
+    def open(self, base: str, cache: Path) -> Recording:
+        """Read the folder; InputError names the file and what is wrong with it."""
+        folder = Folder(join(base, self.path))
+        if not folder.has("stimuli.csv"):
+            raise InputError("no such recording (it has no stimuli.csv)", file=folder.url, key="path", value=self.path)
+        return read_folder(folder, self.recording_name(), self.image.geometry(), self.exclude_units)
+
+    def describe(self, base: str) -> RecordingFacts:
+        """Return what the driver needs to know; reads one picture, so that an unreadable archive is found early."""
+        recording = self.open(base, Path())
+        for stimuli in recording.sets.values():
+            if stimuli.images is not None:
+                stimuli.images(slice(0, 1))
+        return recording.facts()
 
 
 class Folder:
@@ -93,8 +92,9 @@ class Folder:
     def arrays(self, name: str) -> dict[str, np.ndarray]:
         """The numeric arrays of an .npz file."""
         file, content = f"{self.url}/{name}", self.bytes(name)
-        with reading(file, "is not a plain .npz file"), zipfile.ZipFile(io.BytesIO(content)) as held:
-            return {info.filename.removesuffix(".npy"): _unpacked(held, info, file) for info in held.infolist()}
+        with reading(file, "is not a plain .npz file"), zipfile.ZipFile(io.BytesIO(content)) as archive:
+            entries = archive.infolist()
+            return {entry.filename.removesuffix(".npy"): _unpacked(archive, entry, file) for entry in entries}
 
     def pictures(self) -> ImageFolder | None:
         """The folder's pictures, if it has any."""
@@ -108,22 +108,14 @@ class Folder:
         return digest_bytes([pictures.encode(), *parts])
 
 
-def _unpacked(held: zipfile.ZipFile, entry: zipfile.ZipInfo, file: str) -> np.ndarray:
+def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, file: str) -> np.ndarray:
     """A numeric array of an .npz file, as float64."""
     refuse_bomb(entry.file_size, entry.compress_size, file, entry.filename)
     try:
-        return npy_array(held.read(entry), file).astype(np.float64, copy=False)
+        return npy_array(archive.read(entry), file).astype(np.float64, copy=False)
     except InputError as error:
         error.key = entry.filename.removesuffix(".npy")
         raise
-
-
-def open_folder(spec: FolderSpec, base: str, cache: Path | None = None) -> Recording:
-    """Read a recording; InputError names the file and what is wrong with it. `cache` is not needed here."""
-    folder = Folder(join(base, spec.path))
-    if not folder.has("stimuli.csv"):
-        raise InputError("no such recording (it has no stimuli.csv)", file=folder.url, key="path", value=spec.path)
-    return read_folder(folder, spec.recording_name(), spec.image.geometry(), spec.exclude_units)
 
 
 def read_folder(folder: Folder, name: str, geometry: Geometry, exclude: tuple[int, ...]) -> Recording:
@@ -131,13 +123,13 @@ def read_folder(folder: Folder, name: str, geometry: Geometry, exclude: tuple[in
     pictures = folder.pictures()
     stimuli, units = _stimuli(folder, pictures), _units(folder)
     responses = _responses(folder, len(stimuli), len(units))
-    keep = _kept(units, exclude, folder)
+    keep = _included(units, exclude, folder)
     responses = responses[:, keep]
     check_responses(responses, f"{folder.url}/responses.npy", keep)
-    shown = pictures.digest() if pictures else ""
-    fingerprint = folder.digest(shown)
+    digest = pictures.digest() if pictures else ""
+    fingerprint = folder.digest(digest)
     sets = {
-        role: _stimulus_set(_of_role(stimuli, role, folder), responses, role, geometry, pictures, shown)
+        role: _stimulus_set(_of_role(stimuli, role, folder), responses, role, geometry, pictures, digest)
         for role in ROLES
         if (stimuli["role"] == role).any()
     }
@@ -234,7 +226,7 @@ def _responses(folder: Folder, stimuli: int, units: int) -> np.ndarray:
         return responses.astype(np.float32)
 
 
-def _kept(units: pd.DataFrame, exclude: tuple[int, ...], folder: Folder) -> np.ndarray:
+def _included(units: pd.DataFrame, exclude: tuple[int, ...], folder: Folder) -> np.ndarray:
     beyond = [unit for unit in exclude if not 0 <= unit < len(units)]
     if beyond:
         raise InputError(
@@ -242,10 +234,10 @@ def _kept(units: pd.DataFrame, exclude: tuple[int, ...], folder: Folder) -> np.n
             key="exclude_units",
             value=beyond[0],
         )
-    kept = np.setdiff1d(np.arange(len(units)), exclude)
-    if not len(kept):
+    included = np.setdiff1d(np.arange(len(units)), exclude)
+    if not len(included):
         raise InputError(f"leaves none of the {len(units)} units", key="exclude_units")
-    return kept
+    return included
 
 
 def _stimulus_set(
@@ -279,12 +271,3 @@ def _features(folder: Folder, stimuli: int, fit: np.ndarray) -> dict[str, np.nda
             raise InputError("holds NaN or infinite values", file=file, key=key)
         arrays[key] = array[fit]
     return arrays
-
-
-def describe_folder(spec: FolderSpec, base: str) -> RecordingFacts:
-    """What the driver needs to know; reads one picture, so that an unreadable archive is found early."""
-    recording = open_folder(spec, base)
-    for held in recording.sets.values():
-        if held.images is not None:
-            held.images(slice(0, 1))
-    return recording.facts()

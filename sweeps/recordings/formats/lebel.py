@@ -15,10 +15,11 @@ Voxels that hold no numbers or do not vary in some story (in one of its repeats)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import h5py
 import numpy as np
 import pandas as pd
 from pydantic import Field
@@ -30,14 +31,15 @@ from sweeps.recordings.readers.file_tree import Tree
 from sweeps.recordings.readers.fmri import check_size, chosen, hdf5_in, remember, some_of, with_data, zscored
 from sweeps.recordings.readers.hdf5 import numbers
 from sweeps.recordings.readers.textgrid import read_words
-from sweeps.recordings.recording import Recording, RecordingFacts, StimulusSet
-from sweeps.recordings.units import UnitChoice, choose_units
+from sweeps.recordings.recording import Recording, StimulusSet
+from sweeps.recordings.spec import SubjectSpec
+from sweeps.recordings.units import choose_units
 
 FOLDER = "preprocessed_data"
 LENGTHS = "respdict.json"
 
 
-class LebelSpec(UnitChoice):
+class LebelSpec(SubjectSpec):
     """A subject's stories.
 
     `stories`: which, all where none is named. `tr`: seconds between samples. `pad`: samples at the end that
@@ -52,8 +54,6 @@ class LebelSpec(UnitChoice):
     """
 
     format: Literal["lebel"]
-    path: str
-    name: str | None = None
     subject: str = Field("UTS01", min_length=1)
     stories: tuple[str, ...] = Field((), strict=False)
     area: str | None = "cortex"
@@ -64,56 +64,47 @@ class LebelSpec(UnitChoice):
     repeats: bool = True
     zscore: bool = True
 
-    def recording_name(self) -> str:
-        """Name in the tables: `name`, else the subject."""
-        return self.name or self.subject
+    def open(self, base: str, cache: Path) -> Recording:
+        """Read the stories; InputError names the file and what was expected.
 
-
-def describe_lebel(spec: LebelSpec, base: str) -> RecordingFacts:
-    """What the driver needs to know; `notes["voxels_left_out"]` counts voxels without data."""
-    recording, left_out = _opened(spec, base)
-    return replace(recording.facts(), notes={"voxels_left_out": left_out})
-
-
-def open_lebel(spec: LebelSpec, base: str, cache: Path | None = None) -> Recording:
-    """Read the stories; InputError names the file and what was expected. `cache` is not needed here.
-
-    Files are read in parts, twice: to see which voxels hold data, then those that are chosen.
-    """
-    return _opened(spec, base)[0]
+        Files are read in parts, twice: to see which voxels hold data, then those that are chosen.
+        `notes["voxels_left_out"]` counts voxels without data.
+        """
+        tree = _tree(join(base, self.path))
+        folder = tree.file(f"{FOLDER}/{self.subject}")
+        lengths = tree.mapping(LENGTHS)
+        stories = [_story(tree, self, name, lengths.get(name)) for name in self.stories or _names(tree, self)]
+        _check_voxels(stories, tree)
+        with_numbers = some_of(np.logical_and.reduce([story.with_data for story in stories]), folder)
+        units = choose_units(self, len(with_numbers), None, None, folder)
+        responses = _responses(tree, stories, with_numbers[units.rows], self.zscore, folder)
+        words = pd.concat([_words(tree, self, story.name) for story in stories], ignore_index=True)
+        identity = content_id([tree.digest(), self.settings()])
+        fit = StimulusSet(_table(stories, self), responses, content_id([identity, "stories"]))
+        return Recording(
+            self.recording_name(),
+            identity,
+            units.areas,
+            {"fit": fit},
+            frame_rate=1 / self.tr,
+            words=words,
+            notes={"voxels_left_out": len(stories[0].with_data) - len(with_numbers)},
+        )
 
 
 @dataclass(frozen=True)
 class _Story:
-    """A story's file: the dataset `key` (repeats, samples, voxels) or (samples, voxels), the samples that are kept."""
+    """A story's file: the dataset `key` (repeats, samples, voxels) or (samples, voxels), which `samples` are read."""
 
     name: str
     file: str
     key: str
-    kept: slice
+    samples: slice
     repeats: int
     with_data: np.ndarray
 
     def __len__(self) -> int:
-        return int(self.kept.stop - self.kept.start)
-
-
-def _opened(spec: LebelSpec, base: str) -> tuple[Recording, int]:
-    tree = _tree(join(base, spec.path))
-    folder = tree.file(f"{FOLDER}/{spec.subject}")
-    lengths = tree.mapping(LENGTHS)
-    stories = [_story(tree, spec, name, lengths.get(name)) for name in spec.stories or _names(tree, spec)]
-    _check_voxels(stories, tree)
-    there = some_of(np.logical_and.reduce([story.with_data for story in stories]), folder)
-    units = choose_units(spec, len(there), None, None, folder)
-    responses = _responses(tree, stories, there[units.rows], spec.zscore, folder)
-    heard = pd.concat([_words(tree, spec, story.name) for story in stories], ignore_index=True)
-    identity = content_id([tree.digest(), spec.model_dump(mode="json", exclude={"path", "name"})])
-    fit = StimulusSet(_table(stories, spec), responses, content_id([identity, "stories"]))
-    recording = Recording(
-        spec.recording_name(), identity, units.areas, {"fit": fit}, frame_rate=1 / spec.tr, words=heard
-    )
-    return recording, len(stories[0].with_data) - len(there)
+        return int(self.samples.stop - self.samples.start)
 
 
 def _tree(url: str) -> Tree:
@@ -127,47 +118,55 @@ def _tree(url: str) -> Tree:
 
 def _names(tree: Tree, spec: LebelSpec) -> tuple[str, ...]:
     folder = f"{FOLDER}/{spec.subject}"
-    found = tuple(sorted(name.removesuffix(".hf5") for name in tree.names(folder) if name.endswith(".hf5")))
-    if not found:
+    stories = tuple(sorted(name.removesuffix(".hf5") for name in tree.names(folder) if name.endswith(".hf5")))
+    if not stories:
         subjects = sorted(tree.names(FOLDER))
         raise InputError(
             "has no stories (*.hf5)", file=tree.file(folder), key="subject", value=spec.subject, allowed=subjects
         )
-    return found
+    return stories
 
 
-def _story(tree: Tree, spec: LebelSpec, name: str, whole: object) -> _Story:
-    """A story whose file was remembered and looked through; `whole` is its number of samples in respdict.json."""
-    file = f"{FOLDER}/{spec.subject}/{name}.hf5"
-    remember(tree, file)
-    if not isinstance(whole, int):
+def _story(tree: Tree, spec: LebelSpec, name: str, total: object) -> _Story:
+    """Return a story whose file was remembered and looked through; `total` is its samples in respdict.json."""
+    place = f"{FOLDER}/{spec.subject}/{name}.hf5"
+    file = tree.file(place)
+    remember(tree, place)
+    if not isinstance(total, int):
         raise InputError("does not tell the number of samples of a story", file=tree.file(LENGTHS), key=name)
-    with hdf5_in(tree, file) as held:
-        mean, key = numbers(held, "data", tree.file(file), 2), "data"
-        found = mean
-        if spec.repeats and "individual_repeats" in held:
-            key = "individual_repeats"
-            found = numbers(held, key, tree.file(file), 3)
-        if found.shape[-1] != mean.shape[1] or not found.size:
-            problem = f"must be (repeats, samples, voxels), and data (samples, voxels), which is {mean.shape}"
-            raise InputError(problem, file=tree.file(file), key=key, value=found.shape)
-        kept = _kept(found.shape[-2], whole, spec, name, tree.file(file), key)
-        return _Story(name, file, key, kept, len(found) if found.ndim == 3 else 1, with_data(found, kept))
+    with hdf5_in(tree, place) as content:
+        key, responses = _dataset(content, spec.repeats, file)
+        samples = _samples(responses.shape[-2], total, spec, name, file, key)
+        repeats = len(responses) if responses.ndim == 3 else 1
+        return _Story(name, place, key, samples, repeats, with_data(responses, samples))
 
 
-def _kept(samples: int, whole: int, spec: LebelSpec, story: str, file: str, key: str) -> slice:
-    """Which samples of a file are kept."""
+def _dataset(content: h5py.File, repeats: bool, file: str) -> tuple[str, h5py.Dataset]:
+    """Return the key of the responses, and these: each repeat by itself where `repeats` are wanted and stored."""
+    mean, key = numbers(content, "data", file, 2), "data"
+    responses = mean
+    if repeats and "individual_repeats" in content:
+        key = "individual_repeats"
+        responses = numbers(content, key, file, 3)
+    if responses.shape[-1] != mean.shape[1] or not responses.size:
+        problem = f"must be (repeats, samples, voxels), and data (samples, voxels), which is {mean.shape}"
+        raise InputError(problem, file=file, key=key, value=responses.shape)
+    return key, responses
+
+
+def _samples(count: int, total: int, spec: LebelSpec, story: str, file: str, key: str) -> slice:
+    """Return which of the `count` samples of a file are read."""
     first, last = spec.trim
-    there = whole - spec.pad
-    if there <= first + last:
-        raise InputError(f"leaves none of the {there} samples of {story}", file=file, key="trim", value=spec.trim)
-    if samples == there - first - last:
-        return slice(0, samples)
-    if samples != there:
-        less = f"the {whole} of respdict.json less pad = {spec.pad} and trim = {first} + {last}"
-        problem = f"samples: must be {there - first - last} ({less}), or {there} where they were not trimmed before"
-        raise InputError(problem, file=file, key=key, value=samples)
-    return slice(first, there - last)
+    untrimmed = total - spec.pad
+    if untrimmed <= first + last:
+        raise InputError(f"leaves none of the {untrimmed} samples of {story}", file=file, key="trim", value=spec.trim)
+    if count == untrimmed - first - last:
+        return slice(0, count)
+    if count != untrimmed:
+        less = f"the {total} of respdict.json less pad = {spec.pad} and trim = {first} + {last}"
+        expected = f"{untrimmed - first - last} ({less}), or {untrimmed} where they were not trimmed before"
+        raise InputError(f"samples: must be {expected}", file=file, key=key, value=count)
+    return slice(first, untrimmed - last)
 
 
 def _table(stories: Sequence[_Story], spec: LebelSpec) -> pd.DataFrame:
@@ -183,24 +182,24 @@ def _responses(tree: Tree, stories: Sequence[_Story], voxels: np.ndarray, zscore
     """Responses (rows, voxels, repeats) float32 of all stories; NaN where a story has fewer repeats."""
     rows, repeats = sum(map(len, stories)), max(story.repeats for story in stories)
     check_size(rows, len(voxels), repeats, file)
-    found, done = np.full((rows, len(voxels), repeats), np.nan, np.float32), 0
+    responses, row = np.full((rows, len(voxels), repeats), np.nan, np.float32), 0
     for story in stories:
-        with hdf5_in(tree, story.file) as held:
-            read = chosen(held[story.key], voxels, story.kept)
-        for repeat, samples in enumerate(read if read.ndim == 3 else read[None]):
-            found[done : done + len(story), :, repeat] = zscored(samples) if zscore else samples
-        done += len(story)
-    return found
+        with hdf5_in(tree, story.file) as content:
+            stored = chosen(content[story.key], voxels, story.samples)
+        for repeat, samples in enumerate(stored if stored.ndim == 3 else stored[None]):
+            responses[row : row + len(story), :, repeat] = zscored(samples) if zscore else samples
+        row += len(story)
+    return responses
 
 
 def _words(tree: Tree, spec: LebelSpec, story: str) -> pd.DataFrame:
-    """Words of a story at the middle of the time in which they are said, in seconds from the first sample."""
+    """Words of a story at the middle of the time in which they are spoken, in seconds from the first sample."""
     name = f"TextGrids/{story}.TextGrid"
-    said = read_words(tree.read(name), tree.file(name))
-    if not said:
+    words = read_words(tree.read(name), tree.file(name))
+    if not words:
         raise InputError("has no word", file=tree.file(name))
-    times = [spec.sound_start + (word.start + word.end) / 2 for word in said]
-    return pd.DataFrame({"run": story, "time": times, "word": [word.text for word in said]})
+    times = [spec.sound_start + (word.start + word.end) / 2 for word in words]
+    return pd.DataFrame({"run": story, "time": times, "word": [word.text for word in words]})
 
 
 def _check_voxels(stories: Sequence[_Story], tree: Tree) -> None:

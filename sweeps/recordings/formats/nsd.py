@@ -16,8 +16,8 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -27,23 +27,25 @@ import pandas as pd
 from PIL import Image
 from pydantic import Field
 
+from models.inputs.geometry import Geometry
 from sweeps.errors import InputError
 from sweeps.hashing import content_id
 from sweeps.io.filesystem import join
 from sweeps.io.untrusted import reading
-from sweeps.recordings.formats.folder import ImageSpec
 from sweeps.recordings.readers.file_tree import Tree
 from sweeps.recordings.readers.fmri import check_size, some_of, varying, zscored
 from sweeps.recordings.readers.hdf5 import BLOCK, dataset, numbers, opened
 from sweeps.recordings.readers.nifti import read_volume
-from sweeps.recordings.recording import Recording, RecordingFacts, StimulusSet
-from sweeps.recordings.units import UnitChoice, choose_units
+from sweeps.recordings.readers.screens import ImageSpec
+from sweeps.recordings.recording import Recording, StimulusSet
+from sweeps.recordings.spec import SubjectSpec
+from sweeps.recordings.units import choose_units
 
 SCALE = 300.0
 STIMULI = "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
 
 
-class NsdSpec(UnitChoice):
+class NsdSpec(SubjectSpec):
     """A subject's voxels in some masks.
 
     `sessions`: the first so many, all that are there where it is not given. `least_ncsnr`: voxels whose noise-ceiling
@@ -51,8 +53,6 @@ class NsdSpec(UnitChoice):
     """
 
     format: Literal["nsd"]
-    path: str
-    name: str | None = None
     subject: str = Field("subj01", min_length=1)
     space: str = "func1pt8mm"
     betas: str = "betas_fithrf_GLMdenoise_RR"
@@ -61,52 +61,33 @@ class NsdSpec(UnitChoice):
     least_ncsnr: float | None = Field(None, ge=0)
     image: ImageSpec = ImageSpec()
 
-    def recording_name(self) -> str:
-        """Name in the tables: `name`, else the subject."""
-        return self.name or self.subject
+    def open(self, base: str, cache: Path) -> Recording:
+        """Read the chosen voxels; InputError names the file and what was expected.
 
-
-def describe_nsd(spec: NsdSpec, base: str) -> RecordingFacts:
-    """What the driver needs to know; `notes["voxels_left_out"]` counts voxels of the masks without data."""
-    recording, left_out = _opened(spec, base)
-    return replace(recording.facts(), notes={"voxels_left_out": left_out})
-
-
-def open_nsd(spec: NsdSpec, base: str, cache: Path | None = None) -> Recording:
-    """Read the chosen voxels; InputError names the file and what was expected. `cache` is not needed here.
-
-    Its identity is that of masks, trials and betas that were read, and of the stimulus file its size and the pictures
-    at its ends: reading all of its 39 GB would take longer than the sweep.
-    """
-    return _opened(spec, base)[0]
-
-
-def _opened(spec: NsdSpec, base: str) -> tuple[Recording, int]:
-    tree = Tree(join(base, spec.path))
-    folder = f"nsddata_betas/ppdata/{spec.subject}/{spec.space}/{spec.betas}"
-    labels = _labels(tree, spec, folder)
-    inside = np.flatnonzero(labels.ravel(order="F") != "")  # the betas' axes are those of the masks, turned around
-    if not len(inside):
-        raise InputError("no voxel lies in these masks", file=tree.file(folder), key="rois", value=list(spec.rois))
-    trials, numbers = _trials(tree, spec, folder)
-    sessions = [_session(tree, folder, number, labels.shape, trials) for number in numbers]
-    there = inside[some_of(_with_data(sessions, inside), tree.file(folder))]
-    units = choose_units(spec, len(there), labels.ravel(order="F")[there], None, tree.file(folder))
-    images, responses = _responses(sessions, trials["image"], there[units.rows], tree.file(folder))
-    pictures = _Pictures(tree.file(STIMULI), images)
-    read = hashlib.sha256(responses.data).hexdigest()
-    identity = content_id(
-        [tree.digest(), read, pictures.identity(), spec.model_dump(mode="json", exclude={"path", "name"})]
-    )
-    geometry = spec.image.geometry()
-
-    def load(rows: slice) -> np.ndarray:
-        return np.stack([geometry.apply(Image.fromarray(picture)) for picture in pictures.read(rows)])
-
-    names = [f"nsd-{image:05d}" for image in images]
-    fit = StimulusSet(pd.DataFrame({"file": names, "group": names}), responses, content_id([identity, "nsd"]), load)
-    recording = Recording(spec.recording_name(), identity, units.areas, {"fit": fit}, geometry=geometry)
-    return recording, len(inside) - len(there)
+        Its identity is that of masks, trials and betas that were read, and of the stimulus file its size and the
+        pictures at its ends: reading all of its 39 GB would take longer than the sweep. `notes["voxels_left_out"]`
+        counts voxels of the masks without data.
+        """
+        tree = Tree(join(base, self.path))
+        folder = f"nsddata_betas/ppdata/{self.subject}/{self.space}/{self.betas}"
+        labels = _labels(tree, self, folder)
+        areas = labels.ravel(order="F")  # the betas' axes are those of the masks, turned around
+        inside = np.flatnonzero(areas != "")
+        if not len(inside):
+            raise InputError("no voxel lies in these masks", file=tree.file(folder), key="rois", value=list(self.rois))
+        trials, sessions = _sessions(tree, self, folder, labels.shape)
+        with_data = inside[some_of(_with_data(sessions, inside), tree.file(folder))]
+        units = choose_units(self, len(with_data), areas[with_data], None, tree.file(folder))
+        images, responses = _responses(sessions, trials["image"], with_data[units.rows], tree.file(folder))
+        pictures = _Pictures(tree.file(STIMULI), images)
+        digest = hashlib.sha256(responses.data).hexdigest()
+        identity = content_id([tree.digest(), digest, pictures.identity(), self.settings()])
+        geometry = self.image.geometry()
+        names = [f"nsd-{image:05d}" for image in images]
+        table, key = pd.DataFrame({"file": names, "group": names}), content_id([identity, "nsd"])
+        fit = StimulusSet(table, responses, key, pictures.loader(geometry))
+        notes = {"voxels_left_out": len(inside) - len(with_data)}
+        return Recording(self.recording_name(), identity, units.areas, {"fit": fit}, geometry=geometry, notes=notes)
 
 
 def _labels(tree: Tree, spec: NsdSpec, folder: str) -> np.ndarray:
@@ -152,14 +133,15 @@ def _trials(tree: Tree, spec: NsdSpec, folder: str) -> tuple[pd.DataFrame, list[
             raise InputError(f"has no column {column}", file=tree.file(name), allowed=list(table.columns))
         if table[column].dtype.kind not in "iu":
             raise InputError("must hold whole numbers, one a trial", file=tree.file(name), key=column)
-    there = [number for number in sorted(set(table["SESSION"])) if tree.has(f"{folder}/betas_session{number:02d}.hdf5")]
-    sessions = [int(number) for number in there][: spec.sessions]
+    numbers = sorted(set(table["SESSION"]))
+    stored = [number for number in numbers if tree.has(f"{folder}/betas_session{number:02d}.hdf5")]
+    sessions = [int(number) for number in stored][: spec.sessions]
     if not sessions:
         raise InputError("has no betas_sessionNN.hdf5 of a session in responses.tsv", file=tree.file(folder))
-    kept = table[table["SESSION"].isin(sessions)]
-    if kept["73KID"].min() < 1:
+    trials = table[table["SESSION"].isin(sessions)]
+    if trials["73KID"].min() < 1:
         raise InputError("must count pictures from one", file=tree.file(name), key="73KID")
-    return pd.DataFrame({"session": kept["SESSION"].to_numpy(), "image": kept["73KID"].to_numpy() - 1}), sessions
+    return pd.DataFrame({"session": trials["SESSION"].to_numpy(), "image": trials["73KID"].to_numpy() - 1}), sessions
 
 
 @dataclass(frozen=True)
@@ -172,21 +154,27 @@ class _Session:
 
     def read(self, voxels: np.ndarray) -> np.ndarray:
         """Betas (trials, voxels) in the file's type; voxels count through (z, y, x)."""
-        with opened(self.url) as held:
-            betas = numbers(held, "betas", self.url, 4)
+        with opened(self.url) as content:
+            betas = numbers(content, "betas", self.url, 4)
             if betas.shape != self.shape:
                 problem = f"must be ({', '.join(map(str, self.shape))}): trials, and the masks' axes turned around"
                 raise InputError(problem, file=self.url, key="betas", value=betas.shape)
-            found = np.empty((len(self.trials), len(voxels)), betas.dtype)
+            chosen = np.empty((len(self.trials), len(voxels)), betas.dtype)
             for box, mine in _boxes(betas, voxels):
                 z, y, x = np.unravel_index(voxels[mine], self.shape[1:])
-                found[box[0], mine] = betas[box][:, z - box[1].start, y - box[2].start, x - box[3].start]
-        return found
+                chosen[box[0], mine] = betas[box][:, z - box[1].start, y - box[2].start, x - box[3].start]
+        return chosen
 
 
-def _session(tree: Tree, folder: str, number: int, shape: Sequence[int], trials: pd.DataFrame) -> _Session:
-    rows = np.flatnonzero(trials["session"] == number)
-    return _Session(tree.file(f"{folder}/betas_session{number:02d}.hdf5"), rows, (len(rows), *reversed(shape)))
+def _sessions(tree: Tree, spec: NsdSpec, folder: str, shape: Sequence[int]) -> tuple[pd.DataFrame, list[_Session]]:
+    """Return the trials that are read, and the sessions that they belong to; `shape` is that of the masks."""
+    trials, numbers = _trials(tree, spec, folder)
+    sessions = []
+    for number in numbers:
+        rows = np.flatnonzero(trials["session"] == number)
+        file = tree.file(f"{folder}/betas_session{number:02d}.hdf5")
+        sessions.append(_Session(file, rows, (len(rows), *reversed(shape))))
+    return trials, sessions
 
 
 def _boxes(betas: h5py.Dataset, voxels: np.ndarray) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
@@ -223,52 +211,56 @@ def _responses(
     images, row = np.unique(image.to_numpy(), return_inverse=True)
     repeat = image.groupby(image).cumcount().to_numpy()
     check_size(len(images), len(voxels), int(repeat.max()) + 1, file)
-    found = np.full((len(images), len(voxels), int(repeat.max()) + 1), np.nan, dtype=np.float32)
+    responses = np.full((len(images), len(voxels), int(repeat.max()) + 1), np.nan, dtype=np.float32)
     for session in sessions:
-        found[row[session.trials], :, repeat[session.trials]] = _scored(session.read(voxels))
-    return images, found
+        responses[row[session.trials], :, repeat[session.trials]] = _scored(session.read(voxels))
+    return images, responses
 
 
 def _with_data(sessions: Sequence[_Session], voxels: np.ndarray) -> np.ndarray:
     """Which voxels (voxels,) vary within some session; those that do in the first are not looked for in the others."""
-    there = np.zeros(len(voxels), dtype=bool)
+    vary = np.zeros(len(voxels), dtype=bool)
     for session in sessions:
-        unknown = np.flatnonzero(~there)
+        unknown = np.flatnonzero(~vary)
         if len(unknown):
-            there[unknown] = varying(session.read(voxels[unknown]))
-    return there
+            vary[unknown] = varying(session.read(voxels[unknown]))
+    return vary
 
 
 def _scored(betas: np.ndarray) -> np.ndarray:
     """z-scores (trials, voxels) of a session's betas as they are stored; NaN for a voxel that does not vary."""
-    found = zscored(betas.astype(np.float64) / SCALE)
-    found[:, ~varying(betas)] = np.nan
-    return found
+    scores = zscored(betas.astype(np.float64) / SCALE)
+    scores[:, ~varying(betas)] = np.nan
+    return scores
 
 
 class _Pictures:
-    """Some pictures of the stimulus file, read when they are asked for."""
+    """Some pictures of the stimulus file, read when they are needed."""
 
     def __init__(self, url: str, images: np.ndarray) -> None:
         self.url, self.images = url, images
-        with opened(url) as held:
-            brick = dataset(held, "imgBrick", url, 4)
+        with opened(url) as content:
+            brick = dataset(content, "imgBrick", url, 4)
             self.shape, kind = brick.shape, brick.dtype
         if kind != np.uint8 or self.shape[3] != 3 or not math.prod(self.shape):
             problem = "must be (pictures, rows, columns, 3) uint8"
             raise InputError(problem, file=url, key="imgBrick", value=(self.shape, str(kind)))
         if images.max() >= self.shape[0]:
             raise InputError(
-                f"holds {self.shape[0]} pictures, trial {images.max()} is asked for", file=url, key="imgBrick"
+                f"holds {self.shape[0]} pictures, picture {images.max()} is needed", file=url, key="imgBrick"
             )
 
     def read(self, rows: slice) -> np.ndarray:
         """Pictures (rows, h, w, 3) uint8."""
-        with opened(self.url) as held:
-            brick = dataset(held, "imgBrick", self.url, 4)
+        with opened(self.url) as content:
+            brick = dataset(content, "imgBrick", self.url, 4)
             return np.asarray(brick[self.images[rows]]) if len(self.images[rows]) else np.empty((0, *self.shape[1:]))
 
+    def loader(self, geometry: Geometry) -> Callable[[slice], np.ndarray]:
+        """Return what loads the pictures of a slice of rows, in a geometry."""
+        return lambda rows: np.stack([geometry.apply(Image.fromarray(picture)) for picture in self.read(rows)])
+
     def identity(self) -> list[object]:
-        """Shape of the file, and what its first and last asked pictures are."""
+        """Shape of the file, and what the first and last of these pictures are."""
         ends = np.concatenate([self.read(slice(0, 1)), self.read(slice(len(self.images) - 1, None))])
         return [list(self.shape), self.images.tolist(), hashlib.sha256(ends.tobytes()).hexdigest()]

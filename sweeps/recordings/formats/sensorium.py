@@ -22,7 +22,9 @@ from sweeps.errors import InputError
 from sweeps.hashing import content_id
 from sweeps.io.filesystem import join
 from sweeps.recordings.readers.file_tree import Tree, is_below
-from sweeps.recordings.readers.screens import ScreenSpec, Shown
+from sweeps.recordings.readers.screens import Presentations, ScreenSpec
+from sweeps.recordings.readers.trial_tables import blank
+from sweeps.recordings.spec import StoredSpec
 from sweeps.recordings.units import UnitChoice, Units, check_coordinates, check_length, choose_units
 
 TIERS = (
@@ -39,17 +41,10 @@ TIERS = (
 )
 """Tiers of the trials in all sets of this layout."""
 
-THRESHOLD = 0.01
-"""A unit's deviation counts as at least this share of the mean deviation."""
 
-GB = 1e9
-
-
-class SensoriumSpec(UnitChoice):
+class SensoriumSpec(StoredSpec, UnitChoice):
     """What the two formats share. `normalise: std` divides by each unit's deviation (see `scale_responses`)."""
 
-    path: str
-    name: str | None = None
     image: ScreenSpec = ScreenSpec()
     tiers: tuple[str, ...] = Field((), strict=False)
     normalise: Literal["std", "none"] = "std"
@@ -57,9 +52,9 @@ class SensoriumSpec(UnitChoice):
     white: float = Field(255.0, gt=0)
     memory_gb: float = Field(16.0, gt=0)
 
-    def recording_name(self) -> str:
-        """Name in the tables: `name`, else the folder's own."""
-        return self.name or self.path.rstrip("/").rsplit("/", 1)[-1].removesuffix(".zip")
+    def default_name(self) -> str:
+        """Return the folder's own name."""
+        return super().default_name().removesuffix(".zip")
 
     def options(self) -> str:
         """Identity of what decides the numbers beside the files."""
@@ -98,7 +93,8 @@ class Session:
     def arrays(self, kind: str) -> Iterator[tuple[int, str, np.ndarray]]:
         """Place, file and array of every read trial."""
         names = self.files(kind)
-        return ((place, *found) for place, found in enumerate(zip(names, self.tree.arrays_of(names), strict=True)))
+        arrays = zip(names, self.tree.arrays_of(names), strict=True)
+        return ((place, name, array) for place, (name, array) in enumerate(arrays))
 
     def per_trial(self, key: str) -> np.ndarray | None:
         """One text per read trial from meta/trials; None where there is no such file."""
@@ -115,57 +111,29 @@ def open_session(spec: SensoriumSpec, base: str, tiers: Sequence[str]) -> Sessio
     """Open a session and choose its trials (those of `tiers`) and units."""
     tree = Tree(join(base, spec.path))
     links = _links(tree)
-    found = _tiers(tree)
-    trials = _chosen(found, tiers, tree)
+    tier_of = _tiers(tree)
+    trials = _chosen(tier_of, tiers, tree)
     count = _count(tree, _file(links, "responses", int(trials[0])))
     units = _units(tree, spec, count)
-    session = Session(tree, spec, links, trials, found[trials], None, count, units)
+    session = Session(tree, spec, links, trials, tier_of[trials], None, count, units)
     order = _order(session.per_trial("trial_idx"))
-    return Session(tree, spec, links, trials, found[trials], order, count, units)
-
-
-def blank(rows: int, channels: int, repeats: int, memory_gb: float, file: str) -> np.ndarray:
-    """NaN (rows, channels, repeats) float32; InputError where that takes more than `memory_gb`."""
-    size = 4 * rows * channels * repeats / GB
-    if size > memory_gb:
-        problem = f"({rows} rows, {channels} units, {repeats} repeats) take {size:.2g} GB, more than `memory_gb`"
-        advice = "limit `units` or `repeats`, leave a tier out, or allow more"
-        raise InputError(f"{problem}: {advice}", file=file, key="memory_gb", value=memory_gb)
-    return np.full((rows, channels, repeats), np.nan, np.float32)
+    return Session(tree, spec, links, trials, tier_of[trials], order, count, units)
 
 
 def check_recorded(session: Session, silent: np.ndarray) -> None:
     """Raise InputError for a tier whose trials are all `silent` (trials,): zero or missing, so withheld."""
     for tier in dict.fromkeys(session.tiers.tolist()):
         if silent[session.tiers == tier].all():
-            kept = [each for each in dict.fromkeys(session.tiers.tolist()) if each != tier]
+            others = [other for other in dict.fromkeys(session.tiers.tolist()) if other != tier]
             problem = "its responses are zero or missing throughout: withheld in a competition; leave it out"
             place = session.tree.file(f"data/{session.links.get('responses', 'responses')}")
-            raise InputError(f"{problem} (tiers: [{', '.join(kept)}])", file=place, key="tiers", value=tier)
+            raise InputError(f"{problem} (tiers: [{', '.join(others)}])", file=place, key="tiers", value=tier)
 
 
-def scale_responses(responses: np.ndarray, train: np.ndarray) -> None:
-    """Divide responses (rows, units, repeats), in place, by each unit's deviation over the rows `train`.
-
-    Deviations (ddof 0, missing entries left out, over rows and repeats) below 1 % of their mean over units count as
-    that much; no mean is subtracted. Source: neuralpredictors, NeuroNormalizer.
-    """
-    deviation = np.array([np.nanstd(responses[train, unit], dtype=np.float64) for unit in range(responses.shape[1])])
-    least = THRESHOLD * np.nanmean(deviation)
-    if least > 0:  # else every unit is constant, which is refused where units are checked
-        responses /= np.where(deviation > least, deviation, least)[:, None].astype(np.float32)
-
-
-def train_rows(tiers: np.ndarray) -> np.ndarray:
-    """Which entries belong to the tier `train`; all where none does."""
-    train = tiers == "train"
-    return train if train.any() else np.ones(len(tiers), dtype=bool)
-
-
-def limit_repeats(session: Session, shown: Shown) -> np.ndarray:
-    """Which read trials are kept: those within the first `repeats` of what they show."""
+def limit_repeats(session: Session, presentations: Presentations) -> np.ndarray:
+    """Return which trials are used (trials,): those within the first `repeats` of what they show."""
     most = session.spec.repeats
-    return np.ones(len(shown.item), dtype=bool) if most is None else shown.repeat < most
+    return np.ones(len(presentations.item), dtype=bool) if most is None else presentations.repeat < most
 
 
 # -- the parts of the tree --------------------------------------------------------------------------
@@ -186,10 +154,10 @@ def _links(tree: Tree) -> dict[str, str]:
 
 def _count(tree: Tree, name: str) -> int:
     """Number of units, from the responses of one trial."""
-    found = tree.array(name)
-    if not found.ndim:
+    responses = tree.array(name)
+    if not responses.ndim:
         raise InputError("must hold the responses of units, not one number", file=tree.file(name))
-    return len(found)
+    return len(responses)
 
 
 def _file(links: dict[str, str], kind: str, trial: int) -> str:
@@ -200,20 +168,20 @@ def _tiers(tree: Tree) -> np.ndarray:
     name = "meta/trials/tiers.npy"
     if not tree.has(name):
         raise InputError("missing file: a Sensorium session names the tier of every trial there", file=tree.file(name))
-    found = tree.labels(name)
-    strange = sorted(set(found.tolist()) - set(TIERS))
+    tiers = tree.labels(name)
+    strange = sorted(set(tiers.tolist()) - set(TIERS))
     if strange:
         raise InputError("unknown tier", file=tree.file(name), value=strange[0], allowed=TIERS)
-    return found
+    return tiers
 
 
-def _chosen(found: np.ndarray, tiers: Sequence[str], tree: Tree) -> np.ndarray:
+def _chosen(tier_of: np.ndarray, tiers: Sequence[str], tree: Tree) -> np.ndarray:
     for tier in tiers:
         if tier not in TIERS:
             raise InputError("unknown tier", key="tiers", value=tier, allowed=TIERS)
-    trials = np.flatnonzero(np.isin(found, list(tiers)))
+    trials = np.flatnonzero(np.isin(tier_of, list(tiers)))
     if not len(trials):
-        present = ", ".join(dict.fromkeys(found.tolist()))
+        present = ", ".join(dict.fromkeys(tier_of.tolist()))
         problem = f"no trial belongs to these tiers; the trials' own are {present}"
         raise InputError(problem, file=tree.file("meta/trials/tiers.npy"), key="tiers", value=list(tiers))
     return trials
@@ -246,6 +214,6 @@ def _check_ids(tree: Tree, count: int) -> None:
 
 def _coordinates(tree: Tree, count: int) -> np.ndarray:
     name = "meta/neurons/cell_motor_coordinates.npy"
-    found = tree.array(name)
-    check_coordinates(found, count, tree.file(name))
-    return found
+    coordinates = tree.array(name)
+    check_coordinates(coordinates, count, tree.file(name))
+    return coordinates

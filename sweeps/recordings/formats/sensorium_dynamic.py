@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -17,12 +18,10 @@ from sweeps.recordings.formats.sensorium import (
     check_recorded,
     limit_repeats,
     open_session,
-    scale_responses,
-    train_rows,
 )
 from sweeps.recordings.readers.clips import ClipRows
 from sweeps.recordings.readers.screens import (
-    Shown,
+    Presentations,
     arrange,
     as_pixels,
     content_key,
@@ -31,7 +30,8 @@ from sweeps.recordings.readers.screens import (
     show,
     signature,
 )
-from sweeps.recordings.recording import Recording, RecordingFacts, StimulusSet, check_groups, check_responses
+from sweeps.recordings.readers.trial_tables import scale_responses, train_rows
+from sweeps.recordings.recording import Recording, StimulusSet, check_groups, check_responses
 
 DEFAULT_TIERS = ("train", "oracle", "validation")
 CONDITION = "meta/trials/condition_hash.npy"
@@ -51,61 +51,86 @@ class SensoriumDynamicSpec(SensoriumSpec):
     match: Literal["content", "condition", "near"] = "content"
     frame_rate: float = Field(30.0, gt=0)
 
+    def open(self, base: str, cache: Path) -> Recording:
+        """Read a session: a row is a frame of a clip, the trials that showed the clip are its repeats.
 
-def open_sensorium_dynamic(spec: SensoriumDynamicSpec, base: str, cache: Path | None = None) -> Recording:
-    """Read a session: a row is a frame of a clip, the trials that showed the clip are its repeats.
+        Arrays are padded with NaN past a trial's end: a clip ends before the first NaN of its video's first pixel.
+        Clips of equal or nearly equal content are one group, whatever their tiers; a clip's tier is that of its first
+        file. Reads every file of the read trials once.
+        """
+        session = open_session(self, base, self.tiers or DEFAULT_TIERS)
+        clips = _clips(session, self)
+        fit, identity = _stimuli(session, self, clips)
+        check_groups(fit, session.tree.file("data/responses"), session.units.rows)
+        return Recording(
+            self.recording_name(),
+            identity,
+            session.units.areas,
+            {"fit": fit},
+            geometry=self.image.geometry(),
+            coordinates=session.units.coordinates,
+            frame_rate=self.frame_rate,
+        )
 
-    Arrays are padded with NaN past a trial's end: a clip ends before the first NaN of its video's first pixel. Clips
-    of equal or nearly equal content are one group, whatever their tiers; a clip's tier is that of its first file.
-    Reads every file of the read trials once; `cache` is not needed here.
+
+@dataclass(frozen=True)
+class _Clips:
+    """The clips of a session: which trials showed which, the `groups` (clips,) and rows of the clips.
+
+    `used` (trials,): within the first `repeats`; `stored` (trials,): frames in the file, padding included.
     """
-    session = open_session(spec, base, spec.tiers or DEFAULT_TIERS)
-    shown, groups, rows, depth = _clips(session, spec)
-    kept = limit_repeats(session, shown)
-    responses = _responses(session, rows, shown, kept, depth)
+
+    presentations: Presentations
+    groups: np.ndarray
+    rows: ClipRows
+    used: np.ndarray
+    stored: np.ndarray
+
+    @property
+    def repeats(self) -> int:
+        """Most repeats of a clip that are used."""
+        return int(self.presentations.repeat[self.used].max()) + 1
+
+    def put(self, table: np.ndarray, trial: int, values: np.ndarray) -> None:
+        """Write a trial (channels, frames) into its clip's rows, unless unused; what is past the clip's end is cut."""
+        if self.used[trial]:
+            place = self.rows.of_clip(int(self.presentations.item[trial]))
+            length = min(place.stop - place.start, values.shape[1])
+            rows = slice(place.start, place.start + length)
+            table[rows, :, self.presentations.repeat[trial]] = values[:, :length].T
+
+
+def _stimuli(session: Session, spec: SensoriumDynamicSpec, clips: _Clips) -> tuple[StimulusSet, str]:
+    """Return the frames with all that was recorded, and the identity of the recording."""
+    rows, tiers = clips.rows, session.tiers[clips.presentations.first]
+    responses = _responses(session, clips)
     if spec.normalise == "std":
-        scale_responses(responses, train_rows(rows.spread(session.tiers[shown.first])))
+        scale_responses(responses, train_rows(rows.spread(tiers)))
     responses[rows.frame < spec.skip] = np.nan
     check_responses(responses, session.tree.file("data/responses"), session.units.rows)
-    behaviour, pupil = (_beside(session, kind, rows, shown, kept, depth) for kind in ("behavior", "pupil_center"))
+    behaviour, pupil = (_beside(session, kind, clips) for kind in ("behavior", "pupil_center"))
     identity = content_id([session.tree.digest(), spec.options()])
-    names = [session.file("videos", int(trial)) for trial in session.trials[shown.first]]
-    table = rows.table(names, groups, session.tiers[shown.first])
-    key = content_id([identity, "videos"])
-    fit = StimulusSet(table, responses, key, _images(session, rows, names), behaviour, pupil)
-    check_groups(fit, session.tree.file("data/responses"), session.units.rows)
-    units = session.units
-    return Recording(
-        spec.recording_name(),
-        identity,
-        units.areas,
-        {"fit": fit},
-        geometry=spec.image.geometry(),
-        coordinates=units.coordinates,
-        frame_rate=spec.frame_rate,
-    )
+    names = [session.file("videos", int(trial)) for trial in session.trials[clips.presentations.first]]
+    table, images = rows.table(names, clips.groups, tiers), _images(session, rows, names)
+    return StimulusSet(table, responses, content_id([identity, "videos"]), images, behaviour, pupil), identity
 
 
-def describe_sensorium_dynamic(spec: SensoriumDynamicSpec, base: str) -> RecordingFacts:
-    """What the driver needs to know."""
-    return open_sensorium_dynamic(spec, base).facts()
-
-
-def _clips(session: Session, spec: SensoriumDynamicSpec) -> tuple[Shown, np.ndarray, ClipRows, np.ndarray]:
-    """Which trials show the same clip, the group of every clip, the rows, and the stored frames of every trial."""
+def _clips(session: Session, spec: SensoriumDynamicSpec) -> _Clips:
+    """Read every video: which trials show the same clip, and how long the clips are."""
     lengths, stored, contents, signatures = [], [], [], []
     for _, name, video in session.arrays("videos"):
         length = _true_length(video, session.tree.file(name))
-        shown = video[:, :, :length]
-        pixels = as_pixels(np.moveaxis(shown, -1, 0), spec.white, session.tree.file(name))
+        frames = video[:, :, :length]
+        pixels = as_pixels(np.moveaxis(frames, -1, 0), spec.white, session.tree.file(name))
         lengths.append(length if spec.frames is None else min(length, spec.frames))
         stored.append(video.shape[2])
-        contents.append(content_key(shown))
+        contents.append(content_key(frames))
         signatures.append(signature(pixels))
     near = near_copies(signatures)
-    found = arrange(_keys(session, spec, contents, near), session.order)
-    groups = session.trials[linked(near, found.item)[found.first]].astype(str)
-    return found, groups, ClipRows.of(np.array(lengths)[found.first]), np.array(stored)
+    presentations = arrange(_keys(session, spec, contents, near), session.order)
+    groups = session.trials[linked(near, presentations.item)[presentations.first]].astype(str)
+    rows, used = ClipRows.of(np.array(lengths)[presentations.first]), limit_repeats(session, presentations)
+    return _Clips(presentations, groups, rows, used, np.array(stored))
 
 
 def _true_length(video: np.ndarray, file: str) -> int:
@@ -131,46 +156,35 @@ def _keys(session: Session, spec: SensoriumDynamicSpec, contents: list[str], nea
     return [str(condition) for condition in conditions]
 
 
-def _responses(session: Session, rows: ClipRows, shown: Shown, kept: np.ndarray, depth: np.ndarray) -> np.ndarray:
+def _responses(session: Session, clips: _Clips) -> np.ndarray:
     """Responses (frames of all clips, units, repeats)."""
-    responses = session.blank(len(rows), len(session.units.rows), int(shown.repeat[kept].max()) + 1)
+    responses = session.blank(len(clips.rows), len(session.units.rows), clips.repeats)
     silent = np.zeros(len(session.trials), dtype=bool)
-    for trial, name, found in session.arrays("responses"):
-        _must_be(found, (session.count, int(depth[trial])), session.tree.file(name))
-        silent[trial] = not np.nan_to_num(found).any()
-        if kept[trial]:
-            _put(responses, rows, shown, trial, found[session.units.rows])
+    for trial, name, values in session.arrays("responses"):
+        _must_be(values, (session.count, int(clips.stored[trial])), session.tree.file(name))
+        silent[trial] = not np.nan_to_num(values).any()
+        clips.put(responses, trial, values[session.units.rows])
     check_recorded(session, silent)
     return responses
 
 
-def _beside(
-    session: Session, kind: str, rows: ClipRows, shown: Shown, kept: np.ndarray, depth: np.ndarray
-) -> np.ndarray | None:
+def _beside(session: Session, kind: str, clips: _Clips) -> np.ndarray | None:
     """What was recorded beside (rows, channels, repeats); None where nothing was."""
     if not session.has(kind):
         return None
     table: np.ndarray | None = None
-    for trial, name, found in session.arrays(kind):
+    for trial, name, values in session.arrays(kind):
         if table is None:
-            channels = 2 if kind == "pupil_center" or not found.ndim else len(found)
-            table = session.blank(len(rows), channels, int(shown.repeat[kept].max()) + 1)
-        _must_be(found, (table.shape[1], int(depth[trial])), session.tree.file(name))
-        if kept[trial]:
-            _put(table, rows, shown, trial, found)
+            channels = 2 if kind == "pupil_center" or not values.ndim else len(values)
+            table = session.blank(len(clips.rows), channels, clips.repeats)
+        _must_be(values, (table.shape[1], int(clips.stored[trial])), session.tree.file(name))
+        clips.put(table, trial, values)
     return table
 
 
-def _put(table: np.ndarray, rows: ClipRows, shown: Shown, trial: int, found: np.ndarray) -> None:
-    """Write one trial (channels, frames) into the rows of its clip; what lies past the clip's end is left out."""
-    place = rows.of_clip(int(shown.item[trial]))
-    length = min(place.stop - place.start, found.shape[1])
-    table[place.start : place.start + length, :, shown.repeat[trial]] = found[:, :length].T
-
-
-def _must_be(found: np.ndarray, shape: tuple[int, int], file: str) -> None:
-    if found.shape != shape:
-        raise InputError(f"must be {shape}, as many frames as the video has, not {found.shape}", file=file)
+def _must_be(values: np.ndarray, shape: tuple[int, int], file: str) -> None:
+    if values.shape != shape:
+        raise InputError(f"must be {shape}, as many frames as the video has, not {values.shape}", file=file)
 
 
 def _images(session: Session, rows: ClipRows, names: list[str]) -> Callable[[slice], np.ndarray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -17,11 +17,10 @@ from sweeps.recordings.formats.sensorium import (
     check_recorded,
     limit_repeats,
     open_session,
-    scale_responses,
-    train_rows,
 )
-from sweeps.recordings.readers.screens import Shown, arrange, as_pixels, content_key, linked, show
-from sweeps.recordings.recording import Recording, RecordingFacts, StimulusSet, check_groups, check_responses
+from sweeps.recordings.readers.screens import Presentations, arrange, as_pixels, content_key, linked, show
+from sweeps.recordings.readers.trial_tables import scale_responses, train_rows
+from sweeps.recordings.recording import Recording, StimulusSet, check_groups, check_responses
 
 DEFAULT_TIERS = ("train", "validation", "test")
 IMAGE_IDS = ("frame_image_id", "colorframeprojector_image_id", "image_id")
@@ -32,42 +31,35 @@ class SensoriumStaticSpec(SensoriumSpec):
 
     format: Literal["sensorium-static"]
 
+    def open(self, base: str, cache: Path) -> Recording:
+        """Read a session: a row is a picture, its repeats are the trials that showed it, in order of presentation.
 
-def open_sensorium_static(spec: SensoriumStaticSpec, base: str, cache: Path | None = None) -> Recording:
-    """Read a session: a row is a picture, its repeats are the trials that showed it, in order of presentation.
-
-    Trials of one image id are repeats, and pictures of equal content are one group, whatever their ids and tiers. A
-    picture's tier is that of its first file.
-    Reads every file of the read trials once; `cache` is not needed here.
-    """
-    session = open_session(spec, base, spec.tiers or DEFAULT_TIERS)
-    shown, groups = _pictures(session)
-    kept = limit_repeats(session, shown)
-    responses = _responses(session, shown, kept)
-    check_responses(responses, session.tree.file("data/responses"), session.units.rows)
-    behaviour = _beside(session, "behavior", shown, kept, None)
-    pupil = _beside(session, "pupil_center", shown, kept, 2)
-    fit = _stimuli(session, shown, groups, responses)
-    fit = replace(fit, behaviour=behaviour, pupil=pupil)
-    check_groups(fit, session.tree.file("data/responses"), session.units.rows)
-    identity = content_id([session.tree.digest(), spec.options()])
-    held = session.units
-    return Recording(
-        spec.recording_name(),
-        identity,
-        held.areas,
-        {"fit": replace(fit, key=content_id([identity, "pictures"]))},
-        geometry=spec.image.geometry(),
-        coordinates=held.coordinates,
-    )
+        Trials of one image id are repeats, and pictures of equal content are one group, whatever their ids and tiers.
+        A picture's tier is that of its first file. Reads every file of the read trials once.
+        """
+        session = open_session(self, base, self.tiers or DEFAULT_TIERS)
+        presentations, groups = _pictures(session)
+        used = limit_repeats(session, presentations)
+        responses = _responses(session, presentations, used)
+        file, units = session.tree.file("data/responses"), session.units
+        check_responses(responses, file, units.rows)
+        behaviour = _beside(session, "behavior", presentations, used, None)
+        pupil = _beside(session, "pupil_center", presentations, used, 2)
+        identity = content_id([session.tree.digest(), self.options()])
+        table, images = _table(session, presentations, groups), _images(session, presentations)
+        fit = StimulusSet(table, responses, content_id([identity, "pictures"]), images, behaviour, pupil)
+        check_groups(fit, file, units.rows)
+        return Recording(
+            self.recording_name(),
+            identity,
+            units.areas,
+            {"fit": fit},
+            geometry=self.image.geometry(),
+            coordinates=units.coordinates,
+        )
 
 
-def describe_sensorium_static(spec: SensoriumStaticSpec, base: str) -> RecordingFacts:
-    """What the driver needs to know."""
-    return open_sensorium_static(spec, base).facts()
-
-
-def _pictures(session: Session) -> tuple[Shown, np.ndarray]:
+def _pictures(session: Session) -> tuple[Presentations, np.ndarray]:
     """Which trials show the same picture, and the group of every picture."""
     contents = []
     for _, name, picture in session.arrays("images"):
@@ -75,25 +67,26 @@ def _pictures(session: Session) -> tuple[Shown, np.ndarray]:
         as_pixels(picture, session.spec.white, session.tree.file(name))
         contents.append(content_key(picture))
     ids = _image_ids(session)
-    shown = arrange(contents if ids is None else ids.tolist(), session.order)
-    _check_same(session, shown, contents)
+    presentations = arrange(contents if ids is None else ids.tolist(), session.order)
+    _check_same(session, presentations, contents)
     labels = session.trials.astype(str) if ids is None else ids
-    return shown, labels[linked(np.array(contents), shown.item)[shown.first]]
+    return presentations, labels[linked(np.array(contents), presentations.item)[presentations.first]]
 
 
 def _image_ids(session: Session) -> np.ndarray | None:
     for key in IMAGE_IDS:
-        found = session.per_trial(key)
-        if found is not None:
-            return found
+        ids = session.per_trial(key)
+        if ids is not None:
+            return ids
     return None
 
 
-def _check_same(session: Session, shown: Shown, contents: list[str]) -> None:
-    for trial, item in enumerate(shown.item):
-        if contents[trial] != contents[shown.first[item]]:
+def _check_same(session: Session, presentations: Presentations, contents: list[str]) -> None:
+    for trial, item in enumerate(presentations.item):
+        if contents[trial] != contents[presentations.first[item]]:
             files = session.files("images")
-            problem = f"is another picture than {files[shown.first[item]]}, though both trials have the same image id"
+            other = files[presentations.first[item]]
+            problem = f"is another picture than {other}, though both trials have the same image id"
             raise InputError(problem, file=session.tree.file(files[trial]))
 
 
@@ -102,51 +95,62 @@ def _grey_or_colour(picture: np.ndarray, file: str) -> None:
         raise InputError(f"must be (1 or 3, height, width), not {picture.shape}", file=file)
 
 
-def _responses(session: Session, shown: Shown, kept: np.ndarray) -> np.ndarray:
+def _responses(session: Session, presentations: Presentations, used: np.ndarray) -> np.ndarray:
     """Responses (pictures, units, repeats)."""
-    repeats = int(shown.repeat[kept].max()) + 1
-    responses = session.blank(len(shown.first), len(session.units.rows), repeats)
+    repeats = int(presentations.repeat[used].max()) + 1
+    responses = session.blank(len(presentations.first), len(session.units.rows), repeats)
     silent = np.zeros(len(session.trials), dtype=bool)
-    for trial, name, found in session.arrays("responses"):
-        if found.shape != (session.count,):
-            raise InputError(f"must be ({session.count},), not {found.shape}", file=session.tree.file(name))
-        silent[trial] = not np.nan_to_num(found).any()
-        if kept[trial]:
-            responses[shown.item[trial], :, shown.repeat[trial]] = found[session.units.rows]
+    for trial, name, values in session.arrays("responses"):
+        if values.shape != (session.count,):
+            raise InputError(f"must be ({session.count},), not {values.shape}", file=session.tree.file(name))
+        silent[trial] = not np.nan_to_num(values).any()
+        if used[trial]:
+            responses[presentations.item[trial], :, presentations.repeat[trial]] = values[session.units.rows]
     check_recorded(session, silent)
     if session.spec.normalise == "std":
-        scale_responses(responses, train_rows(session.tiers[shown.first]))
+        scale_responses(responses, train_rows(session.tiers[presentations.first]))
     return responses
 
 
-def _beside(session: Session, kind: str, shown: Shown, kept: np.ndarray, channels: int | None) -> np.ndarray | None:
+def _beside(
+    session: Session, kind: str, presentations: Presentations, used: np.ndarray, channels: int | None
+) -> np.ndarray | None:
     """What was recorded beside (pictures, channels, repeats); None where nothing was."""
     if not session.has(kind):
         return None
     table = np.empty((0, 0, 0), np.float32)
-    for trial, name, found in session.arrays(kind):
-        channels = found.size if channels is None else channels
-        if found.shape != (channels,):
-            raise InputError(f"must be ({channels},), not {found.shape}", file=session.tree.file(name))
+    for trial, name, values in session.arrays(kind):
+        channels = values.size if channels is None else channels
+        if values.shape != (channels,):
+            raise InputError(f"must be ({channels},), not {values.shape}", file=session.tree.file(name))
         if not table.size:
-            table = session.blank(len(shown.first), channels, int(shown.repeat[kept].max()) + 1)
-        if kept[trial]:
-            table[shown.item[trial], :, shown.repeat[trial]] = found
+            table = session.blank(len(presentations.first), channels, int(presentations.repeat[used].max()) + 1)
+        if used[trial]:
+            table[presentations.item[trial], :, presentations.repeat[trial]] = values
     return table
 
 
-def _stimuli(session: Session, shown: Shown, groups: np.ndarray, responses: np.ndarray) -> StimulusSet:
-    files = [session.file("images", int(trial)) for trial in session.trials[shown.first]]
-    table = pd.DataFrame({"file": files, "group": groups, "role": "fit", "tier": session.tiers[shown.first]})
-    tree, white, geometry = session.tree, session.spec.white, session.spec.image.geometry()
+def _files(session: Session, presentations: Presentations) -> list[str]:
+    """The first file of every picture."""
+    return [session.file("images", int(trial)) for trial in session.trials[presentations.first]]
 
-    def images(rows: slice) -> np.ndarray:
-        """Pictures of a slice of rows, whose files alone are read."""
+
+def _table(session: Session, presentations: Presentations, groups: np.ndarray) -> pd.DataFrame:
+    tiers = session.tiers[presentations.first]
+    return pd.DataFrame({"file": _files(session, presentations), "group": groups, "role": "fit", "tier": tiers})
+
+
+def _images(session: Session, presentations: Presentations) -> Callable[[slice], np.ndarray]:
+    """Return what loads the pictures of a slice of rows, whose files alone are read."""
+    files, tree = _files(session, presentations), session.tree
+    white, geometry = session.spec.white, session.spec.image.geometry()
+
+    def load(rows: slice) -> np.ndarray:
         names = files[rows]
-        shown = np.empty((len(names), *geometry.shape, 3), np.uint8)
+        pixels = np.empty((len(names), *geometry.shape, 3), np.uint8)
         for index, (name, content) in enumerate(zip(names, tree.later(names), strict=True)):
             picture = as_pixels(np.moveaxis(tree.numbers(name, content), 0, -1), white, tree.file(name))
-            shown[index] = show(picture[None, :, :, 0] if picture.shape[-1] == 1 else picture[None], geometry)[0]
-        return shown
+            pixels[index] = show(picture[None, :, :, 0] if picture.shape[-1] == 1 else picture[None], geometry)[0]
+        return pixels
 
-    return StimulusSet(table, responses, "", images)
+    return load

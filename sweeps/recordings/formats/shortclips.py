@@ -10,7 +10,6 @@ one repeat, are left out.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -25,75 +24,67 @@ from sweeps.io.filesystem import join
 from sweeps.recordings.readers.file_tree import Tree
 from sweeps.recordings.readers.fmri import check_size, chosen, hdf5_in, remember, some_of, with_data, zscored
 from sweeps.recordings.readers.hdf5 import numbers, whole_numbers
-from sweeps.recordings.recording import Recording, RecordingFacts, StimulusSet
-from sweeps.recordings.units import UnitChoice, choose_units
+from sweeps.recordings.recording import Recording, StimulusSet
+from sweeps.recordings.spec import SubjectSpec
+from sweeps.recordings.units import choose_units
 
 TEST = "test"
 
 
-class ShortclipsSpec(UnitChoice):
+class ShortclipsSpec(SubjectSpec):
     """A subject's movie runs; `spaces` names feature spaces (none: all that are there), `tr` the seconds a sample.
 
     `zscore`: every voxel within every run, and within every repeat of the test run.
     """
 
     format: Literal["shortclips"]
-    path: str
-    name: str | None = None
     subject: str = Field("S01", min_length=1)
     spaces: tuple[str, ...] = Field((), strict=False)
     area: str | None = "cortex"
     tr: float = Field(2.0045, gt=0)
     zscore: bool = True
 
-    def recording_name(self) -> str:
-        """Name in the tables: `name`, else the subject."""
-        return self.name or self.subject
+    def open(self, base: str, cache: Path) -> Recording:
+        """Read the runs; InputError names the file and what was expected.
+
+        Responses are read in parts, twice: to see which voxels hold data, then those that are chosen.
+        `notes["voxels_left_out"]` counts voxels without data.
+        """
+        tree = Tree(join(base, self.path))
+        name = f"responses/{self.subject}_responses.hdf"
+        file = tree.file(name)
+        remember(tree, name)
+        with hdf5_in(tree, name) as content:
+            train, test, onsets = _datasets(content, file)
+            samples, test_samples = len(train), test.shape[1]
+            with_numbers = some_of(with_data(train) & with_data(test), file)
+            units = choose_units(self, len(with_numbers), None, None, file)
+            check_size(samples + test_samples, len(units.rows), len(test), file)
+            voxels, left_out = with_numbers[units.rows], train.shape[1] - len(with_numbers)
+            responses = _responses(chosen(train, voxels), chosen(test, voxels), onsets, self.zscore)
+        features = {space: _features(tree, space, samples, test_samples) for space in self.spaces or _spaces(tree)}
+        identity = content_id([tree.digest(), self.settings()])
+        fit = StimulusSet(_table(onsets, samples, test_samples, self.tr), responses, content_id([identity, "movies"]))
+        return Recording(
+            self.recording_name(),
+            identity,
+            units.areas,
+            {"fit": fit},
+            features,
+            frame_rate=1 / self.tr,
+            notes={"voxels_left_out": left_out},
+        )
 
 
-def describe_shortclips(spec: ShortclipsSpec, base: str) -> RecordingFacts:
-    """What the driver needs to know; `notes["voxels_left_out"]` counts voxels without data."""
-    recording, left_out = _opened(spec, base)
-    return replace(recording.facts(), notes={"voxels_left_out": left_out})
-
-
-def open_shortclips(spec: ShortclipsSpec, base: str, cache: Path | None = None) -> Recording:
-    """Read the runs; InputError names the file and what was expected. `cache` is not needed here.
-
-    Responses are read in parts, twice: to see which voxels hold data, then those that are chosen.
-    """
-    return _opened(spec, base)[0]
-
-
-def _opened(spec: ShortclipsSpec, base: str) -> tuple[Recording, int]:
-    tree = Tree(join(base, spec.path))
-    name = f"responses/{spec.subject}_responses.hdf"
-    file = tree.file(name)
-    remember(tree, name)
-    with hdf5_in(tree, name) as held:
-        train, test, onsets = _datasets(held, file)
-        samples, clips = len(train), test.shape[1]
-        there = some_of(with_data(train) & with_data(test), file)
-        units = choose_units(spec, len(there), None, None, file)
-        check_size(samples + clips, len(units.rows), len(test), file)
-        voxels, left_out = there[units.rows], train.shape[1] - len(there)
-        responses = _responses(chosen(train, voxels), chosen(test, voxels), onsets, spec.zscore)
-    features = {space: _features(tree, space, samples, clips) for space in spec.spaces or _spaces(tree)}
-    identity = content_id([tree.digest(), spec.model_dump(mode="json", exclude={"path", "name"})])
-    fit = StimulusSet(_table(onsets, samples, clips, spec.tr), responses, content_id([identity, "movies"]))
-    recording = Recording(spec.recording_name(), identity, units.areas, {"fit": fit}, features, frame_rate=1 / spec.tr)
-    return recording, left_out
-
-
-def _datasets(held: h5py.File, file: str) -> tuple[h5py.Dataset, h5py.Dataset, np.ndarray]:
+def _datasets(content: h5py.File, file: str) -> tuple[h5py.Dataset, h5py.Dataset, np.ndarray]:
     """Y_train (samples, voxels) and Y_test (repeats, samples, voxels), not read yet, and the first samples of runs."""
-    train, test = numbers(held, "Y_train", file, 2), numbers(held, "Y_test", file, 3)
+    train, test = numbers(content, "Y_train", file, 2), numbers(content, "Y_test", file, 3)
     if test.shape[2] != train.shape[1]:
         problem = "Y_train must be (samples, voxels) and Y_test (repeats, samples, voxels) of the same voxels"
         raise InputError(problem, file=file, value=(train.shape, test.shape))
     if not train.size or not test.size:
         raise InputError("holds no responses", file=file, value=(train.shape, test.shape))
-    onsets = whole_numbers(held, "run_onsets", file, 1)
+    onsets = whole_numbers(content, "run_onsets", file, 1)
     starts = onsets.tolist()
     if not starts or starts[0] != 0 or starts != sorted(set(starts)) or starts[-1] >= len(train):
         problem = f"must be the rising first samples of the runs, from 0 and below {len(train)}"
@@ -110,20 +101,20 @@ def _table(onsets: np.ndarray, train: int, test: int, tr: float) -> pd.DataFrame
 
 
 def _responses(train: np.ndarray, test: np.ndarray, onsets: np.ndarray, zscore: bool) -> np.ndarray:
-    """Responses (rows, voxels, repeats) float32; train samples were seen once, the other repeats are NaN."""
+    """Responses (rows, voxels, repeats) float32; train samples have one repeat, the others are NaN."""
     runs = np.split(train, onsets[1:])
-    found = np.full((len(train) + test.shape[1], train.shape[1], len(test)), np.nan, dtype=np.float32)
-    found[: len(train), :, 0] = np.concatenate([zscored(run) if zscore else run for run in runs])
+    responses = np.full((len(train) + test.shape[1], train.shape[1], len(test)), np.nan, dtype=np.float32)
+    responses[: len(train), :, 0] = np.concatenate([zscored(run) if zscore else run for run in runs])
     for repeat, samples in enumerate(test):
-        found[len(train) :, :, repeat] = zscored(samples) if zscore else samples
-    return found
+        responses[len(train) :, :, repeat] = zscored(samples) if zscore else samples
+    return responses
 
 
 def _spaces(tree: Tree) -> list[str]:
-    found = sorted(name.removesuffix(".hdf") for name in tree.names("features") if name.endswith(".hdf"))
-    if not found:
+    spaces = sorted(name.removesuffix(".hdf") for name in tree.names("features") if name.endswith(".hdf"))
+    if not spaces:
         raise InputError("has no feature space (*.hdf)", file=tree.file("features"))
-    return found
+    return spaces
 
 
 def _features(tree: Tree, space: str, train: int, test: int) -> np.ndarray:
@@ -131,8 +122,8 @@ def _features(tree: Tree, space: str, train: int, test: int) -> np.ndarray:
     name = f"features/{space}.hdf"
     file = tree.file(name)
     remember(tree, name)
-    with hdf5_in(tree, name) as held:
-        parts = [numbers(held, key, file, 2) for key in ("X_train", "X_test")]
+    with hdf5_in(tree, name) as content:
+        parts = [numbers(content, key, file, 2) for key in ("X_train", "X_test")]
         for key, part, rows in zip(("X_train", "X_test"), parts, (train, test), strict=True):
             if len(part) != rows or not part.size:
                 raise InputError(f"must be ({rows}, features)", file=file, key=key, value=part.shape)

@@ -31,8 +31,8 @@ class Tree:
     """The files below a folder, or in the zip of the same name beside it, which is never unpacked.
 
     `digest` is of the names and contents of all that was read (but not of what `later` reads): two trees of equal
-    contents have equal digests, whether packed or not. Its cost is that of reading these files once; nothing is kept
-    beside the data. Folders are listed when they are first asked for.
+    contents have equal digests, whether packed or not. Its cost is that of reading these files once; nothing is stored
+    beside the data. Folders are listed when they are first needed.
     """
 
     def __init__(self, url: str) -> None:
@@ -78,8 +78,8 @@ class Tree:
             batch = names[start : start + BATCH]
             self.must_have(batch)
             with reading(self.file(batch[0])):
-                held = self.fs.cat_ranges([self.place(name) for name in batch], None, None, on_error="raise")
-            yield from held
+                contents = self.fs.cat_ranges([self.place(name) for name in batch], None, None, on_error="raise")
+            yield from contents
 
     def must_have(self, names: Sequence[str]) -> None:
         """Raise InputError for a file that is missing, or that a zip made to fill the memory holds."""
@@ -101,9 +101,9 @@ class Tree:
 
     def numbers(self, name: str, content: bytes) -> np.ndarray:
         """The numeric array that a file's contents hold."""
-        found = npy_array(content, self.file(name))
-        refuse_infinite(found, self.file(name))
-        return found
+        array = npy_array(content, self.file(name))
+        refuse_infinite(array, self.file(name))
+        return array
 
     def labels(self, name: str) -> np.ndarray:
         """A .npy array of one text (or number) per entry, as texts."""
@@ -119,8 +119,8 @@ class Tree:
         if not name.endswith(".json"):
             return as_mapping(read_yaml(content, self.file(name)), self.file(name))
         with reading(self.file(name)):
-            held = json.loads(content)
-        return as_mapping(held, self.file(name))
+            value = json.loads(content)
+        return as_mapping(value, self.file(name))
 
     def digest(self) -> str:
         """Digest of the names and contents of all files that were read so far."""
@@ -139,15 +139,15 @@ class Tree:
 
     def _list(self, folder: str) -> Iterator[str]:
         with reading(self.file(folder)), suppress(FileNotFoundError, NotADirectoryError):
-            found = self.fs.ls(self.place(folder), detail=False)
-            yield from (str(path).rstrip("/").rsplit("/", 1)[-1] for path in found)
+            paths = self.fs.ls(self.place(folder), detail=False)
+            yield from (str(path).rstrip("/").rsplit("/", 1)[-1] for path in paths)
 
 
-def as_mapping(held: Any, file: str, key: str | None = None) -> dict[str, Any]:
+def as_mapping(value: Any, file: str, key: str | None = None) -> dict[str, Any]:
     """A mapping that a file holds, its keys as texts; InputError where it is another thing."""
-    if not isinstance(held, dict):
-        raise InputError(f"must hold a mapping, not {type(held).__name__}", file=file, key=key)
-    return {str(key): value for key, value in held.items()}
+    if not isinstance(value, dict):
+        raise InputError(f"must hold a mapping, not {type(value).__name__}", file=file, key=key)
+    return {str(name): item for name, item in value.items()}
 
 
 def _opened(url: str) -> tuple[Any, str]:
@@ -165,6 +165,6 @@ def _opened(url: str) -> tuple[Any, str]:
 
 def _top(archive: Any) -> str:
     """The only folder at the top of an archive that has nothing else there, else its root."""
-    held = [entry for entry in archive.ls("", detail=True) if "__MACOSX" not in entry["name"]]
-    only = held[0] if len(held) == 1 and held[0]["type"] == "directory" else None
+    entries = [entry for entry in archive.ls("", detail=True) if "__MACOSX" not in entry["name"]]
+    only = entries[0] if len(entries) == 1 and entries[0]["type"] == "directory" else None
     return str(only["name"]).rstrip("/") if only else ""

@@ -15,10 +15,10 @@ from fsspec.implementations.zip import ZipFileSystem
 from sweeps.errors import InputError
 from sweeps.io.untrusted import npy_header, reading
 from sweeps.recordings.readers.file_tree import Tree
-from sweeps.recordings.readers.hdf5 import BLOCK, boxes, held_in
+from sweeps.recordings.readers.hdf5 import BLOCK, boxes, content_of
 
 LARGEST = 4e9
-"""Bytes of responses above which a recording is refused unless fewer voxels are asked for."""
+"""Bytes of responses above which a recording is refused unless fewer voxels are chosen."""
 
 
 def remember(tree: Tree, name: str) -> None:
@@ -33,41 +33,41 @@ def hdf5_in(tree: Tree, name: str) -> Iterator[h5py.File]:
     """An HDF5 file of a tree, read where it lies; out of a zip, in which there is no going back, it is read whole."""
     packed = isinstance(tree.fs, ZipFileSystem)
     place = io.BytesIO(*tree.later([name])) if packed else _stream(tree, name)
-    with place as stream, held_in(stream, tree.file(name)) as held:
-        yield held
+    with place as stream, content_of(stream, tree.file(name)) as content:
+        yield content
 
 
-def with_data(held: h5py.Dataset, rows: slice = slice(None)) -> np.ndarray:
+def with_data(responses: h5py.Dataset, rows: slice = slice(None)) -> np.ndarray:
     """Which voxels (voxels,) of a dataset (..., samples, voxels) are finite throughout `rows`, and vary there.
 
     In (repeats, samples, voxels) they must do so in every repeat.
     """
-    lead = held.shape[:-2]
-    low, high = np.full((*lead, held.shape[-1]), np.inf), np.full((*lead, held.shape[-1]), -np.inf)
-    for box in _within(held, rows):
-        part = held[box]
+    lead, voxels = responses.shape[:-2], responses.shape[-1]
+    low, high = np.full((*lead, voxels), np.inf), np.full((*lead, voxels), -np.inf)
+    for box in _within(responses, rows):
+        part = responses[box]
         place = (*box[:-2], box[-1])
         low[place] = np.minimum(low[place], part.min(axis=-2))  # NaN where one of both is
         high[place] = np.maximum(high[place], part.max(axis=-2))
     return np.asarray(_vary(low, high).all(axis=tuple(range(len(lead)))))
 
 
-def chosen(held: h5py.Dataset, voxels: np.ndarray, rows: slice = slice(None)) -> np.ndarray:
-    """Some rows and voxels of a dataset (..., samples, voxels), in its own type; no more than a box is held besides."""
-    start, stop, _ = rows.indices(held.shape[-2])
-    found = np.empty((*held.shape[:-2], stop - start, len(voxels)), held.dtype)
-    for box in _within(held, rows):
+def chosen(responses: h5py.Dataset, voxels: np.ndarray, rows: slice = slice(None)) -> np.ndarray:
+    """Some rows and voxels of a dataset (..., samples, voxels), in its own type, read a box at a time."""
+    start, stop, _ = rows.indices(responses.shape[-2])
+    values = np.empty((*responses.shape[:-2], stop - start, len(voxels)), responses.dtype)
+    for box in _within(responses, rows):
         mine = np.flatnonzero((voxels >= box[-1].start) & (voxels < box[-1].stop))
         if len(mine):
             place: tuple[Any, ...] = (*box[:-2], slice(box[-2].start - start, box[-2].stop - start), mine)
-            found[place] = held[box][..., voxels[mine] - box[-1].start]
-    return found
+            values[place] = responses[box][..., voxels[mine] - box[-1].start]
+    return values
 
 
-def _within(held: h5py.Dataset, rows: slice) -> Iterator[tuple[slice, ...]]:
+def _within(responses: h5py.Dataset, rows: slice) -> Iterator[tuple[slice, ...]]:
     """The parts of a dataset's boxes that lie within some rows (its last axis but one)."""
-    first, last, _ = rows.indices(held.shape[-2])
-    for *lead, samples, voxels in boxes(held):
+    first, last, _ = rows.indices(responses.shape[-2])
+    for *lead, samples, voxels in boxes(responses):
         start, stop = max(samples.start, first), min(samples.stop, last)
         if start < stop:
             yield (*lead, slice(start, stop), voxels)
@@ -122,12 +122,12 @@ def _vary(low: np.ndarray, high: np.ndarray) -> np.ndarray:
     return np.asarray((low < high) & (low >= -most) & (high <= most))
 
 
-def some_of(there: np.ndarray, file: str) -> np.ndarray:
+def some_of(holds_data: np.ndarray, file: str) -> np.ndarray:
     """Numbers of the voxels that hold data; InputError where none does."""
-    found = np.flatnonzero(there)
-    if not len(found):
+    voxels = np.flatnonzero(holds_data)
+    if not len(voxels):
         raise InputError("no voxel holds data: numbers throughout, not all the same", file=file)
-    return found
+    return voxels
 
 
 def check_size(rows: int, voxels: int, repeats: int, file: str) -> None:

@@ -1,4 +1,4 @@
-"""HDF5 files of any size, local or remote: only what is asked for is read."""
+"""HDF5 files of any size, local or remote: only what is needed is read."""
 
 from __future__ import annotations
 
@@ -26,83 +26,83 @@ def opened(url: str) -> Iterator[h5py.File]:
     filesystem, path = open_filesystem(url)
     with reading(url):
         stream = filesystem.open(path, "rb")
-    with stream, held_in(stream, url) as held:
-        yield held
+    with stream, content_of(stream, url) as content:
+        yield content
 
 
 @contextmanager
-def held_in(stream: Any, url: str) -> Iterator[h5py.File]:
+def content_of(stream: Any, url: str) -> Iterator[h5py.File]:
     """The HDF5 file that an open stream holds; InputError where it is none, or cannot be read in some place."""
     with reading(url, "is no HDF5 file"):
-        found = h5py.File(stream, "r")
-    with found as held, reading(url):
-        yield held
+        file = h5py.File(stream, "r")
+    with file as content, reading(url):
+        yield content
 
 
-def boxes(held: h5py.Dataset, most: int = BLOCK) -> Iterator[tuple[slice, ...]]:
+def boxes(array: h5py.Dataset, most: int = BLOCK) -> Iterator[tuple[slice, ...]]:
     """Slices that tile a dataset, in the order of its numbers: none of its chunks lies in two of them.
 
     They grow from one chunk (one number where there are no chunks), along the last axis first, to `most` bytes; a
     larger chunk is a box by itself.
     """
-    size = [min(step, count) for step, count in zip(held.chunks or [1] * held.ndim, held.shape, strict=True)]
-    for axis in reversed(range(held.ndim)):
-        times = most // max(1, math.prod(size) * held.dtype.itemsize)
-        size[axis] = min(size[axis] * max(1, times), held.shape[axis])
-        if size[axis] < held.shape[axis]:
+    size = [min(step, count) for step, count in zip(array.chunks or [1] * array.ndim, array.shape, strict=True)]
+    for axis in reversed(range(array.ndim)):
+        times = most // max(1, math.prod(size) * array.dtype.itemsize)
+        size[axis] = min(size[axis] * max(1, times), array.shape[axis])
+        if size[axis] < array.shape[axis]:
             break
-    corners = (range(0, count, max(1, step)) for count, step in zip(held.shape, size, strict=True))
+    corners = (range(0, count, max(1, step)) for count, step in zip(array.shape, size, strict=True))
     for corner in itertools.product(*corners):
-        places = zip(corner, size, held.shape, strict=True)
+        places = zip(corner, size, array.shape, strict=True)
         yield tuple(slice(start, min(start + step, count)) for start, step, count in places)
 
 
-def dataset(held: h5py.File, name: str, url: str, ndim: int | None = None) -> Any:
+def dataset(content: h5py.File, name: str, url: str, ndim: int | None = None) -> Any:
     """A dataset by its path in the file; InputError names what is missing, or not all in this file.
 
     HDF5 itself would read a dataset of external or virtual storage out of any other file that its author names.
     """
     with reading(url):
-        found = held.get(name)
-    if not isinstance(found, h5py.Dataset):
-        raise InputError("missing dataset", file=url, key=name, allowed=None if "/" in name else sorted(held))
-    if found.external or found.is_virtual:
+        array = content.get(name)
+    if not isinstance(array, h5py.Dataset):
+        raise InputError("missing dataset", file=url, key=name, allowed=None if "/" in name else sorted(content))
+    if array.external or array.is_virtual:
         raise InputError("lies in another file, which is not read: store the numbers here", file=url, key=name)
-    if found.shape is None or (ndim is not None and found.ndim != ndim):
-        raise InputError(f"must have {ndim or 'some'} axes", file=url, key=name, value=found.shape)
-    _refuse_sparse(found, held.id.get_filesize(), url, name)
-    return found
+    if array.shape is None or (ndim is not None and array.ndim != ndim):
+        raise InputError(f"must have {ndim or 'some'} axes", file=url, key=name, value=array.shape)
+    _refuse_sparse(array, content.id.get_filesize(), url, name)
+    return array
 
 
-def _refuse_sparse(found: h5py.Dataset, size: int, url: str, name: str) -> None:
+def _refuse_sparse(array: h5py.Dataset, size: int, url: str, name: str) -> None:
     """Refuse a dataset that is far larger than its file of `size` bytes, or has more chunks than that has room for."""
-    refuse_bomb(found.size * found.dtype.itemsize, size, url, name)
-    chunks = math.prod(-(-count // step) for count, step in zip(found.shape, found.chunks or (), strict=False))
+    refuse_bomb(array.size * array.dtype.itemsize, size, url, name)
+    chunks = math.prod(-(-count // step) for count, step in zip(array.shape, array.chunks or (), strict=False))
     if chunks > size:
         raise InputError(f"says that it has {chunks} chunks, in a file of {size} bytes", file=url, key=name)
 
 
-def numbers(held: h5py.File, name: str, url: str, ndim: int | None = None) -> Any:
+def numbers(content: h5py.File, name: str, url: str, ndim: int | None = None) -> Any:
     """A dataset of numbers; InputError names what is missing, of another type or another number of axes."""
-    found = dataset(held, name, url, ndim)
-    if found.dtype.kind not in "fiu":
-        raise InputError(f"must hold numbers, not {found.dtype}", file=url, key=name)
-    return found
+    array = dataset(content, name, url, ndim)
+    if array.dtype.kind not in "fiu":
+        raise InputError(f"must hold numbers, not {array.dtype}", file=url, key=name)
+    return array
 
 
-def whole_numbers(held: h5py.File, name: str, url: str, ndim: int) -> np.ndarray:
+def whole_numbers(content: h5py.File, name: str, url: str, ndim: int) -> np.ndarray:
     """The whole numbers of a dataset, which may be stored as others; InputError where they are none."""
-    stored = numbers(held, name, url, ndim)[:]
+    stored = numbers(content, name, url, ndim)[:]
     with np.errstate(invalid="ignore"):
-        found = stored.astype(np.int64)
-    if not np.array_equal(found, stored):
+        whole = stored.astype(np.int64)
+    if not np.array_equal(whole, stored):
         raise InputError("must hold whole numbers", file=url, key=name)
-    return np.asarray(found)
+    return np.asarray(whole)
 
 
-def text(held: h5py.File, name: str, url: str) -> str:
+def text(content: h5py.File, name: str, url: str) -> str:
     """A scalar text."""
-    value = np.asarray(dataset(held, name, url)).ravel()
+    value = np.asarray(dataset(content, name, url)).ravel()
     first = value[0] if len(value) else ""
     return first.decode() if isinstance(first, bytes) else str(first)
 

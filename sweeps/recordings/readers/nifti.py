@@ -18,13 +18,13 @@ def read_volume(content: bytes, file: str) -> np.ndarray:
         from nibabel.nifti1 import Nifti1Image
     except ImportError:
         raise InputError("needs nibabel: install cortex-sweeps[fmri]", file=file) from None
-    with reading(file, "is no NIfTI volume"), LoggingOutputSuppressor():  # what is wrong is said once
+    with reading(file, "is no NIfTI volume"), LoggingOutputSuppressor():  # what is wrong is reported once
         plain = _unpacked(content, file) if content[:2] == b"\x1f\x8b" else content
-        found = np.asarray(Nifti1Image.from_bytes(plain).dataobj)
-    if found.dtype.kind not in "fiu" or found.ndim != 3:
-        raise InputError("must be a volume (x, y, z) of numbers", file=file, value=(found.shape, str(found.dtype)))
-    refuse_infinite(found, file)
-    return found
+        volume = np.asarray(Nifti1Image.from_bytes(plain).dataobj)
+    if volume.dtype.kind not in "fiu" or volume.ndim != 3:
+        raise InputError("must be a volume (x, y, z) of numbers", file=file, value=(volume.shape, str(volume.dtype)))
+    refuse_infinite(volume, file)
+    return volume
 
 
 def _unpacked(content: bytes, file: str) -> bytes:

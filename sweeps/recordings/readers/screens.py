@@ -24,6 +24,17 @@ NEAR = 2.0
 """Clips are near copies where no part differs by more, in steps of 255."""
 
 
+class ImageSpec(Strict):
+    """How pictures are shown: the central `crop` of each side first, then resized to `size` pixels."""
+
+    size: int = Field(112, ge=16, le=1024)
+    crop: float = Field(1.0, gt=0, le=1)
+
+    def geometry(self) -> Geometry:
+        """The same as a Geometry."""
+        return Geometry(size=self.size, crop=self.crop)
+
+
 class ScreenSpec(Strict):
     """How pictures are shown: the central `crop` of each side first, then `size` rows of `width` pixels."""
 
@@ -40,17 +51,17 @@ def as_pixels(values: np.ndarray, white: float, file: str, key: str = "white") -
     """Stored brightness, 0 black to `white`, rounded to uint8; InputError for values beyond (half a step is let be)."""
     steps = np.asarray(values, dtype=np.float64) * (255.0 / white)
     if not ((steps >= -0.5) & (steps <= 255.5)).all():  # NaN too
-        found = f"{np.min(values):g} to {np.max(values):g}"
-        raise InputError(f"holds brightness from {found}, allowed is 0 to {white:g}", file=file, key=key)
+        extremes = f"{np.min(values):g} to {np.max(values):g}"
+        raise InputError(f"holds brightness from {extremes}, allowed is 0 to {white:g}", file=file, key=key)
     return np.clip(np.round(steps), 0, 255).astype(np.uint8)
 
 
 def show(pictures: np.ndarray, geometry: Geometry) -> np.ndarray:
     """uint8 (n, h, w) or (n, h, w, 3) in a geometry: uint8 (n, rows, columns, 3)."""
-    shown = np.empty((len(pictures), *geometry.shape, 3), np.uint8)
+    pixels = np.empty((len(pictures), *geometry.shape, 3), np.uint8)
     for index, picture in enumerate(pictures):
-        shown[index] = geometry.apply(Image.fromarray(picture))
-    return shown
+        pixels[index] = geometry.apply(Image.fromarray(picture))
+    return pixels
 
 
 def content_key(values: np.ndarray) -> str:
@@ -62,13 +73,13 @@ def content_key(values: np.ndarray) -> str:
 
 def signature(pixels: np.ndarray) -> np.ndarray:
     """Mean brightness of 4 x 4 parts of every 30th frame of a clip (frames, h, w[, 3]); NaN past its end."""
-    found = np.full((len(SAMPLED), CELLS * CELLS), np.nan)
+    means = np.full((len(SAMPLED), CELLS * CELLS), np.nan)
     for index, frame in enumerate(SAMPLED):
         if frame < len(pixels):
             grey = pixels[frame] if pixels.ndim == 3 else pixels[frame].mean(axis=-1)
             bands = np.array_split(grey, CELLS, axis=0)
-            found[index] = [part.mean() for band in bands for part in np.array_split(band, CELLS, axis=1)]
-    return found
+            means[index] = [part.mean() for band in bands for part in np.array_split(band, CELLS, axis=1)]
+    return means
 
 
 def near_copies(signatures: Sequence[np.ndarray]) -> np.ndarray:
@@ -81,7 +92,7 @@ def near_copies(signatures: Sequence[np.ndarray]) -> np.ndarray:
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import connected_components
 
-    table = np.stack([held.ravel() for held in signatures])
+    table = np.stack([signature.ravel() for signature in signatures])
     links = np.zeros((len(table), len(table)), dtype=bool)
     for index, row in enumerate(table):
         links[index] = (np.nan_to_num(np.abs(table - row)) <= NEAR).all(axis=1)
@@ -99,10 +110,11 @@ def linked(*labels: np.ndarray) -> np.ndarray:
     from scipy.sparse.csgraph import connected_components
 
     count = len(labels[0])
-    ends = np.concatenate([first_of(held) for held in labels])
+    ends = np.concatenate([first_of(kind) for kind in labels])
     edges = (np.tile(np.arange(count), len(labels)), ends)
-    _, found = connected_components(csr_array((np.ones(len(ends)), edges), shape=(count, count)), directed=False)
-    return first_of(found)
+    graph = csr_array((np.ones(len(ends)), edges), shape=(count, count))
+    _, component = connected_components(graph, directed=False)
+    return first_of(component)
 
 
 def first_of(labels: np.ndarray) -> np.ndarray:
@@ -112,7 +124,7 @@ def first_of(labels: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Shown:
+class Presentations:
     """Which trials show the same: `item` (trials,), the number of what is shown, in order of first appearance;
     `repeat` (trials,), how often it was shown before; `first` (items,), the first trial of each."""
 
@@ -126,7 +138,7 @@ class Shown:
         return int(self.repeat.max()) + 1
 
 
-def arrange(keys: Sequence[str], order: np.ndarray | None) -> Shown:
+def arrange(keys: Sequence[str], order: np.ndarray | None) -> Presentations:
     """Items and repeats from a key per trial; repeats follow `order` (presentation) where it is known, else the list.
 
     >>> arrange(["b", "a", "b"], np.array([2, 1, 0])).repeat
@@ -139,4 +151,4 @@ def arrange(keys: Sequence[str], order: np.ndarray | None) -> Shown:
     for trial in np.argsort(np.arange(len(keys)) if order is None else order, kind="stable"):
         repeat[trial] = count[item[trial]]
         count[item[trial]] += 1
-    return Shown(item, repeat, starts)
+    return Presentations(item, repeat, starts)

@@ -36,7 +36,7 @@ class Sequence:
 
         NaN before the first and after the last sample of a signal, and beside a sample that is NaN.
         """
-        found = np.empty((len(times), self.values.shape[1]), np.float32)
+        values = np.empty((len(times), self.values.shape[1]), np.float32)
         last = len(self.values) - 1
         for shift in np.unique(self.shift):
             mine = np.flatnonzero(self.shift == shift)
@@ -45,8 +45,8 @@ class Sequence:
             part = (place - low)[:, None]
             below, above = self.values[np.ix_(low, mine)], self.values[np.ix_(np.minimum(low + 1, last), mine)]
             between = np.where(part > 0, below + part * (above - below), below)
-            found[:, mine] = np.where(((place >= 0) & (place <= last))[:, None], between, np.nan)
-        return found
+            values[:, mine] = np.where(((place >= 0) & (place <= last))[:, None], between, np.nan)
+        return values
 
 
 @dataclass(frozen=True)
@@ -62,29 +62,29 @@ class Layout:
 def read_sequence(tree: Tree, device: str, rows: np.ndarray | None = None) -> Sequence:
     """One device of an Experanto tree: `data.npy` or `data.mem`, `meta.yml`, `meta/phase_shifts.npy`.
 
-    `rows` are the signals that are kept (all by default): the file is read in parts, so that the others take no
+    `rows` are the signals that are read (all by default): the file is read in parts, so that the others take no
     room. Phase shifts (seconds, one per signal) are read where `phase_shift_per_signal` is set.
     """
     meta = tree.mapping(f"{device}/meta.yml")
     layout = read_layout(tree, device, meta)
-    kept = np.arange(layout.shape[1]) if rows is None else rows
+    columns = np.arange(layout.shape[1]) if rows is None else rows
     rate = _number(tree, device, meta, "sampling_rate")
     if not 0 < rate <= FASTEST:
         raise InputError(
             f"must be above 0, up to {FASTEST:g}", file=tree.file(f"{device}/meta.yml"), key="sampling_rate", value=rate
         )
-    shift = _shifts(tree, device, meta, layout.shape[1])[kept]
-    return Sequence(_values(tree, layout, kept), _number(tree, device, meta, "start_time"), rate, shift)
+    shift = _shifts(tree, device, meta, layout.shape[1])[columns]
+    return Sequence(_values(tree, layout, columns), _number(tree, device, meta, "start_time"), rate, shift)
 
 
 def read_layout(tree: Tree, device: str, meta: dict[str, Any]) -> Layout:
     """Where and how a device's samples lie, from its meta.yml and the header of its file; reads no samples."""
     signals = _whole(tree, device, meta, "n_signals")
-    found = _mapped(tree, device, meta, signals) if meta.get("is_mem_mapped") else _npy(tree, f"{device}/data.npy")
-    if found.shape[1] != signals:
-        problem = f"holds {found.shape[1]} signals, {device}/meta.yml says n_signals: {signals}"
-        raise InputError(problem, file=tree.file(found.name))
-    return found
+    layout = _mapped(tree, device, meta, signals) if meta.get("is_mem_mapped") else _npy(tree, f"{device}/data.npy")
+    if layout.shape[1] != signals:
+        problem = f"holds {layout.shape[1]} signals, {device}/meta.yml says n_signals: {signals}"
+        raise InputError(problem, file=tree.file(layout.name))
+    return layout
 
 
 def _mapped(tree: Tree, device: str, meta: dict[str, Any], signals: int) -> Layout:
@@ -114,15 +114,15 @@ def _check_kind(kind: np.dtype[Any], file: str) -> None:
         raise InputError(f"must hold numbers, not {kind}", file=file)
 
 
-def _values(tree: Tree, layout: Layout, kept: np.ndarray) -> np.ndarray:
-    """The kept signals of all samples, float32."""
+def _values(tree: Tree, layout: Layout, columns: np.ndarray) -> np.ndarray:
+    """The chosen signals of all samples, float32."""
     width = layout.shape[1] * layout.kind.itemsize
     _check_size(tree, layout, width)
-    values = np.empty((layout.shape[0], len(kept)), np.float32)
+    values = np.empty((layout.shape[0], len(columns)), np.float32)
     done = 0
     for block in tree.remember_blocks(layout.name, _blocks(tree, layout, width)):
         content = block[layout.offset :] if done == 0 else block
-        samples = np.frombuffer(content, layout.kind).reshape(-1, layout.shape[1])[:, kept]
+        samples = np.frombuffer(content, layout.kind).reshape(-1, layout.shape[1])[:, columns]
         refuse_infinite(samples, tree.file(layout.name))
         values[done : done + len(samples)] = samples
         done += len(samples)
@@ -176,11 +176,11 @@ def _shifts(tree: Tree, device: str, meta: dict[str, Any], signals: int) -> np.n
     if not meta.get("phase_shift_per_signal"):
         return np.zeros(signals)
     name = f"{device}/meta/phase_shifts.npy"
-    found = tree.array(name)
-    if found.shape != (signals,):
+    shifts = tree.array(name)
+    if shifts.shape != (signals,):
         raise InputError(
-            f"must be ({signals},), one shift in seconds per signal, not {found.shape}", file=tree.file(name)
+            f"must be ({signals},), one shift in seconds per signal, not {shifts.shape}", file=tree.file(name)
         )
-    if not np.isfinite(found).all():
+    if not np.isfinite(shifts).all():
         raise InputError("must hold a shift of every signal, not NaN", file=tree.file(name))
-    return found.astype(np.float64)
+    return shifts.astype(np.float64)

@@ -1,4 +1,4 @@
-"""Words and when they were said, from Praat's TextGrid files: the long, the short and the chronological text form.
+"""Words and when they were spoken, from Praat's TextGrid files: the long, the short and the chronological text form.
 
 All three are the same kind of tokens, as Praat itself reads them: numbers, texts in double quotes (a quote within is
 doubled) and marks in angle brackets; whatever else stands there, and from an exclamation mark to the end of its line,
@@ -22,7 +22,7 @@ from sweeps.errors import InputError
 SILENCE = frozenset(
     ("", "sentence_start", "sentence_end", "sp", "ns_ap", "sil", "sl", "br", "ls", "ns", "lg", "ig", "cg")
 )
-"""Marks of an interval in which no word is said: pauses, breaths, smacks, noise, laughter, coughs."""
+"""Marks of an interval in which no word is spoken: pauses, breaths, smacks, noise, laughter, coughs."""
 
 NAMES = ("word", "words")
 """Names of a tier of words, in lower case."""
@@ -43,7 +43,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Tier:
-    """A tier: its class, its name, and its intervals; points (of a TextTier) are not kept."""
+    """A tier: its class, its name, and its intervals; points (of a TextTier) are left out."""
 
     kind: str
     name: str
@@ -57,8 +57,8 @@ def read_words(content: bytes, file: str) -> list[Word]:
     intervals. InputError for a file that is no TextGrid, or that has no such tier.
     """
     tier = _of_words(_tiers(_Tokens(_decoded(content, file), file)), file)
-    found = [Word(_plain(said.text), said.start, said.end) for said in tier.intervals]
-    return sorted((word for word in found if word.text not in SILENCE), key=lambda word: word.start)
+    words = [Word(_plain(interval.text), interval.start, interval.end) for interval in tier.intervals]
+    return sorted((word for word in words if word.text not in SILENCE), key=lambda word: word.start)
 
 
 def _of_words(tiers: list[Tier], file: str) -> Tier:
@@ -116,12 +116,12 @@ def _entry(tokens: _Tokens, tier: Tier) -> None:
 
 
 class _Tokens:
-    """Numbers and texts of a file in turn; InputError where there is another thing than what is asked for."""
+    """Numbers and texts of a file in turn; InputError where another thing stands than what must follow."""
 
     def __init__(self, text: str, file: str) -> None:
         self.file = file
-        self._found: Iterator[re.Match[str]] = (each for each in _TOKEN.finditer(text) if each.lastgroup)
-        self._next = next(self._found, None)
+        self._tokens: Iterator[re.Match[str]] = (token for token in _TOKEN.finditer(text) if token.lastgroup)
+        self._next = next(self._tokens, None)
 
     def more(self) -> bool:
         """Whether there is another number or text."""
@@ -129,17 +129,17 @@ class _Tokens:
 
     def number(self) -> float:
         """The next token, which must be a number."""
-        found = float(self._take("number"))
-        if not math.isfinite(found):
+        number = float(self._take("number"))
+        if not math.isfinite(number):
             raise self.refused("a number has no end")
-        return found
+        return number
 
     def count(self) -> int:
         """The next token, which must be a whole number."""
-        found = self.number()
-        if not found.is_integer():
-            raise self.refused(f"{found:g} stands where a whole number must")
-        return int(found)
+        number = self.number()
+        if not number.is_integer():
+            raise self.refused(f"{number:g} stands where a whole number must")
+        return int(number)
 
     def text(self) -> str:
         """The next token, which must be a text."""
@@ -155,18 +155,18 @@ class _Tokens:
         return InputError(f"is no TextGrid: {why}", file=self.file)
 
     def _take(self, kind: str) -> str:
-        found = self._next
-        if found is None:
+        token = self._next
+        if token is None:
             raise self.refused(f"it ends where a {kind} must follow")
-        if found.lastgroup != kind:
-            raise self.refused(f"{found[0][:40]} stands where a {kind} must, at character {found.start()}")
-        self._next = next(self._found, None)
-        return found[kind]
+        if token.lastgroup != kind:
+            raise self.refused(f"{token[0][:40]} stands where a {kind} must, at character {token.start()}")
+        self._next = next(self._tokens, None)
+        return token[kind]
 
 
-def _plain(said: str) -> str:
+def _plain(text: str) -> str:
     """A word in lower case; nothing for a remark in brackets, such as {LG} or [laughs]."""
-    word = said.strip().lower()
+    word = text.strip().lower()
     return "" if word[:1] in ("{", "[", "(", "<") else word
 
 

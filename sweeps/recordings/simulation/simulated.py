@@ -14,7 +14,7 @@ import json
 import shutil
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,9 +27,11 @@ from sweeps.errors import InputError
 from sweeps.hashing import content_id
 from sweeps.io.files import fresh_name, locked
 from sweeps.io.strict_model import Strict
-from sweeps.recordings.formats.folder import Folder, ImageSpec, read_folder
+from sweeps.recordings.formats.folder import Folder, read_folder
+from sweeps.recordings.readers.screens import ImageSpec
 from sweeps.recordings.recording import Recording, RecordingFacts
-from sweeps.recordings.simulation.teacher import TeacherArea, teacher_maps
+from sweeps.recordings.simulation.teacher import AreaUnits, TeacherArea, teacher_maps
+from sweeps.recordings.spec import RecordingSpec
 from sweeps.stimuli import scenes, shapes
 
 VERSION = 1
@@ -59,7 +61,7 @@ class Teacher(Strict):
     weights: Literal["imagenet", "random"] = "imagenet"
 
 
-class SimulatedSpec(Strict):
+class SimulatedSpec(RecordingSpec):
     """A simulated recording. `shuffled` pairs responses with stimuli at random: the control that must fail."""
 
     format: Literal["simulated"]
@@ -75,55 +77,46 @@ class SimulatedSpec(Strict):
     image: ImageSpec = ImageSpec()
     shuffled: bool = False
 
-    def recording_name(self) -> str:
-        """Name in the tables."""
-        return self.name
-
     def identity(self) -> str:
         """Content hash of what decides the simulated data."""
-        held = self.model_dump(mode="json", exclude={"name"})
         versions = [VERSION, scenes.VERSION, BACKBONES[self.teacher.backbone].version]
-        return content_id([held, list(self.areas), versions])
+        return content_id([self.settings(), list(self.areas), versions])
 
+    def open(self, base: str, cache: Path) -> Recording:
+        """Open the recording in this node's cache, made there first if need be."""
+        home = recording_folder(self, cache)
+        with locked(home.with_suffix(".lock")):
+            if not home.exists():
+                _make(self, home, cache)
+        recording = read_folder(Folder(str(home)), self.recording_name(), self.image.geometry(), ())
+        return replace(recording, fingerprint=self.identity())
 
-def describe_simulated(spec: SimulatedSpec, base: str) -> RecordingFacts:
-    """What the driver needs to know, without making the data."""
-    blocks = BACKBONES[spec.teacher.backbone].block_count({})
-    for name, area in spec.areas.items():
-        if area.depth >= blocks:
-            raise InputError(
-                f"beyond the teacher: {spec.teacher.backbone} has blocks 0 to {blocks - 1}",
-                key=f"recordings.areas.{name}.depth",
-                value=area.depth,
-            )
-    return RecordingFacts(
-        name=spec.name,
-        fingerprint=spec.identity(),
-        areas={name: area.units for name, area in spec.areas.items()},
-        stimuli=spec.scenes,
-        groups=spec.scenes,
-        repeats=spec.repeats,
-        roles=("fit", "objects", "captions", "text"),
-        texts=True,
-        truth={} if spec.shuffled else {name: area.depth for name, area in spec.areas.items()},
-        notes={"teacher": spec.teacher.model_dump(), "shuffled": spec.shuffled},
-    )
-
-
-def open_simulated(spec: SimulatedSpec, base: str, cache: Path) -> Recording:
-    """Open the recording in this node's cache, made there first if need be."""
-    home = recording_folder(spec, cache)
-    with locked(home.with_suffix(".lock")):
-        if not home.exists():
-            _make(spec, home, cache)
-    recording = read_folder(Folder(str(home)), spec.name, spec.image.geometry(), ())
-    return Recording(
-        spec.name, spec.identity(), recording.areas, recording.sets, recording.features, recording.geometry
-    )
+    def describe(self, base: str) -> RecordingFacts:
+        """Return what the driver needs to know, without making the data."""
+        blocks = BACKBONES[self.teacher.backbone].block_count({})
+        for name, area in self.areas.items():
+            if area.depth >= blocks:
+                raise InputError(
+                    f"beyond the teacher: {self.teacher.backbone} has blocks 0 to {blocks - 1}",
+                    key=f"recordings.areas.{name}.depth",
+                    value=area.depth,
+                )
+        return RecordingFacts(
+            name=self.recording_name(),
+            fingerprint=self.identity(),
+            areas={name: area.units for name, area in self.areas.items()},
+            stimuli=self.scenes,
+            groups=self.scenes,
+            repeats=self.repeats,
+            roles=("fit", "objects", "captions", "text"),
+            texts=True,
+            truth={} if self.shuffled else {name: area.depth for name, area in self.areas.items()},
+            notes={"teacher": self.teacher.model_dump(), "shuffled": self.shuffled},
+        )
 
 
 def recording_folder(spec: SimulatedSpec, cache: Path) -> Path:
-    """Where a node keeps the recording once it is made."""
+    """Return the folder of a node's cache that the recording is made in."""
     return cache / "simulated" / spec.identity()
 
 
@@ -187,32 +180,27 @@ class _Teacher:
     def of(cls, spec: SimulatedSpec, pictures: np.ndarray, living: np.ndarray) -> _Teacher:
         """Draw every area's units from the maps of what is recorded (see _stimuli)."""
         maps = _maps(spec, pictures)
-        drawn = spec.scenes + spec.captions
-        areas = {
-            name: TeacherArea.of(
-                maps[area.depth],
-                living,
-                area.units,
-                area.gain,
-                spec.rate,
-                spec.scenes,
-                drawn,
-                np.random.default_rng([spec.seed, 21, *name.encode()]),
-            )
-            for name, area in spec.areas.items()
-        }
+        areas = {name: _area(spec, name, maps[area.depth], living) for name, area in spec.areas.items()}
         return cls(spec, areas, maps, living)
 
-    def seen(self, maps: Mapping[int, np.ndarray]) -> np.ndarray:
+    def viewing(self, maps: Mapping[int, np.ndarray]) -> np.ndarray:
         """Rates (stimuli, units) of pictures."""
-        return np.concatenate([held.seen(maps[self.spec.areas[name].depth]) for name, held in self.areas.items()], 1)
+        rates = [area.viewing(maps[self.spec.areas[name].depth]) for name, area in self.areas.items()]
+        return np.concatenate(rates, 1)
 
     def recorded(self) -> np.ndarray:
         """Rates (stimuli, units) of everything recorded: scenes, captioned scenes, object views, captions read."""
         first, spec = self.living[: self.spec.scenes], self.spec
         axis = (self.living[spec.scenes : spec.scenes + spec.captions] - first.mean()) / first.std()
-        read = np.concatenate([held.read(axis) for held in self.areas.values()], 1)
-        return np.concatenate([self.seen(self.maps), read])
+        texts = np.concatenate([area.reading(axis) for area in self.areas.values()], 1)
+        return np.concatenate([self.viewing(self.maps), texts])
+
+
+def _area(spec: SimulatedSpec, name: str, maps: np.ndarray, living: np.ndarray) -> TeacherArea:
+    """Draw the units of an area, from the seed and its name."""
+    area = spec.areas[name]
+    population = AreaUnits(area.units, area.gain, spec.rate, scenes=spec.scenes, drawn=spec.scenes + spec.captions)
+    return TeacherArea.of(maps, living, population, np.random.default_rng([spec.seed, 21, *name.encode()]))
 
 
 def _maps(spec: SimulatedSpec, pictures: np.ndarray) -> dict[int, np.ndarray]:
@@ -228,8 +216,8 @@ def teacher_rates(spec: SimulatedSpec, others: Mapping[str, np.ndarray]) -> dict
     pictures, table, living = _stimuli(spec)
     teacher = _Teacher.of(spec, pictures, living)
     rates, roles = teacher.recorded(), np.array([row["role"] for row in table])
-    found = {role: rates[roles == role] for role in dict.fromkeys(roles.tolist())}
-    return found | {name: teacher.seen(_maps(spec, shown)) for name, shown in others.items()}
+    recorded = {role: rates[roles == role] for role in dict.fromkeys(roles.tolist())}
+    return recorded | {name: teacher.viewing(_maps(spec, shown)) for name, shown in others.items()}
 
 
 def _write_folder(
@@ -241,9 +229,9 @@ def _write_folder(
 ) -> None:
     with zipfile.ZipFile(folder / "images.zip", "w", zipfile.ZIP_STORED) as archive:
         for row, picture in zip(table, pictures, strict=False):
-            held = io.BytesIO()
-            Image.fromarray(picture).save(held, "PNG", compress_level=1)
-            archive.writestr(zipfile.ZipInfo(row["file"]), held.getvalue())
+            content = io.BytesIO()
+            Image.fromarray(picture).save(content, "PNG", compress_level=1)
+            archive.writestr(zipfile.ZipInfo(row["file"]), content.getvalue())
     columns = ["file", "group", "role", "object", "transform", "caption"]
     with open(folder / "stimuli.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, columns, restval="")

@@ -18,10 +18,10 @@ from models.inputs.geometry import Geometry
 from sweeps.errors import InputError
 from sweeps.hashing import content_id
 from sweeps.io.files import fresh_name, locked
-from sweeps.io.strict_model import Strict
 from sweeps.recordings.readers.clips import ClipRows
 from sweeps.recordings.recording import Recording, RecordingFacts, StimulusSet
 from sweeps.recordings.simulation.video_units import BLOCKS, VideoArea, draw_units, expected, respond, slow_noise
+from sweeps.recordings.spec import RecordingSpec
 
 if TYPE_CHECKING:
     from sweeps.recordings.simulation.video_teacher import VideoTeacher
@@ -39,7 +39,7 @@ DEFAULT_AREAS = {
 FRAME_RATE = 30.0
 
 
-class SimulatedVideoSpec(Strict):
+class SimulatedVideoSpec(RecordingSpec):
     """A simulated recording of clips.
 
     A share `repeated` of the clips is shown `repeats` times, the others once. `latents` factors of gain
@@ -66,14 +66,9 @@ class SimulatedVideoSpec(Strict):
     memory: float = Field(0.8, ge=0, lt=1)
     shuffled: bool = False
 
-    def recording_name(self) -> str:
-        """Name in the tables."""
-        return self.name
-
     def identity(self) -> str:
         """Content hash of what decides the simulated data."""
-        held = self.model_dump(mode="json", exclude={"name"})
-        return content_id([held, list(self.areas), VERSION])
+        return content_id([self.settings(), list(self.areas), VERSION])
 
     def shown(self) -> np.ndarray:
         """How often every clip is shown, (clips,)."""
@@ -82,59 +77,49 @@ class SimulatedVideoSpec(Strict):
         count[many] = self.repeats
         return count
 
+    def open(self, base: str, cache: Path) -> Recording:
+        """Open the recording in this node's cache, made there first if need be."""
+        self._check()
+        home, identity = _made(self, cache), self.identity()
+        areas = np.repeat(list(self.areas), [area.units for area in self.areas.values()])
+        coordinates = draw_units(self.areas, self.seed, self.latents, self.latent_gain)["coordinates"]
+        return Recording(
+            self.recording_name(),
+            identity,
+            areas,
+            {"fit": _stimuli(self, home, identity)},
+            geometry=Geometry(size=self.size, width=self.width),
+            coordinates=coordinates,
+            frame_rate=FRAME_RATE,
+        )
 
-def describe_simulated_video(spec: SimulatedVideoSpec, base: str) -> RecordingFacts:
-    """What the driver needs to know, without making the data. `notes["planted"]` is the truth."""
-    for name, area in spec.areas.items():
-        if area.depth >= BLOCKS:
-            problem = f"beyond the teacher, which has blocks 0 to {BLOCKS - 1}"
-            raise InputError(problem, key=f"recordings.areas.{name}.depth", value=area.depth)
-    if spec.skip >= spec.frames:
-        raise InputError(f"leaves none of the {spec.frames} frames", key="recordings.skip", value=spec.skip)
-    depths = {} if spec.shuffled else {name: area.depth for name, area in spec.areas.items()}
-    return RecordingFacts(
-        name=spec.name,
-        fingerprint=spec.identity(),
-        areas={name: area.units for name, area in spec.areas.items()},
-        stimuli=spec.clips * spec.frames,
-        groups=spec.clips,
-        repeats=int(spec.shown().max()),
-        roles=("fit",),
-        clips=spec.clips,
-        behaviour=True,
-        pupil=True,
-        coordinates=True,
-        notes={"planted": {"blocks": BLOCKS, "depth": depths, "latents": spec.latents, "response": spec.response}},
-    )
+    def describe(self, base: str) -> RecordingFacts:
+        """Return what the driver needs to know, without making the data. `notes["planted"]` is the truth."""
+        self._check()
+        depths = {} if self.shuffled else {name: area.depth for name, area in self.areas.items()}
+        truth = {"blocks": BLOCKS, "depth": depths, "latents": self.latents, "response": self.response}
+        return RecordingFacts(
+            name=self.recording_name(),
+            fingerprint=self.identity(),
+            areas={name: area.units for name, area in self.areas.items()},
+            stimuli=self.clips * self.frames,
+            groups=self.clips,
+            repeats=int(self.shown().max()),
+            roles=("fit",),
+            clips=self.clips,
+            behaviour=True,
+            pupil=True,
+            coordinates=True,
+            notes={"planted": truth},
+        )
 
-
-def open_simulated_video(spec: SimulatedVideoSpec, base: str, cache: Path) -> Recording:
-    """Open the recording in this node's cache, made there first if need be."""
-    describe_simulated_video(spec, base)
-    home = _made(spec, cache)
-    rows = ClipRows.of(np.full(spec.clips, spec.frames))
-    videos = np.load(home / "videos.npy", mmap_mode="r", allow_pickle=False)
-    names = [f"clip{index:05d}" for index in range(spec.clips)]
-    tiers = np.where(spec.shown() > 1, "oracle", "train")
-    identity = spec.identity()
-
-    def load(clip: int, frames: slice) -> np.ndarray:
-        return np.repeat(np.asarray(videos[clip, frames])[..., None], 3, axis=-1)
-
-    fit = StimulusSet(
-        rows.table(names, names, tiers),
-        _array(home, "responses"),
-        content_id([identity, "videos"]),
-        rows.images((spec.size, spec.width), load),
-        _array(home, "behaviour"),
-        _array(home, "pupil"),
-    )
-    areas = np.repeat(list(spec.areas), [area.units for area in spec.areas.values()])
-    geometry = Geometry(size=spec.size, width=spec.width)
-    coordinates = draw_units(spec.areas, spec.seed, spec.latents, spec.latent_gain)["coordinates"]
-    return Recording(
-        spec.name, identity, areas, {"fit": fit}, geometry=geometry, coordinates=coordinates, frame_rate=FRAME_RATE
-    )
+    def _check(self) -> None:
+        for name, area in self.areas.items():
+            if area.depth >= BLOCKS:
+                problem = f"beyond the teacher, which has blocks 0 to {BLOCKS - 1}"
+                raise InputError(problem, key=f"recordings.areas.{name}.depth", value=area.depth)
+        if self.skip >= self.frames:
+            raise InputError(f"leaves none of the {self.frames} frames", key="recordings.skip", value=self.skip)
 
 
 def planted(spec: SimulatedVideoSpec) -> dict[str, np.ndarray]:
@@ -153,26 +138,27 @@ def latent_factors(spec: SimulatedVideoSpec, cache: Path) -> np.ndarray:
     return _array(_made(spec, cache), "latents")
 
 
-def block_correlations(spec: SimulatedVideoSpec) -> dict[str, np.ndarray]:
-    """How well each block explains each area without noise, {area: (blocks,)}: which depths can be told apart.
-
-    Mean correlation, over units and on the second half of the clips, of each unit's drive with its prediction by
-    least squares, fitted on the first half, from the channels of that block at the unit's own place. 1 for the planted
-    block; another block could do better than this from a wider patch.
-    """
-    clips, teacher = _teacher(spec)
-    truth = planted(spec)
-    drive, half = _drive(spec, clips, teacher, truth), spec.clips // 2 * spec.frames
-    table = np.empty((drive.shape[1], BLOCKS))
-    for block, found in teacher.features(clips, dict.fromkeys(range(BLOCKS), truth["position"])).items():
-        features = found.reshape(len(drive), drive.shape[1], -1)
-        for unit in range(drive.shape[1]):
-            table[unit, block] = _explained(features[:, unit], drive[:, unit], half)
-    ends = np.cumsum([area.units for area in spec.areas.values()])
-    return {name: part.mean(axis=0) for name, part in zip(spec.areas, np.split(table, ends[:-1]), strict=True)}
-
-
 # -- making it --------------------------------------------------------------------------------------
+
+
+def _stimuli(spec: SimulatedVideoSpec, home: Path, identity: str) -> StimulusSet:
+    """Return the clips as they lie in a node's cache, with all that was recorded."""
+    rows = ClipRows.of(np.full(spec.clips, spec.frames))
+    videos = np.load(home / "videos.npy", mmap_mode="r", allow_pickle=False)
+    names = [f"clip{index:05d}" for index in range(spec.clips)]
+    tiers = np.where(spec.shown() > 1, "oracle", "train")
+
+    def load(clip: int, frames: slice) -> np.ndarray:
+        return np.repeat(np.asarray(videos[clip, frames])[..., None], 3, axis=-1)
+
+    return StimulusSet(
+        rows.table(names, names, tiers),
+        _array(home, "responses"),
+        content_id([identity, "videos"]),
+        rows.images((spec.size, spec.width), load),
+        _array(home, "behaviour"),
+        _array(home, "pupil"),
+    )
 
 
 def _array(home: Path, name: str) -> np.ndarray:
@@ -193,7 +179,7 @@ def _made(spec: SimulatedVideoSpec, cache: Path) -> Path:
 
 
 def _make(spec: SimulatedVideoSpec) -> dict[str, np.ndarray]:
-    """Everything that is kept: see `open_simulated_video`, `noise_free`, `latent_factors`."""
+    """Everything that is stored: see `SimulatedVideoSpec.open`, `noise_free`, `latent_factors`."""
     clips, teacher = _teacher(spec)
     truth = planted(spec)
     drive = _drive(spec, clips, teacher, truth)
@@ -212,16 +198,16 @@ def _trials(spec: SimulatedVideoSpec, truth: dict[str, np.ndarray], drive: np.nd
     widths = {"responses": drive.shape[2], "behaviour": 2, "pupil": 2, "latents": spec.latents}
     size = {name: (spec.clips, spec.frames, width, int(shown.max())) for name, width in widths.items()}
     kinds = {name: np.float64 if name == "latents" else np.float32 for name in widths}
-    held = {name: np.full(size[name], np.nan, kinds[name]) for name in widths}
+    trials = {name: np.full(size[name], np.nan, kinds[name]) for name in widths}
     for clip in range(spec.clips):
         for repeat in range(shown[clip]):
             random = np.random.default_rng([spec.seed, 33, clip, repeat])
             latents = slow_noise((spec.frames, spec.latents), spec.memory, random)
-            answer = respond(spec.response, truth, drive[order[clip]], latents, spec.rate, random)
-            found = (answer, _behaviour(latents, random), slow_noise((spec.frames, 2), 0.95, random), latents)
-            for name, values in zip(widths, found, strict=True):
-                held[name][clip, :, :, repeat] = values
-    return held
+            responses = respond(spec.response, truth, drive[order[clip]], latents, spec.rate, random)
+            signals = (responses, _behaviour(latents, random), slow_noise((spec.frames, 2), 0.95, random), latents)
+            for name, values in zip(widths, signals, strict=True):
+                trials[name][clip, :, :, repeat] = values
+    return trials
 
 
 def _behaviour(latents: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -252,10 +238,3 @@ def _drive(
     for block, mine in units.items():
         drive[:, mine] = np.einsum("nfuc,uc->nfu", features[block], truth["weights"][mine]).reshape(len(drive), -1)
     return np.asarray((drive - drive.mean(axis=0)) / drive.std(axis=0))
-
-
-def _explained(features: np.ndarray, drive: np.ndarray, half: int) -> float:
-    """Correlation on the second half of least squares fitted on the first."""
-    design = np.column_stack([features, np.ones(len(features))])
-    weights, *_ = np.linalg.lstsq(design[:half], drive[:half], rcond=None)
-    return float(np.corrcoef(design[half:] @ weights, drive[half:])[0, 1])

@@ -31,6 +31,20 @@ class Standard:
 
 
 @dataclass(frozen=True)
+class AreaUnits:
+    """Units that are drawn for an area: how many, the gain of their semantic axis, their peak rate.
+
+    The first `scenes` stimuli set the scale; the axis is fitted to the first `drawn` (all scenes, captioned ones too).
+    """
+
+    units: int
+    gain: float
+    rate: float
+    scenes: int
+    drawn: int
+
+
+@dataclass(frozen=True)
 class TeacherArea:
     """Units of one area: z-scored channels weighed inside Gaussian windows, and a semantic axis of the same block.
 
@@ -51,36 +65,29 @@ class TeacherArea:
 
     @classmethod
     def of(
-        cls,
-        maps: np.ndarray,
-        living: np.ndarray,
-        units: int,
-        gain: float,
-        rate: float,
-        scenes: int,
-        drawn: int,
-        random: np.random.Generator,
+        cls, maps: np.ndarray, living: np.ndarray, population: AreaUnits, random: np.random.Generator
     ) -> TeacherArea:
         """Draw the units of an area and fit its semantic axis.
 
-        maps (stimuli, channels, h, w) of everything recorded; `living` (stimuli,) how living each scene is; the
-        first `scenes` stimuli set the scale, the axis is fitted to the first `drawn` (all scenes, captioned ones too).
+        maps (stimuli, channels, h, w) of everything recorded; `living` (stimuli,) how living each scene is.
         """
+        units, scenes = population.units, population.scenes
         channels = Standard.of(maps, (0, 2, 3), 1e-9)
         windows, weights = _draw_units(maps.shape, units, random)
         local = Standard.of(_localised(channels(maps), windows, weights)[:scenes], (0,), 1e-12)
-        axis_weights, axis_centre = _semantic(maps, living, slice(0, drawn))
+        axis_weights, axis_centre = _semantic(maps, living, slice(0, population.drawn))
         axis = Standard.of(((maps.mean(axis=(2, 3)) - axis_centre) @ axis_weights)[:scenes, None], (0,), 1e-12)
         preference = random.choice([-1.0, 1.0], units) * random.uniform(0.5, 1.0, units)
-        return cls(gain, rate, channels, windows, weights, local, axis_weights, axis_centre, axis, preference)
+        semantic = (axis_weights, axis_centre, axis, preference)
+        return cls(population.gain, population.rate, channels, windows, weights, local, *semantic)
 
-    def seen(self, maps: np.ndarray) -> np.ndarray:
+    def viewing(self, maps: np.ndarray) -> np.ndarray:
         """Rates (stimuli, units) of pictures, from their maps."""
         local = self.local(_localised(self.channels(maps), self.windows, self.weights))
         axis = self.axis(((maps.mean(axis=(2, 3)) - self.axis_centre) @ self.axis_weights)[:, None])
         return self._rates(np.sqrt(1 - self.gain**2) * local + self.gain * axis * self.preference)
 
-    def read(self, axis: np.ndarray) -> np.ndarray:
+    def reading(self, axis: np.ndarray) -> np.ndarray:
         """Rates (texts, units) of captions that are read: the semantic axis alone, given z-scored (texts,)."""
         return self._rates(self.gain * axis[:, None] * self.preference)
 
@@ -88,7 +95,9 @@ class TeacherArea:
         return np.asarray(self.rate * np.logaddexp(0.0, 1.5 * drive))
 
 
-def teacher_maps(backbone: str, weights: str, seed: int, depths: Sequence[int], pictures: np.ndarray) -> dict:
+def teacher_maps(
+    backbone: str, weights: str, seed: int, depths: Sequence[int], pictures: np.ndarray
+) -> dict[int, np.ndarray]:
     """Maps (pictures, channels, 7, 7) of the planted blocks by depth, float64, in one pass through the network."""
     import torch
 
@@ -103,7 +112,7 @@ def teacher_maps(backbone: str, weights: str, seed: int, depths: Sequence[int], 
             images = as_images(pictures[start : start + BATCH], torch.device("cpu"))
             for depth, maps in zip(wanted, network.forward_blocks(images, wanted), strict=True):
                 parts[depth].append(shrink(maps, SIDE).numpy())
-    return {depth: np.concatenate(held).astype(np.float64) for depth, held in parts.items()}
+    return {depth: np.concatenate(batches).astype(np.float64) for depth, batches in parts.items()}
 
 
 def _draw_units(

@@ -52,11 +52,11 @@ class VideoTeacher:
 
     def maps(self, clips: np.ndarray, deepest: int) -> list[Tensor]:
         """Maps (clips, frames, channels, h, w) of blocks 0 to `deepest` for uint8 clips (clips, frames, h, w)."""
-        found = [_as_input(clips)]
+        maps = [_as_input(clips)]
         for block in range(deepest + 1):
-            value = _filtered(found[-1], self.spatial[block], self.temporal[block])
-            found.append(F.relu((value - self.mean[block]) / self.deviation[block]))
-        return found[1:]
+            value = _filtered(maps[-1], self.spatial[block], self.temporal[block])
+            maps.append(F.relu((value - self.mean[block]) / self.deviation[block]))
+        return maps[1:]
 
     def features(self, clips: np.ndarray, positions: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
         """Features (clips, frames, units, channels) float64 of blocks at `positions` {block: (units, 2)}.
@@ -68,7 +68,7 @@ class VideoTeacher:
             maps = self.maps(clips[start : start + BATCH], max(positions))
             for block, places in positions.items():
                 parts[block].append(_sampled(maps[block], places))
-        return {block: np.concatenate(held) for block, held in parts.items()}
+        return {block: np.concatenate(batches) for block, batches in parts.items()}
 
 
 def _spatial(inputs: int, random: np.random.Generator) -> Tensor:
@@ -99,19 +99,19 @@ def _filtered(maps: Tensor, spatial: Tensor, temporal: Tensor) -> Tensor:
     """Both filters of a block, on maps (clips, frames, channels, h, w)."""
     clips, frames = maps.shape[:2]
     maps = F.conv2d(maps.flatten(0, 1), spatial, padding=SPATIAL // 2).unflatten(0, (clips, frames))
-    found = torch.zeros_like(maps)
+    filtered = torch.zeros_like(maps)
     for back in range(min(temporal.shape[1], frames)):
         weight = temporal[:, -1 - back, None, None]
-        found[:, back:] += weight * maps[:, : frames - back]
-    return found
+        filtered[:, back:] += weight * maps[:, : frames - back]
+    return filtered
 
 
 def _sampled(maps: Tensor, positions: np.ndarray) -> np.ndarray:
     """Bilinear samples (clips, frames, units, channels) of maps (clips, frames, channels, h, w)."""
     flat = maps.flatten(0, 1)
     grid = torch.from_numpy(positions.astype(np.float32))[None, :, None].expand(len(flat), -1, -1, -1)
-    found = F.grid_sample(flat, grid, mode="bilinear", align_corners=True)[..., 0]
-    return found.permute(0, 2, 1).unflatten(0, maps.shape[:2]).double().numpy()
+    samples = F.grid_sample(flat, grid, mode="bilinear", align_corners=True)[..., 0]
+    return samples.permute(0, 2, 1).unflatten(0, maps.shape[:2]).double().numpy()
 
 
 def draw_clips(count: int, frames: int, shape: tuple[int, int], seeds: Sequence[int]) -> np.ndarray:

@@ -11,7 +11,7 @@ from inline import plan_of, run_inline
 
 from sweeps.errors import InputError
 from sweeps.planning.plan import make_plan
-from sweeps.recordings.examples.lebel import write
+from sweeps.recordings.examples.lebel import LebelExample
 from sweeps.storage.load import load
 
 MODEL = str(get_model_path())
@@ -46,7 +46,7 @@ def test_captions_tell_what_the_planted_semantic_axis_carries(tmp_path: Path) ->
 
 def test_words_of_stories_predict_the_samples_that_follow_them(tmp_path: Path) -> None:
     """Voxels follow counts of words two samples later: without delays there is less to be read."""
-    write(tmp_path / "data", stories=6, samples=50)
+    LebelExample(stories=6, samples=50).write(tmp_path / "data")
     cells = cells_of(
         tmp_path,
         {"format": "lebel", "path": str(tmp_path / "data")},

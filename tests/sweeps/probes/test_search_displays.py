@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from models.inputs.geometry import Geometry
 from sweeps.errors import InputError
-from sweeps.probes import SHOWN, open_probe
+from sweeps.probes import PROBES, open_probe, shown_kinds
 from sweeps.probes.search_displays import EXPERIMENTS, RenderedSearch, cell_edges, plan, scaled_patch, scaled_side
 from sweeps.stimuli.search_items import DRAWINGS, item
 
@@ -204,7 +204,7 @@ def test_what_is_drawn_is_part_of_the_fingerprint_and_it_is_not_shown_to_twins()
     }
     assert len(prints) == 3
     assert "drawing" in RenderedSearch().model_dump()
-    assert "search" not in SHOWN
+    assert shown_kinds(PROBES) == ["objects", "captions"]
 
 
 @pytest.mark.parametrize(

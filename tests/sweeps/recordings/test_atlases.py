@@ -17,7 +17,7 @@ from PIL import Image
 
 from sweeps.errors import InputError
 from sweeps.recordings import describe, open_recording
-from sweeps.recordings.examples import load_writer
+from sweeps.recordings.examples import load_example
 from sweeps.recordings.recording import Recording
 
 
@@ -26,7 +26,7 @@ def tree(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """The example of a format."""
     folder = tmp_path / "data"
     folder.mkdir()
-    load_writer(request.param)(folder, 0)
+    load_example(request.param)().write(folder, 0)
     return folder
 
 
@@ -279,7 +279,7 @@ BLOCK_OF_VOXELS = (slice(3, 9), slice(4, 8), slice(2, 5))
 def larger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two sessions of 375 trials of 3,840 voxels, 72 of which lie in the mask."""
     monkeypatch.setattr("sweeps.recordings.examples.nsd.SHAPE", (20, 16, 12))
-    load_writer("nsd")(tmp_path / "data", 0, sessions=2, images=250)
+    load_example("nsd")(sessions=2, images=250).write(tmp_path / "data", 0)
     volume = load_volume(tmp_path / "data" / MASK)
     mask = np.zeros(volume.shape, np.int16)
     mask[BLOCK_OF_VOXELS] = 1
@@ -407,7 +407,7 @@ def test_responses_are_read_in_parts_after_the_guard_of_their_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "data"
-    load_writer("algonauts")(folder, 0, images=240)
+    load_example("algonauts")(images=240).write(folder, 0)
     home, random = folder / "subj01", np.random.default_rng(0)
     for side in ("lh", "rh"):
         file = home / "training_split" / "training_fmri" / f"{side}_training_fmri.npy"

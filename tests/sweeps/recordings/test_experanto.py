@@ -18,7 +18,7 @@ from PIL import Image
 
 from sweeps.errors import InputError
 from sweeps.recordings import open_recording
-from sweeps.recordings.examples import experanto
+from sweeps.recordings.examples.experanto import ExperantoExample
 from sweeps.recordings.readers import sequences
 from sweeps.recordings.readers.sequences import Sequence
 from sweeps.recordings.recording import Recording
@@ -27,7 +27,8 @@ from sweeps.recordings.recording import Recording
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("experanto") / "mouse"
-    experanto.write(home, clips=8, repeated=2, repeats=3, stills=6, units=6, frames=20, height=9, width=16)
+    sizes = ExperantoExample(clips=8, repeated=2, repeats=3, stills=6, units=6, frames=20, height=9, width=16)
+    sizes.write(home)
     return home
 
 

@@ -18,7 +18,7 @@ from s3 import S3Server, seaweedfs
 
 from models.inputs.geometry import Geometry
 from sweeps.errors import InputError
-from sweeps.recordings.formats.folder import FolderSpec, describe_folder, open_folder
+from sweeps.recordings.formats.folder import FolderSpec
 from sweeps.recordings.recording import Recording
 
 Writer = Callable[..., Path]
@@ -29,7 +29,7 @@ def spec(path: object, **settings: Any) -> FolderSpec:
 
 
 def opened(path: object, **settings: Any) -> Recording:
-    return open_folder(spec(path, **settings), "")
+    return spec(path, **settings).open("", Path())
 
 
 # -- the real ones ----------------------------------------------------------------------------------
@@ -48,7 +48,7 @@ REAL = {
 @pytest.mark.parametrize("name", REAL)
 def test_real_recordings(name: str, shared_data: Path) -> None:
     areas, stimuli, repeats, pictures = REAL[name]
-    facts = describe_folder(spec(name), str(shared_data))
+    facts = spec(name).describe(str(shared_data))
     assert (facts.name, facts.areas, facts.stimuli, facts.repeats) == (name, areas, stimuli, repeats)
     assert facts.pictures is pictures
     assert facts.groups == (10 if "v1" in name else len(np.unique(opened(shared_data / name).groups)))
@@ -396,7 +396,7 @@ def test_in_a_bucket_as_on_disk(recording: Path, server: S3Server) -> None:
     for path in recording.iterdir():
         server.client().upload_file(str(path), server.bucket, f"lab/small/{path.name}")
     with server.reached():
-        local, remote = opened(recording), open_folder(spec("small"), f"{server.uri}/lab")
+        local, remote = opened(recording), spec("small").open(f"{server.uri}/lab", Path())
         assert same(local, remote)
         store = fsspec.filesystem("s3", use_listings_cache=False)
         s3fs.S3FileSystem.close_session(store.loop, store.s3)  # the server waits for open connections when it ends
@@ -404,5 +404,5 @@ def test_in_a_bucket_as_on_disk(recording: Path, server: S3Server) -> None:
 
 def test_a_data_set_is_never_written_to(recording: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in [recording, *recording.rglob("*")]}
-    describe_folder(spec(recording), "")
+    spec(recording).describe("")
     assert {path: path.stat().st_mtime_ns for path in [recording, *recording.rglob("*")]} == before

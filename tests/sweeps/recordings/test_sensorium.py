@@ -18,7 +18,8 @@ from s3 import seaweedfs
 
 from sweeps.errors import InputError
 from sweeps.recordings import open_recording
-from sweeps.recordings.examples import sensorium_dynamic, sensorium_static
+from sweeps.recordings.examples.sensorium_dynamic import SensoriumDynamicExample
+from sweeps.recordings.examples.sensorium_static import SensoriumStaticExample
 from sweeps.recordings.recording import Recording
 
 STATIC, DYNAMIC = "sensorium-static", "sensorium-dynamic"
@@ -27,8 +28,10 @@ STATIC, DYNAMIC = "sensorium-static", "sensorium-dynamic"
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     home = tmp_path_factory.mktemp("sensorium")
-    sensorium_static.write(home / STATIC, train=20, validation=4, test=3, units=6, height=12, width=20)
-    sensorium_dynamic.write(home / DYNAMIC, train=12, oracle=2, repeats=3, units=6, frames=31, height=9, width=16)
+    static = SensoriumStaticExample(train=20, validation=4, test=3, units=6, height=12, width=20)
+    static.write(home / STATIC)
+    dynamic = SensoriumDynamicExample(train=12, oracle=2, repeats=3, units=6, frames=31, height=9, width=16)
+    dynamic.write(home / DYNAMIC)
     return {name: home / name for name in (STATIC, DYNAMIC)}
 
 

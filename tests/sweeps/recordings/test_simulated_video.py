@@ -14,15 +14,15 @@ from torch.nn import functional as F
 from sweeps.errors import InputError
 from sweeps.recordings import describe, open_recording
 from sweeps.recordings.recording import Recording
+from sweeps.recordings.simulation import simulated_video
 from sweeps.recordings.simulation.simulated_video import (
     SimulatedVideoSpec,
-    block_correlations,
     latent_factors,
     noise_free,
     planted,
 )
 from sweeps.recordings.simulation.video_teacher import VideoTeacher, draw_clips
-from sweeps.recordings.simulation.video_units import RHO, VideoArea, draw_units, expected, respond, slow_noise
+from sweeps.recordings.simulation.video_units import BLOCKS, RHO, VideoArea, draw_units, expected, respond, slow_noise
 
 torch.set_num_threads(1)
 
@@ -155,6 +155,32 @@ def test_the_teacher_is_causal_and_its_fields_grow() -> None:
         assert int((where - 13).abs().max()) <= (2, 4, 6, 8)[block]
         if block:
             assert int((where - 13).abs().max()) > 2 * block  # more than the block before can see
+
+
+def block_correlations(spec: SimulatedVideoSpec) -> dict[str, np.ndarray]:
+    """Return how well each block explains each area without noise, {area: (blocks,)}.
+
+    Mean correlation, over units and on the second half of the clips, of each unit's drive with its prediction by
+    least squares, fitted on the first half, from the channels of that block at the unit's own place. 1 for the planted
+    block; another block could do better than this from a wider patch.
+    """
+    clips, teacher = simulated_video._teacher(spec)
+    truth = planted(spec)
+    drive, half = simulated_video._drive(spec, clips, teacher, truth), spec.clips // 2 * spec.frames
+    table = np.empty((drive.shape[1], BLOCKS))
+    for block, channels in teacher.features(clips, dict.fromkeys(range(BLOCKS), truth["position"])).items():
+        features = channels.reshape(len(drive), drive.shape[1], -1)
+        for unit in range(drive.shape[1]):
+            table[unit, block] = explained(features[:, unit], drive[:, unit], half)
+    ends = np.cumsum([area.units for area in spec.areas.values()])
+    return {name: part.mean(axis=0) for name, part in zip(spec.areas, np.split(table, ends[:-1]), strict=True)}
+
+
+def explained(features: np.ndarray, drive: np.ndarray, half: int) -> float:
+    """Return the correlation on the second half of least squares fitted on the first."""
+    design = np.column_stack([features, np.ones(len(features))])
+    weights, *_ = np.linalg.lstsq(design[:half], drive[:half], rcond=None)
+    return float(np.corrcoef(design[half:] @ weights, drive[half:])[0, 1])
 
 
 def test_every_area_is_explained_by_its_own_depth_alone() -> None:

@@ -16,7 +16,7 @@ from inline import plan_of, run_inline
 
 from sweeps.errors import InputError
 from sweeps.recordings import describe, open_recording
-from sweeps.recordings.examples import load_writer
+from sweeps.recordings.examples import load_example
 from sweeps.recordings.readers.textgrid import read_words
 from sweeps.recordings.recording import Recording
 from sweeps.storage.load import load
@@ -29,7 +29,7 @@ def listing(folder: Path) -> list[tuple[str, int, int]]:
 
 
 def written(folder: Path, name: str, **sizes: Any) -> Path:
-    load_writer(name)(folder, 0, **sizes)
+    load_example(name)(**sizes).write(folder, 0)
     return folder
 
 
