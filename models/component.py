@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from models.registry import Registry
 
 STILL_FRAMES = 24
 """Frames for which a core of clips is shown a still picture at least."""
@@ -18,8 +20,8 @@ class Parameter:
     """One parameter of a component: its default and what is allowed.
 
     `kind` is one of `float`, `int`, `bool`, `str`. `words` are literal values that are allowed besides
-    numbers ("auto"), or, for `str`, the only values allowed (empty: any text). `low` and `high` are
-    inclusive bounds; `positive` asks for a value above zero, `odd` for an odd one; `pattern` is a regular expression
+    numbers ("auto"), or, for `str`, the only values allowed (empty: any text); the names of a registry are given by
+    the registry itself, which knows those of plug-ins too. `low` and `high` are inclusive bounds; `positive` asks for a value above zero, `odd` for an odd one; `pattern` is a regular expression
     that a text must match, described by `form`. `later` marks a parameter that was added after its component was
     first released: its default does not enter identities, so finished work keeps its ids. `idle` names other
     parameters of the component and their values with which this one means nothing; it then has its default, so that
@@ -28,7 +30,7 @@ class Parameter:
 
     default: Any
     kind: str = "float"
-    words: tuple[str, ...] = ()
+    words: Collection[str] = ()
     low: float | None = None
     high: float | None = None
     positive: bool = False
@@ -56,7 +58,7 @@ class Parameter:
         return f"{text}, or {' | '.join(self.words)}" if self.words else text
 
     def accepts(self, value: Any) -> bool:
-        """Whether `value` is one of the allowed values."""
+        """Tell whether `value` is one of the allowed values."""
         if self.kind == "bool":
             return isinstance(value, bool)
         if self.kind == "str":
@@ -80,7 +82,7 @@ class Parameter:
     @property
     def column(self) -> str:
         """Type of its column in the tables: numbers that may also be a word are stored as text."""
-        return "str" if self.words and self.kind != "str" else self.kind
+        return "str" if self.kind != "str" and self.words else self.kind
 
 
 @dataclass(frozen=True)
@@ -138,25 +140,39 @@ class Component:
 
     def settled(self, resolved: Mapping[str, Any]) -> dict[str, Any]:
         """A resolved component in which every parameter that means nothing beside the others has its default."""
-        held = self.parameters
-        idle = {key for key in resolved if key in held and held[key].is_idle(resolved)}
-        return {key: held[key].default if key in idle else value for key, value in resolved.items()}
+        known = self.parameters
+        idle = {key for key in resolved if key in known and known[key].is_idle(resolved)}
+        return {key: known[key].default if key in idle else value for key, value in resolved.items()}
 
     def completed(self, resolved: Mapping[str, Any]) -> dict[str, Any]:
         """A resolved component of an earlier version, with the defaults of parameters that came later."""
-        late = {key: held.default for key, held in self.parameters.items() if held.later}
+        late = self._late_defaults()
         return {**resolved, **{key: value for key, value in late.items() if key not in resolved}}
 
     def identity(self, resolved: Mapping[str, Any]) -> dict[str, Any]:
-        """What of a resolved component enters identities: its name, parameters and VERSION."""
-        late = {key: held.default for key, held in self.parameters.items() if held.later}
-        kept = {key: value for key, value in resolved.items() if key not in late or value != late[key]}
+        """Give what of a resolved component enters identities: its name, parameters and VERSION.
+
+        A parameter that names a plug-in adds the version that the plug-in states, as `<parameter>@`.
+        """
+        late = self._late_defaults()
+        stated = {key: value for key, value in resolved.items() if key not in late or value != late[key]}
         place = (
             {self.content[0]: _named(self.content[1])(resolved)}
             if self.content and self.names_a_place(resolved)
             else {}
         )
-        return {**kept, **place, "version": self.version}
+        return {**stated, **place, **self._plugin_versions(stated), "version": self.version}
+
+    def _late_defaults(self) -> dict[str, Any]:
+        return {key: parameter.default for key, parameter in self.parameters.items() if parameter.later}
+
+    def _plugin_versions(self, resolved: Mapping[str, Any]) -> dict[str, int]:
+        versions = {}
+        for key, parameter in self.parameters.items():
+            registry = parameter.words
+            if isinstance(registry, Registry) and key in resolved and resolved[key] not in registry.builtin:
+                versions[f"{key}@"] = int(registry[resolved[key]].version)
+        return versions
 
     def names_a_place(self, resolved: Mapping[str, Any]) -> bool:
         """Whether the parameter that `content` names is a place, not one of its words."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from models.inputs.tensors import as_float
 from models.modulators import BehaviourBranch, Shifter
-from models.objectives.losses import Outcome
+from models.objectives.loss import Outcome
 from models.readouts.protocol import Readout
 from models.readouts.sampling import Maps, Shape, as_list
 

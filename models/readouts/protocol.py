@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.objectives.losses import LOSSES, Outcome
+from models.objectives.loss import Outcome
+from models.objectives.losses import LOSSES
 from models.objectives.regularizers import channel_lasso, group_lasso, l1
 from models.readouts.sampling import Maps, Shape, as_list
 

@@ -9,7 +9,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from models.objectives.losses import Loss, Outcome, correlation_loss
+from models.objectives.correlation import correlation_loss
+from models.objectives.loss import Loss, Outcome
 from models.readouts.sampling import Maps
 from models.training.data import Batch, ReadoutData, Step, check, chunks, crop, shuffled_batches, steps, take
 from models.training.early_stopping import BestState, Course, FitHistory, Judge, Snapshot, set_rate

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from models.objectives.losses import LOSSES, Loss
+from models.objectives.loss import Loss
+from models.objectives.losses import LOSSES
 from models.training.data import ReadoutData, Step, chunks, crop, steps
 from models.training.early_stopping import Snapshot
 from models.training.gradient_fit import correlation, weighed

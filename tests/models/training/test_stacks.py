@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from models.backbones import BACKBONES
-from models.readouts import LOSS_NAMES, READOUTS
+from models.objectives.losses import LOSSES
+from models.readouts import READOUTS
 from models.training.assembly import assemble
 from models.training.early_stopping import FitHistory
 from models.training.frozen_backbone import FrozenFit, fit_frozen_many
@@ -76,7 +77,7 @@ def assert_same(wanted, ours, alone):
                 torch.testing.assert_close(readout(each.maps), other(each.maps), **TOLERANCE)
 
 
-@pytest.mark.parametrize("loss", LOSS_NAMES)
+@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize(
     ("name", "changes"),
     [
