@@ -20,12 +20,13 @@ class Parameter:
     """One parameter of a component: its default and what is allowed.
 
     `kind` is one of `float`, `int`, `bool`, `str`. `words` are literal values that are allowed besides
-    numbers ("auto"), or, for `str`, the only values allowed (empty: any text); the names of a registry are given by
-    the registry itself, which knows those of plug-ins too. `low` and `high` are inclusive bounds; `positive` asks for a value above zero, `odd` for an odd one; `pattern` is a regular expression
-    that a text must match, described by `form`. `later` marks a parameter that was added after its component was
-    first released: its default does not enter identities, so finished work keeps its ids. `idle` names other
-    parameters of the component and their values with which this one means nothing; it then has its default, so that
-    configurations which mean the same are the same. `joint` marks one that means nothing to a readout fitted alone.
+    numbers ("auto"), or, for `str`, the only values allowed (empty: any text); a registry allows its names, those of
+    plug-ins among them. `low` and `high` are inclusive bounds; `positive` asks for a value above zero, `odd` for an odd
+    one; `pattern` is a regular expression that a text must match, described by `form`. `later` marks a parameter that
+    was added after its component was first released: its default does not enter identities, so finished work keeps its
+    ids. `idle` names other parameters of the component and their values with which this one means nothing; it then has
+    its default, so that configurations which mean the same are the same. `joint` marks one that means nothing to a
+    readout fitted alone.
     """
 
     default: Any

@@ -14,7 +14,7 @@ from torch import Tensor
 from models.readouts.sampling import sample
 
 GRID = 14
-"""Maps need not be finer than this to be searched; `models.training.initial_state` averages them to at most this size."""
+"""Maps need not be finer than this to be searched; `models.training.initial_state` averages them to this at most."""
 
 
 def starting_positions(maps: Tensor, responses: Tensor, train: Tensor, select: Tensor) -> Tensor:

@@ -65,7 +65,8 @@ def test_a_readout_under_a_loss_from_outside(lab: str) -> None:
 def test_the_version_of_a_loss_from_outside_enters_the_identity(lab: str) -> None:
     component, name = READOUTS["gaussian"], f"{lab}:HUBER"
     assert component.identity(defaults(component, loss=name)) == {
-        "loss": name, "l1": 0.01, "learning_rate": 0.01, "epochs": 100, "patience": 8, "pool": 14, "loss@": 3, "version": 1,
+        "loss": name, "l1": 0.01, "learning_rate": 0.01, "epochs": 100, "patience": 8, "pool": 14,
+        "loss@": 3, "version": 1,
     }  # fmt: skip
 
 

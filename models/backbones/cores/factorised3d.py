@@ -65,8 +65,8 @@ class Factorised3d(nn.Module):
     7 and 8 of the first stream, depths 8 and 9 blocks 7' and 8' of the second, which starts from depth 5.
 
     Source: "Anatomically inspired digital twins" (NeurIPS 2025), which pads and whose core with two streams reads
-    LM from depth 6, RL from depth 8 and AL from depth 9 (`sweeps.experiment.depths.ANATOMY`); Schmidt et al. (arXiv 2410.16136)
-    do not pad, with momentum 0.7.
+    LM from depth 6, RL from depth 8 and AL from depth 9 (`sweeps.experiment.depths.ANATOMY`); Schmidt et al. (arXiv
+    2410.16136) do not pad, with momentum 0.7.
     """
 
     mean: Tensor
@@ -78,8 +78,8 @@ class Factorised3d(nn.Module):
         super().__init__()
         channels = parse_channels(parameters["channels"])
         self.trunk, self.depths = len(channels), factorised_depths(parameters)
-        for price in ("smoothness", "temporal_smoothness"):
-            self.register_buffer(price, torch.tensor(float(parameters[price])), persistent=False)
+        for penalty in ("smoothness", "temporal_smoothness"):
+            self.register_buffer(penalty, torch.tensor(float(parameters[penalty])), persistent=False)
         self.channels = (*channels, *channels[SHARED:]) if parameters["two_streams"] else channels
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""What several backbones declare alike: how cores are trained, where weights come from, hub models, readouts of texts."""
+"""What several backbones declare alike: how cores are trained, where weights come from, hub models, texts."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def training(learning_rate: float, epochs: int, patience: int) -> dict[str, Para
 
 
 def texts(token: str, words: tuple[str, ...], after: int) -> dict[str, Parameter]:
-    """Give the parameters of a backbone of texts; all but `token` are about stories (`sweeps.features.story_features`)."""
+    """Give the parameters of a backbone of texts; all but `token` are about stories."""
     return {
         "token": Parameter(token, "str", words=words),
         "context": Parameter(20, "int", low=0),

@@ -2,7 +2,8 @@
 
 A model is named by one text: an existing folder, else `owner/name` or `owner/name@revision` of the hub, whose files
 come through huggingface_hub (its cache, HF_HUB_OFFLINE and HF_ENDPOINT are honoured). Nothing here imports torch, so
-the driver can ask for the number of blocks and for a fingerprint; `models.backbones.transformers.loading` makes the networks.
+the driver can ask for the number of blocks and for a fingerprint; `models.backbones.transformers.loading` makes the
+networks.
 """
 
 from __future__ import annotations

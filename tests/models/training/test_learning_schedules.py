@@ -23,7 +23,7 @@ def test_learning_rates_rise_and_fall_with_the_best_state_put_back():
         with torch.no_grad():
             module.weight.fill_(float(epoch))
         if best.offer(loss, epoch):
-            schedule.gained(epoch)
+            schedule.improved(epoch)
         ended.append(schedule.ends(epoch, best))
         weights.append(module.weight.item())
         if ended[-1]:
