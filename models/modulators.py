@@ -42,7 +42,7 @@ class Standardized(nn.Module):
         """Set mean and standard deviation (ddof 0) of train values (..., channels) over what was observed.
 
         Returns how many entries are missing (NaN): they count as the mean from now on. A constant channel gets a
-        deviation of 1, one that is missing throughout a mean of 0 besides: it says nothing.
+        deviation of 1, one that is missing throughout a mean of 0 besides: it carries nothing.
         """
         flat = values.reshape(-1, values.shape[-1]).double()
         mean = flat.nanmean(dim=0)
@@ -73,8 +73,8 @@ class Dropout(nn.Module, Drawing):
         """Values of any shape -> the same shape."""
         if not self.training or self.rate == 0.0:
             return values
-        kept = self.drawn(*values.shape) >= self.rate
-        return values * kept.to(values) / (1.0 - self.rate)
+        stays = self.drawn(*values.shape) >= self.rate
+        return values * stays.to(values) / (1.0 - self.rate)
 
 
 class BehaviourBranch(nn.Module):

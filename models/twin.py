@@ -100,7 +100,7 @@ class Twin(nn.Module):
         inputs are images (stimuli, 3, h, w), clips (clips, 3, frames, h, w), both uint8 or in [0, 1], or without a
         core one map or several (stimuli, channels, h, w). behaviour (stimuli, k) or (clips, frames, k), pupil
         alike with two columns. frames' < frames for a core that does not pad. Every block is computed once, and
-        none deeper than the deepest that is asked.
+        none deeper than the deepest requested.
         """
         views = self.views(inputs, keys, behaviour, pupil)
         return {
@@ -117,14 +117,14 @@ class Twin(nn.Module):
         """What each of the readouts `keys` is given; arguments as in `forward`."""
         lead = _lead(as_list(inputs)[0])
         features: dict[str, Tensor] = {}
-        found = {}
+        views = {}
         for key, maps in self.maps(inputs, keys).items():
             shifter, owner = self.shifter(key), self.recordings.get(key, "")
             shift = None if shifter is None else shifter(_or_missing(pupil, lead, 2, inputs))
             if self.branch is not None and owner not in features:
                 features[owner] = self.branch(_or_missing(behaviour, lead, self.branch.channels, inputs), owner)
-            found[key] = _view(as_list(maps), shift, features.get(owner))
-        return found
+            views[key] = _view(as_list(maps), shift, features.get(owner))
+        return views
 
     def maps(self, inputs: Maps, keys: Sequence[str]) -> dict[str, Maps]:
         """What each of the readouts `keys` reads: the core's map at its depth, or `inputs` without a core.
@@ -142,7 +142,7 @@ class Twin(nn.Module):
         return {key: _at(maps, self.depths[key]) for key in keys}
 
     def regularizer(self) -> Tensor | float:
-        """What the core asks to be added to the loss; nothing without a core."""
+        """The core's regularization, which is added to the loss; nothing without a core."""
         return 0.0 if self.core is None else cast(Core, self.core).regularizer()
 
 

@@ -55,15 +55,15 @@ class Lags:
 
     def of_dual(self, dual: Tensor) -> Tensor:
         """Dual coefficients (rows, units) on features without delays that answer to what is held: sum_d moved back."""
-        found = torch.zeros_like(dual)
+        moved = torch.zeros_like(dual)
         for each in self.earlier:
             inside = each >= 0
-            found.index_add_(0, each[inside], dual[inside])
-        return found
+            moved.index_add_(0, each[inside], dual[inside])
+        return moved
 
 
 def _moved(values: Tensor, earlier: Tensor) -> Tensor:
     """Rows of `values` at the earlier places, zeros before the start of a run."""
-    found = values[earlier.clamp(min=0)]
-    found[earlier < 0] = 0.0
-    return found
+    moved = values[earlier.clamp(min=0)]
+    moved[earlier < 0] = 0.0
+    return moved

@@ -94,16 +94,16 @@ def combine(shrink: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
     return size * left, left.T @ (shrink / size)
 
 
-def _weighted_products(rows: Tensor, weights: Tensor, held: Tensor, found: Tensor) -> None:
-    """Fill `found` (few, stimuli, units) with rows diag(weights_c) held for rows (stimuli, directions).
+def _weighted_products(rows: Tensor, weights: Tensor, scaled: Tensor, products: Tensor) -> None:
+    """Fill `products` (few, stimuli, units) with rows diag(weights_c) scaled for rows (stimuli, directions).
 
     Rows that a cache does not hold are read once for all c, by one product that has the units first.
     """
     if rows.numel() < CACHED:
-        torch.matmul(rows, weights[:, :, None] * held, out=found)
+        torch.matmul(rows, weights[:, :, None] * scaled, out=products)
         return
-    stacked = (weights[:, None] * held.T.contiguous()).flatten(0, 1)
-    found.copy_((stacked @ rows.T).unflatten(0, (len(weights), -1)).transpose(1, 2))
+    stacked = (weights[:, None] * scaled.T.contiguous()).flatten(0, 1)
+    products.copy_((stacked @ rows.T).unflatten(0, (len(weights), -1)).transpose(1, 2))
 
 
 def contenders(shrink: Tensor, basis: Tensor, inside: Tensor, outside: Tensor | None, makers: Makers) -> Tensor:
@@ -126,18 +126,18 @@ def contenders(shrink: Tensor, basis: Tensor, inside: Tensor, outside: Tensor | 
     squares, mixture, weights = shrink.square().float(), mixture.float(), weights.float()
     rows, few = basis.float()[makers.rows], len(weights)
     rounding = (torch.finfo(torch.float32).eps / 2) ** 2 * len(inside)
-    found = torch.empty(len(shrink), inside.shape[1], dtype=torch.bool, device=inside.device)
+    possible = torch.empty(len(shrink), inside.shape[1], dtype=torch.bool, device=inside.device)
     step = max(16, CHUNK // (len(shrink) * len(basis)))
     for start in range(0, inside.shape[1], step):
         own = slice(start, start + step)
-        held = (inside[:, own] / scale[own]).float()
-        parts = held.new_empty(mixture.shape[1], len(rows), held.shape[1])
-        _weighted_products(rows, weights, held, parts[:few])
-        energy = squares @ held.square()
+        scaled = (inside[:, own] / scale[own]).float()
+        parts = scaled.new_empty(mixture.shape[1], len(rows), scaled.shape[1])
+        _weighted_products(rows, weights, scaled, parts[:few])
+        energy = squares @ scaled.square()
         if outside is not None:
             parts[few] = (outside[:, own] / scale[own])[makers.rows]
             energy += parts[few].square().sum(dim=0)
         error = makers.squared_errors((mixture @ parts.flatten(1)).unflatten(1, parts.shape[1:])).sqrt_()
-        unsure = makers.gain[:, None] * (SAFETY * (rounding * energy).sqrt_() + (missed @ held.square()).sqrt_())
-        found[:, own] = error - unsure <= (error + unsure).amin(dim=0)
-    return found
+        unsure = makers.gain[:, None] * (SAFETY * (rounding * energy).sqrt_() + (missed @ scaled.square()).sqrt_())
+        possible[:, own] = error - unsure <= (error + unsure).amin(dim=0)
+    return possible

@@ -27,7 +27,7 @@ class FactorisedReadout(LinearReadout):
     at the position that `place` is given (the centre), with noise from `seed`. Penalties: `l1` and `group` of the
     weights (`LinearReadout`); `mask_l1` times the mean over units of sum |m|, which makes masks small; `laplace`
     times `roughness`, the mean over units of |Laplacian * m|^2, which makes them smooth; both summed over maps.
-    A shift moves the map under the mask. Raises ValueError for maps of another size than `shapes` said.
+    A shift moves the map under the mask. Raises ValueError for maps of another size than `shapes`.
 
     Source: Klindt et al. 2017 (NeurIPS), "what" and "where"; neuralpredictors, SpatialXFeatureLinear with
     `normalize=True`. The bump and the smoothness are choices of ours.

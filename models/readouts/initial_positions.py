@@ -76,8 +76,8 @@ def _inverse_variance(features: Tensor) -> Tensor:
 
 def _mean_correlation(predicted: Tensor, responses: Tensor) -> float:
     """Mean over units of the correlation over observed rows, both (rows, units); undefined ones left out."""
-    seen = ~responses.isnan()
-    a, b = (torch.where(seen, values, torch.nan) for values in (predicted, responses))
+    observed = ~responses.isnan()
+    a, b = (torch.where(observed, values, torch.nan) for values in (predicted, responses))
     a, b = a - a.nanmean(dim=0), b - b.nanmean(dim=0)
     norms = (a.square().nansum(dim=0) * b.square().nansum(dim=0)).sqrt()
     return float(torch.where(norms > 0, (a * b).nansum(dim=0) / norms, torch.nan).nanmean())

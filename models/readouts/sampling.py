@@ -38,7 +38,7 @@ def sample_own(planes: Tensor, positions: Tensor) -> Tensor:
     places = positions.expand(stimuli, units, 2).transpose(0, 1)
     across, down = ((places[..., axis] + 1.0) / 2.0 * (length - 1) for axis, length in ((0, wide), (1, high)))
     left, top = across.detach().floor(), down.detach().floor()
-    flat, found = planes.flatten(3), planes.new_zeros(())
+    flat, read = planes.flatten(3), planes.new_zeros(())
     for right in (0, 1):
         for below in (0, 1):
             column, row = left + right, top + below
@@ -47,8 +47,8 @@ def sample_own(planes: Tensor, positions: Tensor) -> Tensor:
             share = torch.where(inside, shares[0] * shares[1], 0.0 * shares[0])  # NaN stays NaN
             index = (row.clamp(0, high - 1) * wide + column.clamp(0, wide - 1)).nan_to_num(0.0).long()
             values = flat.gather(3, index[:, None, :, None].expand(-1, flat.shape[1], -1, -1))[..., 0]
-            found = found + values * share[:, None]
-    return found.permute(2, 0, 1)
+            read = read + values * share[:, None]
+    return read.permute(2, 0, 1)
 
 
 def shrink(maps: Tensor, size: int) -> Tensor:

@@ -72,10 +72,10 @@ def _set_response_statistics(readout: Readout, responses: Tensor) -> None:
 def _initialize_input(core: nn.Module, recordings: Sequence[ReadoutData]) -> None:
     """Clips are given as views, a clip at a time; of images at most SEARCHED of each recording."""
     if recordings[0].frames is not None:
-        shown = [as_list(held.inputs)[0][row : row + 1] for held in recordings for row in held.train.tolist()]
-        cast(Any, core).initialize_input(*shown)
+        clips = [as_list(own.inputs)[0][row : row + 1] for own in recordings for row in own.train.tolist()]
+        cast(Any, core).initialize_input(*clips)
         return
-    images = [as_list(held.inputs)[0][evenly(held.train, SEARCHED)] for held in recordings]
+    images = [as_list(recording.inputs)[0][evenly(recording.train, SEARCHED)] for recording in recordings]
     cast(Any, core).initialize_input(*images)
 
 
@@ -97,9 +97,9 @@ def _place(twin: Twin, recording: ReadoutData, places: Places) -> None:
         length = len(maps[key]) // sum(len(part) for part in searched)
         counts = [len(part) * length for part in searched]
         first, second = torch.arange(len(maps[key]), device=maps[key].device).split(counts)
-        found = starting_positions(maps[key], responses[key], first, second)
-        twin.readout(key).place(found)
-        places[known[key]] = found, recording
+        positions = starting_positions(maps[key], responses[key], first, second)
+        twin.readout(key).place(positions)
+        places[known[key]] = positions, recording
 
 
 def _identity(recording: ReadoutData, key: str) -> tuple[int, ...]:
