@@ -1,8 +1,8 @@
 """Vision networks of transformers, read at their stem and after every stage or layer, for images from a least side on.
 
 What a block gives is what `AutoBackbone` gives with every stage requested (`feature_maps`), for ViT and DeiT, which it
-does not know, the hidden states. Mind the norms in it: ConvNeXt and Swin normalise every position over channels with a gain
-that no checkpoint holds, so 1; DINOv2 and v3 use their last layer norm at every block. Position embeddings are
+does not know, the hidden states. Mind the norms in it: ConvNeXt and Swin normalise every position over channels with a
+gain that no checkpoint holds, so 1; DINOv2 and v3 use their last layer norm at every block. Position embeddings are
 interpolated where a network has them, so images are never resized; Swin pads them to whole patches and windows, ResNet
 rounds odd sides up, the others leave out pixels beyond the last whole patch. The least side is one patch, for ConvNeXt
 the stride of the deepest requested block (32 pixels as a rule for the last), for ResNet and Swin a single pixel.
