@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from models.training.data import ReadoutData, steps
-from models.training.early_stopping import BestState, Schedule
+from models.training.early_stopping import Schedule
 from models.training.settings import FitSettings
+from models.training.state_copy import BestState
 
 
 def test_settings_come_from_what_has_their_names():
