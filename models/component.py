@@ -43,11 +43,11 @@ class Parameter:
     joint: bool = False
 
     def is_idle(self, parameters: Mapping[str, Any]) -> bool:
-        """Whether it means nothing beside these values of the others."""
+        """Tell whether it means nothing beside these values of the others."""
         return any(parameters.get(other) in values for other, values in self.idle.items())
 
     def allowed(self) -> str:
-        """A phrase that says which values are allowed."""
+        """Describe in a phrase which values are allowed."""
         if self.kind == "bool":
             return "true or false"
         if self.kind == "str":
@@ -130,23 +130,23 @@ class Component:
         return _named(self.target)
 
     def block_count(self, parameters: Mapping[str, Any]) -> int:
-        """How many depths this backbone has with these parameters."""
+        """Count the depths that this backbone has with these parameters."""
         if isinstance(self.blocks, int):
             return self.blocks
         return int(_named(self.blocks)(parameters) if ":" in self.blocks else parameters[self.blocks])
 
     def still_frames(self, parameters: Mapping[str, Any]) -> int:
-        """For how many frames a picture is held still for a core of clips: until its response no longer changes."""
+        """Count the frames for which a core of clips is shown a still picture: until its response stays the same."""
         return max(STILL_FRAMES, int(_named(self.frames_back)(parameters)) if self.frames_back else 0)
 
     def settled(self, resolved: Mapping[str, Any]) -> dict[str, Any]:
-        """A resolved component in which every parameter that means nothing beside the others has its default."""
+        """Give every parameter that means nothing beside the others its default."""
         known = self.parameters
         idle = {key for key in resolved if key in known and known[key].is_idle(resolved)}
         return {key: known[key].default if key in idle else value for key, value in resolved.items()}
 
     def completed(self, resolved: Mapping[str, Any]) -> dict[str, Any]:
-        """A resolved component of an earlier version, with the defaults of parameters that came later."""
+        """Add the defaults of later parameters to a resolved component of an earlier version."""
         late = self._late_defaults()
         return {**resolved, **{key: value for key, value in late.items() if key not in resolved}}
 
@@ -176,20 +176,20 @@ class Component:
         return versions
 
     def names_a_place(self, resolved: Mapping[str, Any]) -> bool:
-        """Whether the parameter that `content` names is a place, not one of its words."""
+        """Tell whether the parameter that `content` names is a place, not one of its words."""
         key = self.content[0] if self.content else ""
         return key in resolved and resolved[key] not in self.parameters[key].words
 
     def depends_on_seed(self, parameters: Mapping[str, Any]) -> bool:
-        """Whether its numbers change with the seed, given its parameters."""
+        """Tell whether its numbers change with the seed, given its parameters."""
         return self.trained or any(parameters.get(key) in values for key, values in self.seeded.items())
 
     def seed_in_use(self, parameters: Mapping[str, Any], seed: int) -> int:
-        """The seed where its numbers change with it, else -1: equal for what may be shared between seeds."""
+        """Return the seed where the numbers change with it, else -1: equal for what may be shared between seeds."""
         return seed if self.depends_on_seed(parameters) else -1
 
 
 def _named(target: str) -> Any:
-    """The attribute of a module that `module:attribute` names."""
+    """Import the attribute of a module that `module:attribute` names."""
     module, _, attribute = target.partition(":")
     return getattr(importlib.import_module(module), attribute)

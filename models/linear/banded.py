@@ -40,7 +40,7 @@ class BandedFit:
     left_out_error: Tensor
 
     def predict(self, kernels: Sequence[Tensor]) -> Tensor:
-        """Responses (stimuli, units) from one kernel (stimuli, train stimuli) for each band."""
+        """Predict responses (stimuli, units) from one kernel (stimuli, train stimuli) for each band."""
         parts = [kernel.double() @ dual for kernel, dual in zip(kernels, self.duals, strict=True)]
         return torch.stack(parts).sum(dim=0) + self.offset
 
@@ -62,7 +62,7 @@ DEFAULT_SEARCH = ShareSearch()
 
 
 def mean_diagonal(kernel: Tensor) -> float:
-    """Mean diagonal of a kernel (stimuli, stimuli) once it is centred: mean squared distance of features to their mean.
+    """Compute the mean diagonal of a centred kernel: the mean squared distance of features to their mean.
 
     trace(K) / n - sum(K) / n^2; 0 where that is rounding.
     """
@@ -73,7 +73,7 @@ def mean_diagonal(kernel: Tensor) -> float:
 
 
 def balanced(kernels: Sequence[Tensor]) -> tuple[Tensor, list[float]]:
-    """Sum of kernels, each divided by its mean diagonal, and the factors: what concatenated, scaled features give.
+    """Sum kernels, each divided by its mean diagonal, and the factors: what concatenated, scaled features give.
 
     A kernel without variance has factor 0. One kernel alone is left as it is (factor 1).
     """
@@ -84,7 +84,7 @@ def balanced(kernels: Sequence[Tensor]) -> tuple[Tensor, list[float]]:
 
 
 def share_candidates(bands: int, count: int, seed: int) -> np.ndarray:
-    """Shares to try (count, bands), each row adding up to 1: equal ones first, then draws from Dirichlet distributions.
+    """Draw shares to try (count, bands), each row adding up to 1: equal ones first, then from Dirichlet distributions.
 
     The concentration alternates over CONCENTRATIONS, and `seed` alone decides. One band has one candidate.
     Source: random search of himalaya, with generators of NumPy.

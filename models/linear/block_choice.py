@@ -20,7 +20,7 @@ class BlockChoice:
     fits: tuple[RidgeFit, ...]
 
     def predict(self, kernels: Sequence[Tensor]) -> Tensor:
-        """Responses (stimuli, units) from one kernel (stimuli, train stimuli) for each block."""
+        """Predict responses (stimuli, units) from one kernel (stimuli, train stimuli) for each block."""
         every = torch.stack([fit.predict(kernel) for fit, kernel in zip(self.fits, kernels, strict=True)])
         return every.gather(0, self.block.expand(1, every.shape[1], -1))[0]
 

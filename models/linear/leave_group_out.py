@@ -27,7 +27,7 @@ STEPS = 4
 """Steps of the power method for the largest eigenvalue of a block."""
 
 CHUNK = 2**21
-"""Numbers that are held at a time, alphas x stimuli x units: 8 MB."""
+"""Numbers that are in memory at a time, alphas x stimuli x units: 8 MB."""
 
 CACHED = 2**18
 """Numbers of a matrix that stays in a processor's cache between products: 1 MB in float32."""
@@ -82,7 +82,7 @@ def _largest_gain(blocks: Tensor) -> Tensor:
 
 
 def combine(shrink: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
-    """Mixture C (alphas, few) and weights F (few, directions) with shrink ~ C F.
+    """Find a mixture C (alphas, few) and weights F (few, directions) with shrink ~ C F.
 
     Directions count by the units' mean squared response in them; `inside` (directions, units) is z.
     """
@@ -95,7 +95,7 @@ def combine(shrink: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _weighted_products(rows: Tensor, weights: Tensor, scaled: Tensor, products: Tensor) -> None:
-    """Fill `products` (few, stimuli, units) with rows diag(weights_c) scaled for rows (stimuli, directions).
+    """Fill `products` (few, stimuli, units) with rows diag(weights_c) scaled, for rows (stimuli, directions).
 
     Rows that a cache does not hold are read once for all c, by one product that has the units first.
     """
@@ -107,14 +107,14 @@ def _weighted_products(rows: Tensor, weights: Tensor, scaled: Tensor, products: 
 
 
 def contenders(shrink: Tensor, basis: Tensor, inside: Tensor, outside: Tensor | None, makers: Makers) -> Tensor:
-    """Alphas (alphas, units) that may have a unit's smallest left-out error.
+    """Find the alphas (alphas, units) that may have a unit's smallest left-out error.
 
     `shrink` (alphas, directions) are w, `basis` (stimuli, directions) Q, `inside` (directions, units) z, `outside`
     (stimuli, units) O y or None where it is zero; all float64. The norm of D_a r_a is uncertain by
 
         gain_a (SAFETY u sqrt(directions) sqrt(|w_a z|^2 + |O y|^2) + |(w_a - C_a F) z|),   u = 2^-24
 
-    A unit of which nothing can be said in float32 (an overflow) has no contender.
+    A unit of which nothing is known in float32 (an overflow) has no contender.
     Source: Higham and Mary 2019 (SIAM J. Sci. Comput. 41) for the growth of roundings with the square root.
     """
     scale = inside.square().sum(dim=0) + (outside.square().sum(dim=0) if outside is not None else 0.0)

@@ -97,7 +97,7 @@ def decompose_features(features: Tensor) -> Decomposition:
 
 
 def _left_out_errors(parts: Decomposition, responses: Tensor, shrink: Tensor, solvers: Iterable[Solver]) -> Tensor:
-    """Mean squares (alphas, units) of left-out residuals, which are not held all at once."""
+    """Mean squares (alphas, units) of left-out residuals, which are never in memory all at once."""
     total = responses.new_zeros(len(shrink), responses.shape[1])
     for _, units, residual in _left_out(parts, responses, shrink, solvers):
         total[:, units] += residual.square_().sum(dim=(1, 2))
@@ -124,7 +124,7 @@ def _left_out(
 
 
 def _solvers(makers: Iterable[Maker]) -> Iterator[Solver]:
-    """What solves the blocks of I - H, each factorised once."""
+    """Solvers of the blocks of I - H, each factorised once."""
     for places, maker in makers:
         if maker.shape[-1] == 1:
             yield places, maker.reciprocal().mul
@@ -145,7 +145,7 @@ def _leverage_complement(parts: Decomposition, shrink: Tensor) -> Tensor:
 
 
 def residual_makers(parts: Decomposition, shrink: Tensor, groups: Sequence[Tensor]) -> Iterator[Maker]:
-    """Stimuli (groups, size) and (I - H)_gg (alphas, groups, size, size) of groups of equal size.
+    """Yield stimuli (groups, size) and (I - H)_gg (alphas, groups, size, size) of groups of equal size.
 
     `shrink` (alphas, directions) is alpha / (s + alpha). As many groups at a time as `TOGETHER` allows.
     """
@@ -174,7 +174,7 @@ def _by_size(groups: Sequence[Tensor]) -> dict[int, list[Tensor]]:
 
 
 def group_indices(groups: Sequence[object] | np.ndarray) -> list[Tensor]:
-    """Index tensors of the stimuli of each distinct group, in order of first appearance."""
+    """List index tensors of the stimuli of each distinct group, in order of first appearance."""
     _, codes = np.unique(np.asarray(groups), return_inverse=True)
     order = np.argsort(codes, kind="stable")
     cuts = np.flatnonzero(np.diff(codes[order])) + 1
@@ -196,7 +196,7 @@ class RidgeFit:
     left_out_error: Tensor
 
     def predict(self, kernel: Tensor) -> Tensor:
-        """Responses (stimuli, units) from the kernel (stimuli, train stimuli) of raw or centred features."""
+        """Predict responses (stimuli, units) from the kernel (stimuli, train stimuli) of raw or centred features."""
         return kernel.double() @ self.dual + self.offset
 
 

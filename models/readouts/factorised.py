@@ -51,11 +51,11 @@ class FactorisedReadout(LinearReadout):
             mask.copy_(down[:, :, None] * across[:, None] + START_NOISE * noise)
 
     def normalised(self) -> list[Tensor]:
-        """The masks (units, h, w) that are applied, each of norm one."""
+        """Compute the masks (units, h, w) that are applied, each of norm one."""
         return [mask / (mask.square().sum(dim=(1, 2), keepdim=True) + 1e-12).sqrt() for mask in self.masks]
 
     def looks(self, maps: list[Tensor], shift: Tensor | None) -> list[tuple[Tensor, Tensor]]:
-        """The pooled maps, moved by the shift, and the masks (units, h, w) of each."""
+        """Return the pooled maps, moved by the shift, and the masks (units, h, w) of each."""
         small = pooled(maps, self.pool)
         sizes = [tuple(map.shape[-2:]) for map in small]
         if sizes != [tuple(size) for size in self.sizes]:
@@ -65,19 +65,19 @@ class FactorisedReadout(LinearReadout):
         return list(zip(small, self.normalised(), strict=True))
 
     def features_of(self, map: Tensor, where: Tensor) -> Tensor:
-        """Features (stimuli, channels, units): every channel summed under the unit's mask."""
+        """Compute features (stimuli, channels, units): every channel summed under the unit's mask."""
         return map.flatten(2) @ where.flatten(1).T
 
     def read_planes(self, planes: Tensor, where: Tensor) -> Tensor:
-        """Planes (units, outputs, stimuli, h, w) summed under the masks: (stimuli, units, outputs)."""
+        """Sum planes (units, outputs, stimuli, h, w) under the masks: (stimuli, units, outputs)."""
         return (planes * where[:, None, None]).sum(dim=(3, 4)).permute(2, 0, 1)
 
     def planes_first(self, map: Tensor) -> bool:
-        """Where pixels are fewer than channels: as many products, but less is held in between."""
+        """Tell whether pixels are fewer than channels: as many products, but less memory in between."""
         return map.shape[-2] * map.shape[-1] < map.shape[1]
 
     def constants(self, levels: list[Tensor]) -> Tensor:
-        """Level times the sum of the mask, for every channel and unit."""
+        """Multiply the level by the sum of the mask, for every channel and unit."""
         sums = [mask.sum(dim=(1, 2)) for mask in self.normalised()]
         return torch.cat([level[:, None] * total for level, total in zip(levels, sums, strict=True)])
 

@@ -66,11 +66,11 @@ class GaussianReadout(LinearReadout, Drawing):
             self.predictor = CoordinatePositions(coordinates, seed)
 
     def centres(self) -> Tensor:
-        """Where each unit looks without noise and shift (units, 2), within [-1, 1]."""
+        """Compute where each unit looks without noise and shift (units, 2), within [-1, 1]."""
         return (self.mean if self.free else self.predictor()).clamp(-1.0, 1.0)
 
     def positions(self, stimuli: int, noise: Tensor | None = None) -> Tensor:
-        """Where each unit looks in each stimulus ([stimuli,] units, 2), before the shift.
+        """Compute where each unit looks in each stimulus ([stimuli,] units, 2), before the shift.
 
         `noise` (stimuli, units, 2) takes the place of the module's own eps while training.
         """
@@ -86,7 +86,7 @@ class GaussianReadout(LinearReadout, Drawing):
     def looks(
         self, maps: list[Tensor], shift: Tensor | None, noise: Tensor | None = None
     ) -> list[tuple[Tensor, Tensor]]:
-        """The pooled maps and the units' positions ([stimuli,] units, 2), the same in every map."""
+        """Return the pooled maps and the units' positions ([stimuli,] units, 2), the same in every map."""
         small = pooled(maps, self.pool)
         positions = self.positions(len(small[0]), noise)
         if shift is not None:
@@ -94,11 +94,11 @@ class GaussianReadout(LinearReadout, Drawing):
         return [(map, positions) for map in small]
 
     def features_of(self, map: Tensor, where: Tensor) -> Tensor:
-        """Features (stimuli, channels, units) at positions ([stimuli,] units, 2)."""
+        """Sample features (stimuli, channels, units) at positions ([stimuli,] units, 2)."""
         return sample(map, where)
 
     def read_planes(self, planes: Tensor, where: Tensor) -> Tensor:
-        """Planes (units, outputs, stimuli, h, w) at the units' positions: (stimuli, units, outputs)."""
+        """Sample planes (units, outputs, stimuli, h, w) at the units' positions: (stimuli, units, outputs)."""
         return sample_own(planes, where)
 
     def planes_first(self, map: Tensor) -> bool:
@@ -106,7 +106,7 @@ class GaussianReadout(LinearReadout, Drawing):
         return map.shape[-2] * map.shape[-1] <= FEW_PIXELS
 
     def constants(self, levels: list[Tensor]) -> Tensor:
-        """The levels themselves: the weights of bilinear sampling add up to one everywhere inside [-1, 1]^2."""
+        """Return the levels themselves: the weights of bilinear sampling add up to one everywhere inside [-1, 1]^2."""
         return torch.cat(levels)[:, None].expand(-1, self.units)
 
     @torch.no_grad()

@@ -18,7 +18,7 @@ GRID = 14
 
 
 def starting_positions(maps: Tensor, responses: Tensor, train: Tensor, select: Tensor) -> Tensor:
-    """The better of two starts for all units: the centre, or `located`; (units, 2), x and y in [-1, 1].
+    """Choose the better of two starts for all units: the centre, or `located`; (units, 2), x and y in [-1, 1].
 
     Better = higher mean over units of the correlation, over the select rows, between the response and the sum
     over channels of weight * feature at the position, with the weights of `marginal_weights`.
@@ -58,7 +58,7 @@ def marginal_weights(features: Tensor, scaled: Tensor) -> Tensor:
 
 
 def response_statistics(responses: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (ddof 0) of each unit over its observed rows of (stimuli, units).
+    """Compute mean and standard deviation (ddof 0) of each unit over its observed rows of (stimuli, units).
 
     A constant unit gets a deviation of 1, a unit without any observed row NaN and 1.
     """

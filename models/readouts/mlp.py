@@ -18,7 +18,7 @@ SLOPE = 0.01
 
 
 def identity(values: Tensor) -> Tensor:
-    """The values as they are."""
+    """Return the values as they are."""
     return values
 
 
@@ -84,7 +84,7 @@ class MlpReadout(Readout):
         return self.last(hidden).unflatten(1, (self.units, self.outputs)) + self.bias, before
 
     def flat(self, maps: list[Tensor]) -> Tensor:
-        """All maps, averaged to at most `pool` a side, side by side: (stimuli, features), not yet z-scored."""
+        """Flatten all maps, averaged to at most `pool` a side, side by side: (stimuli, features), not yet z-scored."""
         small = pooled(maps, self.pool)
         shapes = [tuple(map.shape[1:]) for map in small]
         if shapes != self.small:
@@ -92,11 +92,11 @@ class MlpReadout(Readout):
         return torch.cat([map.flatten(1) for map in small], dim=1)
 
     def penalty(self) -> Tensor:
-        """l1 times the mean over units of the sum of |W4|."""
+        """Compute l1 times the mean over units of the sum of |W4|."""
         return self.penalty_weight("l1") * l1(self.last.weight.reshape(self.units, -1))
 
     def statistics(self, maps: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
-        """Mean and deviation (channels, h, w) over stimuli of every entry of the pooled maps; 1 for a constant."""
+        """Compute mean and deviation (channels, h, w) over stimuli of every entry of pooled maps; 1 for a constant."""
         statistics = []
         for map in maps:
             spread, centre = torch.std_mean(map, dim=0, correction=0)

@@ -46,7 +46,7 @@ class CoordinatePositions(nn.Module):
         optimizer.zero_grad(set_to_none=True)
 
     def l1(self) -> Tensor:
-        """Mean of |w| over the weights of the network, biases left out."""
+        """Average |w| over the weights of the network, biases left out."""
         return (
             torch.cat([layer.weight.flatten() for layer in self.network if isinstance(layer, nn.Linear)]).abs().mean()
         )

@@ -74,7 +74,7 @@ class Readout(nn.Module, ABC):
         """Make the parts of the readout that its drive needs; the last step of the constructor."""
 
     def forward(self, maps: Maps, shift: Tensor | None = None, beside: Tensor | None = None) -> Tensor:
-        """Maps (stimuli, channels, h, w), shift (stimuli, 2), beside (stimuli, k) -> responses (stimuli, units)."""
+        """Map maps (stimuli, channels, h, w), shift (stimuli, 2), beside (stimuli, k) to responses (stimuli, units)."""
         return self.response(self.outcome(maps, shift, beside))
 
     def response(self, outcome: Outcome) -> Tensor:
@@ -100,7 +100,7 @@ class Readout(nn.Module, ABC):
 
     @abstractmethod
     def statistics(self, maps: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
-        """(centre, spread) of every map over train stimuli, which (map - centre) / spread can be done with."""
+        """Compute (centre, spread) of every map over train stimuli, for (map - centre) / spread."""
 
     @abstractmethod
     def absorb(self, statistics: Sequence[tuple[Tensor, Tensor]]) -> None:
@@ -141,7 +141,7 @@ class Readout(nn.Module, ABC):
         self.offset.mul_(gain).add_(offset)
 
     def checked(self, beside: Tensor | None) -> Tensor | None:
-        """`beside`, if it has the width that the readout was made for; a ValueError otherwise."""
+        """Return `beside`, if it has the width that the readout was made for; a ValueError otherwise."""
         width = 0 if beside is None else beside.shape[-1]
         if width != self.beside:
             raise ValueError(f"the readout was made for {self.beside} features beside the map, got {width}")
@@ -161,7 +161,7 @@ class LinearReadout(Readout):
     penalties: tuple[str, ...] = ("l1", "group")
 
     def draw_weights(self) -> nn.Parameter:
-        """Start of the weights (units, outputs, channels of all maps + beside): normal, 0.1 / sqrt(features)."""
+        """Draw the weights (units, outputs, channels of all maps + beside): normal, 0.1 / sqrt(features)."""
         features = sum(shape[0] for shape in self.shapes) + self.beside
         start = torch.randn(self.units, self.outputs, features, generator=self.generator) * 0.1 / features**0.5
         return nn.Parameter(start)
@@ -170,11 +170,11 @@ class LinearReadout(Readout):
 
     @abstractmethod
     def looks(self, maps: list[Tensor], shift: Tensor | None) -> list[tuple[Tensor, Tensor]]:
-        """The maps (stimuli, channels, h, w) as they are read, and where or how units look at each of them."""
+        """Return the maps (stimuli, channels, h, w) as they are read, and where or how units look at each of them."""
 
     @abstractmethod
     def features_of(self, map: Tensor, where: Tensor) -> Tensor:
-        """Features (stimuli, channels, units) of one map, as `looks` gives it."""
+        """Compute features (stimuli, channels, units) of one map, as `looks` gives it."""
 
     @abstractmethod
     def read_planes(self, planes: Tensor, where: Tensor) -> Tensor:
@@ -182,11 +182,11 @@ class LinearReadout(Readout):
 
     @abstractmethod
     def planes_first(self, map: Tensor) -> bool:
-        """Whether it costs less to weigh the channels of the whole map than to take features and weigh those."""
+        """Tell whether it costs less to weigh the channels of the whole map than to take features and weigh those."""
 
     @abstractmethod
     def constants(self, levels: list[Tensor]) -> Tensor:
-        """Features (channels of all maps, units) of maps that are constant, given their levels (channels,) each."""
+        """Compute features (channels of all maps, units) of constant maps, given their levels (channels,) each."""
 
     def drives(self, maps: list[Tensor], shift: Tensor | None, beside: Tensor | None) -> Tensor:
         """See `Readout`."""
@@ -218,7 +218,7 @@ class LinearReadout(Readout):
         return total
 
     def statistics(self, maps: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
-        """Mean and deviation of every channel (channels, 1, 1) over stimuli and positions of the pooled maps."""
+        """Compute mean and deviation of every channel (channels, 1, 1) over stimuli and positions of pooled maps."""
         return [tuple(each[:, None, None] for each in channel_statistics(values)) for values in maps]  # type: ignore[misc]
 
     @torch.no_grad()
@@ -231,6 +231,6 @@ class LinearReadout(Readout):
 
 
 def channel_statistics(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (channels,) over stimuli and positions; 1 for a constant channel."""
+    """Compute mean and standard deviation (channels,) over stimuli and positions; 1 for a constant channel."""
     spread, centre = torch.std_mean(maps, dim=(0, 2, 3), correction=0)
     return centre, torch.where(spread > 1e-6 * centre.abs().clamp(min=1e-6), spread, 1.0)

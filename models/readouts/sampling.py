@@ -16,7 +16,7 @@ Shape = tuple[int, int, int]
 
 
 def as_list(maps: Maps) -> list[Tensor]:
-    """The maps as a list, also if there is one only."""
+    """Return the maps as a list, also if there is one only."""
     return [maps] if isinstance(maps, Tensor) else list(maps)
 
 
@@ -65,7 +65,7 @@ def pooled(maps: Maps, size: int | None) -> list[Tensor]:
 
 
 def pooled_shape(shape: Shape, size: int | None) -> Shape:
-    """The shape that `shrink` makes of maps of this shape."""
+    """Compute the shape that `shrink` makes of maps of this shape."""
     channels, high, wide = shape
     return (channels, min(size, high), min(size, wide)) if size else shape
 
@@ -83,7 +83,7 @@ def moved(maps: Tensor, shift: Tensor) -> Tensor:
 
 
 def stacked(maps: Maps, size: int) -> Tensor:
-    """All channels of all maps in one map, averaged to at most `size` a side and enlarged to the largest's size.
+    """Put all channels of all maps into one map, averaged to at most `size` a side and enlarged to the largest's size.
 
     Enlarging is bilinear between centres of pixels, so a position means the same place in every map that covers the
     same pictures; those of cores without padding lose a margin that grows with depth.

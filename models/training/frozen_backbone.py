@@ -74,7 +74,7 @@ def fit_frozen_many(fits: Sequence[FrozenFit], path: str = "auto") -> Iterator[l
 
 
 def _reading(fit: TwinFit, statistics: Statistics, result: FitResult) -> Fitted | Exception:
-    """The readouts of a fit, which read the maps themselves from now on."""
+    """Return the readouts of a fit, which read the maps themselves from now on."""
     if isinstance(result, Exception):
         return result
     readouts = [twin.readout(KEY) for twin in (fit.select_twin, fit.twin) if twin is not None]
@@ -84,7 +84,7 @@ def _reading(fit: TwinFit, statistics: Statistics, result: FitResult) -> Fitted 
 
 
 def _new_readout(fit: FrozenFit) -> Readout:
-    """A readout as it is drawn, where the maps are."""
+    """Make a readout as it is drawn, where the maps are."""
     shapes = [tuple(map.shape[1:]) for map in fit.maps]
     make, units = READOUTS[fit.name].load(), fit.responses.shape[1]
     readout: Readout = make(shapes, units, fit.parameters, fit.seed, 0, fit.coordinates)
@@ -100,7 +100,7 @@ class _Data:
         self.rows: dict[bytes, Tensor] = {}
 
     def of(self, fit: FrozenFit, readout: Readout) -> tuple[ReadoutData, Statistics]:
-        """The data of a readout, its maps z-scored, and what they were z-scored with."""
+        """Prepare the data of a readout, its maps z-scored, and the statistics they were z-scored with."""
         train, select = self._same(fit.train), self._same(fit.select)
         source = *(id(map) for map in fit.maps), fit.parameters["pool"]
         key = *source, id(train), type(readout)

@@ -74,7 +74,7 @@ def refit_twin(twin: Twin, data: Mapping[str, ReadoutData], settings: FitSetting
 
 
 def restarted(twin: Twin, recordings: Sequence[ReadoutData], history: FitHistory) -> list[ReadoutData]:
-    """The recordings with train and select rows as one; the twin is back where its fit began, with their statistics."""
+    """Join train and select rows; put the twin back where its fit began, with the statistics of these rows."""
     assert history.start is not None, "the history of a fit has its start"
     device = next(twin.parameters()).device
     moved = [on_device(_joined(recording), device) for recording in recordings]
@@ -98,7 +98,7 @@ def predict(
     behaviour: Tensor | None = None,
     pupil: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Responses (stimuli, units) by key, in evaluation mode, a batch at a time, on the twin's device.
+    """Predict responses (stimuli, units) by key, in evaluation mode, a batch at a time, on the twin's device.
 
     Of clips (clips, frames', units), which belong to the last frames' frames. `batch` is 256 stimuli or 4 clips
     unless it is given.

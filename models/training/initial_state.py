@@ -27,7 +27,7 @@ MOMENTS = 16
 
 
 def prepared(twin: Twin, recordings: Sequence[ReadoutData], places: Places | None = None) -> list[ReadoutData]:
-    """The recordings on the twin's device, clips where they are; the twin knows what can be known before a fit.
+    """Move recordings, but not clips, to the twin's device; give the twin all it can have before a fit.
 
     Readouts get their scales, biases and starting positions, behaviour and pupil their statistics, and a core
     that has `initialize_input` the statistics of its input; all of train rows, of all recordings together where
@@ -44,7 +44,7 @@ def prepared(twin: Twin, recordings: Sequence[ReadoutData], places: Places | Non
 
 @torch.no_grad()
 def set_statistics(twin: Twin, recordings: Sequence[ReadoutData]) -> None:
-    """Statistics of the train rows: of responses, behaviour, pupil and input; see `prepared`."""
+    """Set the statistics of the train rows: of responses, behaviour, pupil and input; see `prepared`."""
     if hasattr(twin.core, "initialize_input"):
         _initialize_input(cast(nn.Module, twin.core), recordings)
     for recording in recordings:
@@ -81,7 +81,7 @@ def _initialize_input(core: nn.Module, recordings: Sequence[ReadoutData]) -> Non
 
 @torch.no_grad()
 def _place(twin: Twin, recording: ReadoutData, places: Places) -> None:
-    """Starting positions of the readouts that have places, see `models.readouts.initial_positions`."""
+    """Set the starting positions of the readouts that have places, see `models.readouts.initial_positions`."""
     keys = [key for key in recording.responses if twin.readout(key).places]
     known = {key: _identity(recording, key) for key in keys}
     for key in keys:
@@ -125,12 +125,12 @@ def _searched_maps(
 
 
 def evenly(rows: Tensor, most: int) -> Tensor:
-    """At most `most` of the rows, evenly taken."""
+    """Take at most `most` of the rows, evenly."""
     return rows[:: -(-len(rows) // most)]
 
 
 def on_device(recording: ReadoutData, device: torch.device) -> ReadoutData:
-    """All but clips on the device; what is small in float32."""
+    """Move all but clips to the device; what is small in float32."""
 
     def there(values: Tensor | None) -> Tensor | None:
         return None if values is None else values.to(device, torch.float32)

@@ -16,7 +16,7 @@ FREE = ("loss", "learning_rate", "weight_decay", "epochs", "patience", "warmup",
 
 
 def structure(member: Member) -> Hashable:
-    """Equal for twins of which every step can be one: the same parts, shapes and batches; hashable.
+    """Describe what twins of one stack share: the same parts, shapes and batches; hashable.
 
     Free are the seed, what `FREE` names, the weights of penalties (none of a kind and some of it are not alike), and
     of pictures the blocks that are read, as far as their maps have one shape.
