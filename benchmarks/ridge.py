@@ -6,7 +6,7 @@ Features have variances that fall as 1/k, targets are a linear function of them 
 side starts from the same float32 arrays, tries the same alphas (ALPHAS times the mean diagonal of the kernel), takes
 the one with the smallest squared left-out error for each target, fits the intercept, and predicts n/5 new stimuli.
 
-leave one out: ours is decompose + fit_ridge with every stimulus its own group; scikit-learn is
+leave one out: ours is a decomposition and fit_ridge with every stimulus its own group; scikit-learn is
     RidgeCV(alpha_per_target=True), which computes in float64 whatever it is given, in both of its modes.
 k folds: ours is the same call with the folds as groups (5 folds, 7 of 17 stimuli where n = 119); himalaya is RidgeCV,
     or KernelRidgeCV where there are fewer stimuli than features, on the same folds, in NumPy and torch, float32 and
@@ -36,7 +36,7 @@ from machine import describe_machine
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import KFold
 
-from models.linear.ridge import ALPHAS, decompose, fit_ridge
+from models.linear.ridge import ALPHAS, decompose_features, decompose_kernel, fit_ridge
 
 Fit = tuple[np.ndarray, np.ndarray]
 """Chosen alpha of every target (absolute), and predictions (new stimuli, targets)."""
@@ -59,22 +59,24 @@ def simulate(stimuli: int, features: int, targets: int) -> Problem:
     """A problem of some size with a fixed seed; targets range from hardly to well predictable."""
     random = np.random.default_rng(0)
     spread = np.arange(1, features + 1) ** -0.5
-    held = random.standard_normal((stimuli + stimuli // 5, features)) * spread
-    clean = held @ random.standard_normal((features, targets))
+    drawn = random.standard_normal((stimuli + stimuli // 5, features)) * spread
+    clean = drawn @ random.standard_normal((features, targets))
     level = np.exp(random.uniform(-1, 2, targets))
     responses = clean[:stimuli] + level * clean.std(axis=0) * random.standard_normal((stimuli, targets))
-    held, responses = held.astype(np.float32), responses.astype(np.float32)
-    centred = held[:stimuli] - held[:stimuli].mean(axis=0, dtype=np.float64)
+    drawn, responses = drawn.astype(np.float32), responses.astype(np.float32)
+    centred = drawn[:stimuli] - drawn[:stimuli].mean(axis=0, dtype=np.float64)
     alphas = np.array(ALPHAS) * (centred**2).sum() / stimuli
     count = next(folds for folds in (5, 7, stimuli) if stimuli % folds == 0)
-    return Problem(held[:stimuli], responses, held[stimuli:], alphas, np.arange(stimuli) // (stimuli // count))
+    return Problem(drawn[:stimuli], responses, drawn[stimuli:], alphas, np.arange(stimuli) // (stimuli // count))
 
 
 def ours(problem: Problem, groups: np.ndarray) -> Fit:
     """The engine: a decomposition, the fit in dual form, and predictions from the kernel to new stimuli."""
     features = torch.from_numpy(problem.features)
-    parts = decompose(features)
     kernel = (features @ features.T).double()
+    stimuli, columns = features.shape
+    primal = stimuli > columns + 1
+    parts = decompose_features(features) if primal else decompose_kernel(features.double() @ features.double().T)
     fitted = fit_ridge(parts, kernel, torch.from_numpy(problem.responses), groups, left_out=False)
     shown = torch.from_numpy(problem.new) @ features.T
     return fitted.alpha.numpy() * parts.scale, fitted.predict(shown).numpy()
@@ -88,13 +90,13 @@ def scikit_learn(problem: Problem, mode: str) -> Fit:
 
 def himalaya(problem: Problem, backend: str, dtype: str, batch: int | None) -> Fit:
     """Cross-validation over the folds; the default score is the negative squared error."""
-    held = set_backend(backend)
-    x, y, new = (held.asarray(each.astype(dtype)) for each in (problem.features, problem.responses, problem.new))
+    arrays = set_backend(backend)
+    x, y, new = (arrays.asarray(array.astype(dtype)) for array in (problem.features, problem.responses, problem.new))
     kind = HimalayaRidgeCV if x.shape[0] > x.shape[1] else KernelRidgeCV
     folds = KFold(int(problem.folds.max()) + 1)
     alphas = problem.alphas.astype(dtype)
     fitted = kind(alphas, fit_intercept=True, cv=folds, solver_params={"n_alphas_batch": batch}).fit(x, y)
-    return held.to_numpy(fitted.best_alphas_), held.to_numpy(fitted.predict(new))
+    return arrays.to_numpy(fitted.best_alphas_), arrays.to_numpy(fitted.predict(new))
 
 
 def leave_one_out(problem: Problem) -> Sides:
@@ -110,8 +112,8 @@ def in_folds(problem: Problem) -> Sides:
     sides: Sides = {"ours": lambda: ours(problem, problem.folds)}
     for dtype in ("float32", "float64"):
         for backend in ("numpy", "torch"):
-            for batch, said in ((None, "all alphas"), (1, "one alpha")):
-                sides[f"himalaya, {backend}, {said} at once, {dtype}"] = partial(
+            for batch, words in ((None, "all alphas"), (1, "one alpha")):
+                sides[f"himalaya, {backend}, {words} at once, {dtype}"] = partial(
                     himalaya, problem, backend, dtype, batch
                 )
     return sides

@@ -18,31 +18,31 @@ import time
 import numpy as np
 import torch
 from machine import describe_machine
+from rewired_sheet import rewired_null
+from sheet_maps import map_smoothness, wiring_cost
 
 from models.backbones import BACKBONES
 from models.backbones.sheet import SheetBackbone
 from models.spiking_sheet.encoding import draws, input_rates, poisson_spikes
 from models.spiking_sheet.layers import feed_forwardness, first_spike_latency, hop_counts, rank_correlation
-from models.spiking_sheet.maps import map_smoothness, wiring_cost
 from models.spiking_sheet.natural import dead_leaves
 from models.spiking_sheet.neurons import BATCH, FLOOR, MEMBRANE, exactly, lateral_kernel
-from models.spiking_sheet.rewired import rewired_null
 
 
 def plain_loop(network: SheetBackbone, shown: np.ndarray) -> np.ndarray:
     """Spikes (steps, neurons) for the input spikes (steps, inputs) of one picture, in plain Python."""
-    held, decay = network.settings, math.exp(-network.settings.step / MEMBRANE)
-    places = network.positions[: held.neurons]
-    kernel = exactly(lateral_kernel(places, network.excitatory, held.excitation, held.inhibition)).tolist()
-    delays = network.wiring.delays(network.positions, held.step).tolist()
+    settings, decay = network.settings, math.exp(-network.settings.step / MEMBRANE)
+    places = network.positions[: settings.neurons]
+    kernel = exactly(lateral_kernel(places, network.excitatory, settings.excitation, settings.inhibition)).tolist()
+    delays = network.wiring.delays(network.positions, settings.step).tolist()
     rows = [
         [synapse for synapse in zip(*lists, strict=True) if synapse[0] >= 0]
         for lists in zip(network.sources.tolist(), network.weights.tolist(), delays, strict=True)
     ]
-    threshold, potential = network.threshold.tolist(), [0.0] * held.neurons
+    threshold, potential = network.threshold.tolist(), [0.0] * settings.neurons
     past: list[list[bool]] = []
     for inputs in shown.tolist():
-        last = [j for j in range(held.neurons) if past and past[-1][j]]
+        last = [j for j in range(settings.neurons) if past and past[-1][j]]
         fired = []
         for i, synapses in enumerate(rows):
             drive = sum(kernel[i][j] for j in last)
@@ -53,7 +53,7 @@ def plain_loop(network: SheetBackbone, shown: np.ndarray) -> np.ndarray:
             fired.append(potential[i] > threshold[i])
             potential[i] = 0.0 if fired[i] else potential[i]
         past.append(fired + inputs)
-    return np.array(past)[:, : held.neurons]
+    return np.array(past)[:, : settings.neurons]
 
 
 def compare(network: SheetBackbone, pictures: torch.Tensor, looped: int) -> None:
@@ -62,9 +62,9 @@ def compare(network: SheetBackbone, pictures: torch.Tensor, looped: int) -> None
     start = time.perf_counter()
     spikes = network.spikes(pictures)
     ours = (time.perf_counter() - start) / len(pictures)
-    held = network.settings
-    uniform = draws(held.shown, held.inputs, network.stream(2))
-    shown = poisson_spikes(input_rates(pictures[:looped], held.pixels), uniform, held.step).numpy()
+    settings = network.settings
+    uniform = draws(settings.shown, settings.inputs, network.stream(2))
+    shown = poisson_spikes(input_rates(pictures[:looped], settings.pixels), uniform, settings.step).numpy()
     start = time.perf_counter()
     plain = [plain_loop(network, shown[:, :, index]) for index in range(looped)]
     theirs = (time.perf_counter() - start) / looped
@@ -81,9 +81,9 @@ def describe(network: SheetBackbone, pictures: torch.Tensor, nulls: int) -> None
     counts = spikes.sum(dim=0).T.float()
     drawn = [rewired_null(network.wiring, network.positions, seed)[0] for seed in range(nulls)]
     expected = [feed_forwardness(null, hop_counts(null)) for null in drawn]
-    blocks = [network.members(block) for block in range(network.layers)]
-    smooth = [map_smoothness(network.positions[held], counts[:, held], 4.0) for held in blocks]
-    print(f"  neurons by depth {[len(held) for held in blocks]}, {counts.mean():.2f} spikes a picture")
+    blocks = [network.members(number) for number in range(network.layers)]
+    smooth = [map_smoothness(network.positions[block], counts[:, block], 4.0) for block in blocks]
+    print(f"  neurons by depth {[len(block) for block in blocks]}, {counts.mean():.2f} spikes a picture")
     print(f"  rank correlation of hops and latency {rank_correlation(network.hops.double(), latency):.2f}")
     found = feed_forwardness(network.wiring, network.hops)
     print(f"  feed-forwardness {found:.3f}; {nulls} nulls {min(expected):.3f} to {max(expected):.3f}")
@@ -99,19 +99,19 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    asked = arguments()
+    options = arguments()
     print(f"{describe_machine()}, {torch.get_num_threads()} threads")
     defaults = {name: parameter.default for name, parameter in BACKBONES["sheet"].parameters.items()}
-    seen = dead_leaves(2 * BATCH, 64, 12345)
+    pictures = dead_leaves(2 * BATCH, 64, 12345)
     for change in ({}, {"rule": "fixed"}, {"wiring_cost": 0.0}):
-        network = SheetBackbone(defaults | {"side": asked.side, "pictures": asked.pictures} | change, asked.seed)
+        network = SheetBackbone(defaults | {"side": options.side, "pictures": options.pictures} | change, options.seed)
         start = time.perf_counter()
         network.learn()
         print(f"sheet of {network.settings.neurons} neurons, {change or 'defaults'}")
-        print(f"  learned from {asked.pictures} pictures in {time.perf_counter() - start:.1f} s")
-        describe(network, seen, asked.nulls)
+        print(f"  learned from {options.pictures} pictures in {time.perf_counter() - start:.1f} s")
+        describe(network, pictures, options.nulls)
         if not change:
-            compare(network, seen[:BATCH], asked.looped)
+            compare(network, pictures[:BATCH], options.looped)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
 Readouts on cached features at the quickstart's sizes (600 scenes of which 360 are trained on, 40 units, maps of
 EfficientNet-lite0), and trained cores at the sizes of the hierarchical-twin experiment and of the conv core's defaults.
-Members differ in learning rate and prices, and either share their seed, and so their batches, or have one each. "stack"
-always stacks, "auto" is what a sweep does: it tries a step both ways and takes the faster, the trial included. Every
-fit is of as many epochs; the largest difference of any prediction, in deviations, is printed beside.
+Members differ in learning rate and penalties, and either share their seed, and so their batches, or have one each.
+"stack" always stacks, "auto" is what a sweep does: it tries a step both ways and takes the faster, the trial included.
+Every fit is of as many epochs; the largest difference of any prediction, in deviations, is printed beside.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from torch import Tensor
 
 from models.backbones import BACKBONES
 from models.readouts import READOUTS
-from models.training.assembly import assemble
+from models.training.assembly import ReadoutPlan, assemble
 from models.training.frozen_backbone import FrozenFit, fit_frozen_many
 from models.training.gradient_fit import FitSettings, ReadoutData, predict
 from models.training.stacked import strategy as paths
-from models.training.stacked.fit_many import Wanted, fit_twins
+from models.training.stacked.fit_many import TwinFit, fit_twins
 
 SCENES, TRAIN, SELECT, UNITS = 600, 360, 120, 40
 MAPS = {"block 1": (24, 24, 24), "block 8": (112, 6, 6), "block 13": (192, 3, 3)}
@@ -48,15 +48,15 @@ def readouts(name: str, shape: tuple[int, int, int], members: int, one_seed: boo
     responses = clean * (1.0 + 0.3 * torch.rand(SCENES, UNITS, generator=draws))
     rows = [torch.randperm(SCENES, generator=torch.Generator().manual_seed(seed)) for seed in range(members)]
     given = defaults(READOUTS, name) | {"epochs": epochs, "patience": epochs} | READ[name]
-    wanted = []
+    fits = []
     for turn in range(members):
         seed = 0 if one_seed else turn
         own = given | {"l1": 0.001 * (1 + turn), "learning_rate": 0.002 * (1 + turn % 4)}
         train, select = rows[seed][:TRAIN], rows[seed][TRAIN : TRAIN + SELECT]
-        wanted.append(FrozenFit(name, [maps], responses, train, select, own, seed))
+        fits.append(FrozenFit(name, [maps], responses, train, select, own, seed))
 
     def run(path: str) -> list[Tensor]:
-        found = dict(each for done in fit_frozen_many(wanted, path) for each in done)
+        found = dict(each for done in fit_frozen_many(fits, path) for each in done)
         with torch.no_grad():
             return [found[turn].report([maps[:64]]) / responses.std(dim=0) for turn in range(members)]
 
@@ -85,14 +85,14 @@ def cores(name: str, members: int, one_seed: bool, epochs: int) -> Callable[[], 
     depths = dict(zip(areas, (0, 1, 1, 2), strict=True))
 
     def run(path: str) -> list[Tensor]:
-        wanted = []
+        fits = []
         for turn in range(members):
             seed = 0 if one_seed else turn
             own = given | {"l1": 0.001 * (1 + turn)}
-            twin = assemble(BACKBONES[name].load()(core, seed), "gaussian", own, data, depths, seed)
-            wanted.append(Wanted(twin, data, FitSettings.of(seed, own, core), name))
-        list(fit_twins(wanted, path))
-        return [predict(each.twin, shown[:4], list(areas))["mouse/V1"] for each in wanted]
+            twin = assemble(BACKBONES[name].load()(core, seed), ReadoutPlan("gaussian", own, depths), data, seed)
+            fits.append(TwinFit(twin, data, FitSettings.of(seed, own, core), name))
+        list(fit_twins(fits, path))
+        return [predict(each.twin, shown[:4], list(areas))["mouse/V1"] for each in fits]
 
     return run
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from models.registry import Registry
 
 STILL_FRAMES = 24
 """Frames for which a core of clips is shown a still picture at least."""
@@ -18,17 +20,18 @@ class Parameter:
     """One parameter of a component: its default and what is allowed.
 
     `kind` is one of `float`, `int`, `bool`, `str`. `words` are literal values that are allowed besides
-    numbers ("auto"), or, for `str`, the only values allowed (empty: any text). `low` and `high` are
-    inclusive bounds; `positive` asks for a value above zero, `odd` for an odd one; `pattern` is a regular expression
-    that a text must match, described by `form`. `later` marks a parameter that was added after its component was
-    first released: its default does not enter identities, so finished work keeps its ids. `idle` names other
-    parameters of the component and their values with which this one means nothing; it then has its default, so that
-    configurations which mean the same are the same. `joint` marks one that means nothing to a readout fitted alone.
+    numbers ("auto"), or, for `str`, the only values allowed (empty: any text); a registry allows its names, those of
+    plug-ins among them. `low` and `high` are inclusive bounds; `positive` asks for a value above zero, `odd` for an odd
+    one; `pattern` is a regular expression that a text must match, described by `form`. `later` marks a parameter that
+    was added after its component was first released: its default does not enter identities, so finished work keeps its
+    ids. `idle` names other parameters of the component and their values with which this one means nothing; it then has
+    its default, so that configurations which mean the same are the same. `joint` marks one that means nothing to a
+    readout fitted alone.
     """
 
     default: Any
     kind: str = "float"
-    words: tuple[str, ...] = ()
+    words: Collection[str] = ()
     low: float | None = None
     high: float | None = None
     positive: bool = False
@@ -40,11 +43,11 @@ class Parameter:
     joint: bool = False
 
     def is_idle(self, parameters: Mapping[str, Any]) -> bool:
-        """Whether it means nothing beside these values of the others."""
+        """Tell whether it means nothing beside these values of the others."""
         return any(parameters.get(other) in values for other, values in self.idle.items())
 
     def allowed(self) -> str:
-        """A phrase that says which values are allowed."""
+        """Describe in a phrase which values are allowed."""
         if self.kind == "bool":
             return "true or false"
         if self.kind == "str":
@@ -56,7 +59,7 @@ class Parameter:
         return f"{text}, or {' | '.join(self.words)}" if self.words else text
 
     def accepts(self, value: Any) -> bool:
-        """Whether `value` is one of the allowed values."""
+        """Tell whether `value` is one of the allowed values."""
         if self.kind == "bool":
             return isinstance(value, bool)
         if self.kind == "str":
@@ -80,7 +83,7 @@ class Parameter:
     @property
     def column(self) -> str:
         """Type of its column in the tables: numbers that may also be a word are stored as text."""
-        return "str" if self.words and self.kind != "str" else self.kind
+        return "str" if self.kind != "str" and self.words else self.kind
 
 
 @dataclass(frozen=True)
@@ -127,52 +130,66 @@ class Component:
         return _named(self.target)
 
     def block_count(self, parameters: Mapping[str, Any]) -> int:
-        """How many depths this backbone has with these parameters."""
+        """Count the depths that this backbone has with these parameters."""
         if isinstance(self.blocks, int):
             return self.blocks
         return int(_named(self.blocks)(parameters) if ":" in self.blocks else parameters[self.blocks])
 
     def still_frames(self, parameters: Mapping[str, Any]) -> int:
-        """For how many frames a picture is held still for a core of clips: until its response no longer changes."""
+        """Count the frames for which a core of clips is shown a still picture: until its response stays the same."""
         return max(STILL_FRAMES, int(_named(self.frames_back)(parameters)) if self.frames_back else 0)
 
     def settled(self, resolved: Mapping[str, Any]) -> dict[str, Any]:
-        """A resolved component in which every parameter that means nothing beside the others has its default."""
-        held = self.parameters
-        idle = {key for key in resolved if key in held and held[key].is_idle(resolved)}
-        return {key: held[key].default if key in idle else value for key, value in resolved.items()}
+        """Give every parameter that means nothing beside the others its default."""
+        known = self.parameters
+        idle = {key for key in resolved if key in known and known[key].is_idle(resolved)}
+        return {key: known[key].default if key in idle else value for key, value in resolved.items()}
 
     def completed(self, resolved: Mapping[str, Any]) -> dict[str, Any]:
-        """A resolved component of an earlier version, with the defaults of parameters that came later."""
-        late = {key: held.default for key, held in self.parameters.items() if held.later}
+        """Add the defaults of later parameters to a resolved component of an earlier version."""
+        late = self._late_defaults()
         return {**resolved, **{key: value for key, value in late.items() if key not in resolved}}
 
     def identity(self, resolved: Mapping[str, Any]) -> dict[str, Any]:
-        """What of a resolved component enters identities: its name, parameters and VERSION."""
-        late = {key: held.default for key, held in self.parameters.items() if held.later}
-        kept = {key: value for key, value in resolved.items() if key not in late or value != late[key]}
+        """Give what of a resolved component enters identities: its name, parameters and VERSION.
+
+        A parameter that names a plug-in adds the version that the plug-in states, as `<parameter>@`.
+        """
+        late = self._late_defaults()
+        stated = {key: value for key, value in resolved.items() if key not in late or value != late[key]}
         place = (
             {self.content[0]: _named(self.content[1])(resolved)}
             if self.content and self.names_a_place(resolved)
             else {}
         )
-        return {**kept, **place, "version": self.version}
+        return {**stated, **place, **self._plugin_versions(stated), "version": self.version}
+
+    def _late_defaults(self) -> dict[str, Any]:
+        return {key: parameter.default for key, parameter in self.parameters.items() if parameter.later}
+
+    def _plugin_versions(self, resolved: Mapping[str, Any]) -> dict[str, int]:
+        versions = {}
+        for key, parameter in self.parameters.items():
+            registry = parameter.words
+            if isinstance(registry, Registry) and key in resolved and resolved[key] not in registry.builtin:
+                versions[f"{key}@"] = int(registry[resolved[key]].version)
+        return versions
 
     def names_a_place(self, resolved: Mapping[str, Any]) -> bool:
-        """Whether the parameter that `content` names is a place, not one of its words."""
+        """Tell whether the parameter that `content` names is a place, not one of its words."""
         key = self.content[0] if self.content else ""
         return key in resolved and resolved[key] not in self.parameters[key].words
 
     def depends_on_seed(self, parameters: Mapping[str, Any]) -> bool:
-        """Whether its numbers change with the seed, given its parameters."""
+        """Tell whether its numbers change with the seed, given its parameters."""
         return self.trained or any(parameters.get(key) in values for key, values in self.seeded.items())
 
     def seed_in_use(self, parameters: Mapping[str, Any], seed: int) -> int:
-        """The seed where its numbers change with it, else -1: equal for what may be shared between seeds."""
+        """Return the seed where the numbers change with it, else -1: equal for what may be shared between seeds."""
         return seed if self.depends_on_seed(parameters) else -1
 
 
 def _named(target: str) -> Any:
-    """The attribute of a module that `module:attribute` names."""
+    """Import the attribute of a module that `module:attribute` names."""
     module, _, attribute = target.partition(":")
     return getattr(importlib.import_module(module), attribute)

@@ -19,6 +19,10 @@ GAIN = 5.0 / 3.0
 """Of the Xavier-uniform start: what PyTorch recommends before a tanh."""
 
 
+HIDDEN, KERNEL = 128, 5
+"""Of the behaviour branch: width of its hidden layer, and frames that its convolution reads."""
+
+
 class Standardized(nn.Module):
     """z-scores its input with stored statistics; what is missing becomes 0, which is the mean.
 
@@ -38,7 +42,7 @@ class Standardized(nn.Module):
         """Set mean and standard deviation (ddof 0) of train values (..., channels) over what was observed.
 
         Returns how many entries are missing (NaN): they count as the mean from now on. A constant channel gets a
-        deviation of 1, one that is missing throughout a mean of 0 besides: it says nothing.
+        deviation of 1, one that is missing throughout a mean of 0 besides: it carries nothing.
         """
         flat = values.reshape(-1, values.shape[-1]).double()
         mean = flat.nanmean(dim=0)
@@ -69,17 +73,17 @@ class Dropout(nn.Module, Drawing):
         """Values of any shape -> the same shape."""
         if not self.training or self.rate == 0.0:
             return values
-        kept = self.drawn(*values.shape) >= self.rate
-        return values * kept.to(values) / (1.0 - self.rate)
+        stays = self.drawn(*values.shape) >= self.rate
+        return values * stays.to(values) / (1.0 - self.rate)
 
 
 class BehaviourBranch(nn.Module):
     """Features of behaviour (running speed, pupil size, ...) that readouts read beside those of the map.
 
         h(t) = tanh(W2 dropout(tanh(W1 z(t))))          z = behaviour, z-scored, 0 where missing
-        out(t) = sum over s < kernel of C_s h(t - s)    zeros before the first frame
+        out(t) = sum over s < KERNEL of C_s h(t - s)    zeros before the first frame
 
-    Shapes channels -> hidden -> out -> out. It is causal, shared by all units and all recordings, and takes no
+    Shapes channels -> HIDDEN -> out -> out. It is causal, shared by all units and all recordings, and takes no
     part of the map into account. Behaviour is z-scored within each of the `recordings`, whose units of speed or pupil
     size need not agree. Call `initialize` with the train behaviour of each first. Weights are Xavier-uniform
     (of the convolution Kaiming-uniform); they and the dropout are drawn from `seed` alone. Source: "Anatomically
@@ -89,23 +93,21 @@ class BehaviourBranch(nn.Module):
     def __init__(
         self,
         channels: int,
-        hidden: int = 128,
         out: int = 32,
         dropout: float = 0.1,
-        kernel: int = 5,
         *,
         seed: int,
         recordings: Sequence[str] = ("",),
     ) -> None:
         super().__init__()
-        self.channels, self.out, self.kernel = channels, out, kernel
+        self.channels, self.out = channels, out
         self.recordings = tuple(recordings)
         self.statistics = nn.ModuleList(Standardized(channels) for _ in self.recordings)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            layers = [nn.Linear(channels, hidden), nn.Tanh(), Dropout(dropout, seed), nn.Linear(hidden, out)]
+            layers = [nn.Linear(channels, HIDDEN), nn.Tanh(), Dropout(dropout, seed), nn.Linear(HIDDEN, out)]
             self.mlp = nn.Sequential(*layers, nn.Tanh())
-            self.time = nn.Conv1d(out, out, kernel)
+            self.time = nn.Conv1d(out, out, KERNEL)
             self.apply(_start)
 
     def standardized(self, recording: str = "") -> Standardized:
@@ -126,7 +128,7 @@ class BehaviourBranch(nn.Module):
         if behaviour.ndim == 2:
             return self(behaviour[:, None], recording)[:, 0]
         hidden = self.mlp(self.standardized(recording)(behaviour)).transpose(1, 2)
-        return self.time(F.pad(hidden, [self.kernel - 1, 0])).transpose(1, 2)
+        return self.time(F.pad(hidden, [KERNEL - 1, 0])).transpose(1, 2)
 
 
 class Shifter(nn.Module):

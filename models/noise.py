@@ -12,8 +12,8 @@ class Drawing:
     """A module that draws noise in training from its own `generator`; a mixin of `nn.Module`.
 
     Each draw is `law(shape, generator=generator)`, on the CPU, so that a fit is the same on every device. Twins that
-    are fitted in one stack (`models.training.stacked`) draw theirs beforehand by `fresh`, and are given them as the buffer
-    `noise`; `shape` is that of the last draw, () before it.
+    are fitted in one stack (`models.training.stacked`) draw theirs beforehand by `fresh`, and are given them as the
+    buffer `noise`; `shape` is that of the last draw, () before it.
     """
 
     generator: torch.Generator

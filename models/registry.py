@@ -114,12 +114,12 @@ class Registry(Mapping[str, T], Generic[T]):
     def _target(self, name: str) -> str:
         if name in self.builtin:
             return self.builtin[name]
-        found = self._plugins().get(name, [])
-        if len({point.value for point in found}) > 1:
-            packages = ", ".join(sorted(_package_of(point) for point in found))
+        points = self._plugins().get(name, [])
+        if len({point.value for point in points}) > 1:
+            packages = ", ".join(sorted(_package_of(point) for point in points))
             raise UnknownName(f"several packages bring {name!r}: {packages}; name one by its path, module:attribute")
-        if found:
-            return found[0].value
+        if points:
+            return points[0].value
         if ":" in name:
             return name
         raise UndeclaredName(f"nothing of this name in {self.group}: {name!r}")
@@ -159,10 +159,10 @@ class Registry(Mapping[str, T], Generic[T]):
 @functools.cache
 def _entry_points(group: str) -> dict[str, list[EntryPoint]]:
     """Entry points of a group by name, as they were when they were first asked for."""
-    found: dict[str, list[EntryPoint]] = {}
+    points: dict[str, list[EntryPoint]] = {}
     for point in entry_points(group=group):
-        found.setdefault(point.name, []).append(point)
-    return found
+        points.setdefault(point.name, []).append(point)
+    return points
 
 
 def _package_of(point: EntryPoint) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from models.inputs.tensors import as_float
 from models.modulators import BehaviourBranch, Shifter
-from models.objectives.losses import Outcome
+from models.objectives.loss import Outcome
 from models.readouts.protocol import Readout
 from models.readouts.sampling import Maps, Shape, as_list
 
@@ -20,14 +20,14 @@ Depth = int | tuple[int, ...]
 
 
 class Core(Protocol):
-    """What a twin and its fit ask of a trained backbone, which is an `nn.Module` besides."""
+    """What a twin and its fit need of a trained backbone, which is an `nn.Module` besides."""
 
     def forward_blocks(self, images: Tensor, blocks: Sequence[int]) -> list[Tensor]:
         """See `models.backbones`."""
         ...
 
     def regularizer(self) -> Tensor:
-        """A scalar that is added to the loss."""
+        """Compute a scalar that is added to the loss."""
         ...
 
 
@@ -44,11 +44,11 @@ class View:
     frames: int | None
 
     def unflattened(self, values: Tensor) -> Tensor:
-        """Values (rows, units) as (stimuli, units), or (clips, frames, units)."""
+        """Reshape values (rows, units) to (stimuli, units), or (clips, frames, units)."""
         return values if self.frames is None else values.unflatten(0, (-1, self.frames))
 
     def flattened(self, values: Tensor) -> Tensor:
-        """Values (stimuli, k), or (clips, frames, k), of which those of the readout's frames, as (rows, k)."""
+        """Reshape values (stimuli, k), or the readout's frames of (clips, frames, k), to (rows, k)."""
         return values if self.frames is None else values[:, -self.frames :].flatten(0, 1)
 
 
@@ -83,24 +83,24 @@ class Twin(nn.Module):
         self.shifters = nn.ModuleDict({_slot(name, "shifter"): shifter for name, shifter in (shifters or {}).items()})
 
     def readout(self, key: str) -> Readout:
-        """The readout called `key`; a KeyError that lists the known ones otherwise."""
+        """Return the readout called `key`; a KeyError that lists the known ones otherwise."""
         if key not in self.keys:
             raise KeyError(f"unknown readout {key!r}; known: {', '.join(self.keys)}")
         return cast(Readout, self.readouts[_slot(key)])
 
     def shifter(self, key: str) -> Shifter | None:
-        """The shifter of the recording of a key, if there is one."""
+        """Return the shifter of the recording of a key, if there is one."""
         return cast(Shifter, self.shifters[_slot(self.recordings[key], "shifter")]) if self.shifters else None
 
     def forward(
         self, inputs: Maps, keys: Sequence[str], behaviour: Tensor | None = None, pupil: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Responses (stimuli, units) by key, or (clips, frames', units): those to the last frames' frames.
+        """Predict responses (stimuli, units) by key, or (clips, frames', units): those to the last frames' frames.
 
         inputs are images (stimuli, 3, h, w), clips (clips, 3, frames, h, w), both uint8 or in [0, 1], or without a
         core one map or several (stimuli, channels, h, w). behaviour (stimuli, k) or (clips, frames, k), pupil
         alike with two columns. frames' < frames for a core that does not pad. Every block is computed once, and
-        none deeper than the deepest that is asked.
+        none deeper than the deepest requested.
         """
         views = self.views(inputs, keys, behaviour, pupil)
         return {
@@ -108,26 +108,26 @@ class Twin(nn.Module):
         }
 
     def outcomes(self, views: Mapping[str, View]) -> dict[str, Outcome]:
-        """What the losses are taken of, by key, each (rows, units)."""
+        """Compute output parameters by key, each (rows, units)."""
         return {key: self.readout(key).outcome(view.maps, view.shift, view.beside) for key, view in views.items()}
 
     def views(
         self, inputs: Maps, keys: Sequence[str], behaviour: Tensor | None = None, pupil: Tensor | None = None
     ) -> dict[str, View]:
-        """What each of the readouts `keys` is given; arguments as in `forward`."""
+        """Compute the view of each of the readouts `keys`; arguments as in `forward`."""
         lead = _lead(as_list(inputs)[0])
         features: dict[str, Tensor] = {}
-        found = {}
+        views = {}
         for key, maps in self.maps(inputs, keys).items():
             shifter, owner = self.shifter(key), self.recordings.get(key, "")
             shift = None if shifter is None else shifter(_or_missing(pupil, lead, 2, inputs))
             if self.branch is not None and owner not in features:
                 features[owner] = self.branch(_or_missing(behaviour, lead, self.branch.channels, inputs), owner)
-            found[key] = _view(as_list(maps), shift, features.get(owner))
-        return found
+            views[key] = _view(as_list(maps), shift, features.get(owner))
+        return views
 
     def maps(self, inputs: Maps, keys: Sequence[str]) -> dict[str, Maps]:
-        """What each of the readouts `keys` reads: the core's map at its depth, or `inputs` without a core.
+        """Compute what each of the readouts `keys` reads: the core's map at its depth, or `inputs` without a core.
 
         A list of maps where several blocks are read together; maps of clips (clips, channels, frames', h', w').
         """
@@ -142,18 +142,18 @@ class Twin(nn.Module):
         return {key: _at(maps, self.depths[key]) for key in keys}
 
     def regularizer(self) -> Tensor | float:
-        """What the core asks to be added to the loss; nothing without a core."""
+        """Compute the core's regularization, which is added to the loss; nothing without a core."""
         return 0.0 if self.core is None else cast(Core, self.core).regularizer()
 
 
 def blocks_of(depth: Depth) -> tuple[int, ...]:
-    """The blocks of a depth."""
+    """List the blocks of a depth."""
     return (depth,) if isinstance(depth, int) else tuple(depth)
 
 
 @torch.no_grad()
 def map_shapes(core: nn.Module, inputs: Tensor, depth: Depth) -> list[Shape]:
-    """Shapes (channels, h, w) of the maps of a depth, from the first of `inputs` (stimuli, ...)."""
+    """Find the shapes (channels, h, w) of the maps of a depth, from the first of `inputs` (stimuli, ...)."""
     training, first = core.training, inputs[:1]
     core.eval()
     shown = first if first.is_floating_point() else as_float(first)

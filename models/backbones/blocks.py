@@ -8,21 +8,21 @@ from torch import Tensor
 
 
 def run_blocks(stages: Sequence[Callable[[Tensor], Tensor]], start: Tensor, blocks: Sequence[int]) -> list[Tensor]:
-    """The outputs of the asked blocks, in the asked order, of a chain that starts from `start`.
+    """The outputs of the requested blocks, in the requested order, of a chain that starts from `start`.
 
-    Output of block i = stages[i](output of block i - 1). A block asked twice is computed once. Raises
+    Output of block i = stages[i](output of block i - 1). A block requested twice is computed once. Raises
     ValueError for a block that does not exist; negative numbers are not counted from the end.
     """
     for block in blocks:
         if not 0 <= block < len(stages):
             raise ValueError(f"block {block} does not exist: blocks are 0 to {len(stages) - 1}")
-    kept: dict[int, Tensor] = {}
+    outputs: dict[int, Tensor] = {}
     value = start
     for index in range(max(blocks, default=-1) + 1):
         value = stages[index](value)
         if index in blocks:
-            kept[index] = value
-    return [kept[block] for block in blocks]
+            outputs[index] = value
+    return [outputs[block] for block in blocks]
 
 
 def check_images(images: Tensor) -> None:

@@ -147,15 +147,15 @@ def _padding(windows: Any, stride: int, length: int, count: int) -> Any:
 
 def window_maxima(maps: Tensor, stride: int, windows: Tensor) -> Tensor:
     """The largest value in a window of its own size for every output pixel; windows lie as in `window_means`."""
-    found = maps.new_zeros(*maps.shape[:-2], *windows.shape)
+    averages = maps.new_zeros(*maps.shape[:-2], *windows.shape)
     for size in windows.unique().tolist():
         pads = []
         for length, count in zip(reversed(maps.shape[-2:]), reversed(windows.shape), strict=True):
             both = _padding(size, stride, length, count)
             pads += [both // 2, both - both // 2]
         pooled = F.max_pool2d(F.pad(maps, pads, value=float("-inf")), size, stride)
-        found = torch.where(windows == size, pooled[..., : windows.shape[0], : windows.shape[1]], found)
-    return found
+        averages = torch.where(windows == size, pooled[..., : windows.shape[0], : windows.shape[1]], averages)
+    return averages
 
 
 class Eccentric(nn.Module):
@@ -186,9 +186,9 @@ class Eccentric(nn.Module):
         self.requires_grad_(False).eval()
 
     def forward_blocks(self, images: Tensor, blocks: Sequence[int]) -> list[Tensor]:
-        """Maps of the asked blocks (see `models.backbones`), as the base has them."""
-        found: list[Tensor] = self.base.forward_blocks(images, blocks)
-        return found
+        """Maps of the requested blocks (see `models.backbones`), as the base has them."""
+        maps: list[Tensor] = self.base.forward_blocks(images, blocks)
+        return maps
 
 
 def shrinking_blocks(network: Any) -> list[int]:

@@ -101,10 +101,10 @@ def wrapped(parameters: Mapping[str, Any]) -> dict[str, Any]:
     if "preprocessing" not in component.parameters and chosen["preprocessing"] != "torch":
         raise ValueError(f"preprocessing of {parameters['base']} is its own: it must be left out")
     for name, value in chosen.items():
-        held = component.parameters.get(name)
-        if held is not None and not held.accepts(value):
-            raise ValueError(f"{name} of {parameters['base']} must be {held.allowed()}; got {value!r}")
-    return {name: chosen.get(name, held.default) for name, held in component.parameters.items()}
+        parameter = component.parameters.get(name)
+        if parameter is not None and not parameter.accepts(value):
+            raise ValueError(f"{name} of {parameters['base']} must be {parameter.allowed()}; got {value!r}")
+    return {name: chosen.get(name, parameter.default) for name, parameter in component.parameters.items()}
 
 
 def block_count(parameters: Mapping[str, Any]) -> int:

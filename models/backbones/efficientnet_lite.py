@@ -88,7 +88,7 @@ class EfficientNetLite(nn.Module):
         self.requires_grad_(False).eval()
 
     def forward_blocks(self, images: Tensor, blocks: Sequence[int]) -> list[Tensor]:
-        """Maps of the asked blocks (see `models.backbones`); gradients flow to the images where they ask."""
+        """Maps of the requested blocks (see `models.backbones`); gradients flow to the images where they ask."""
         check_images(images)
         inputs = (images * 255.0 - PIXEL_MEAN) / PIXEL_SCALE
         start = relu6(self.stem(inputs.contiguous(memory_format=torch.channels_last)))

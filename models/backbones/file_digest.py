@@ -11,8 +11,8 @@ from typing import Any
 
 def digest_of(path: str) -> str:
     """SHA-256 of a file, read again only when its size or time of change differ; OSError where there is none."""
-    found = os.stat(path)
-    return _digest(path, found.st_size, found.st_mtime_ns)
+    status = os.stat(path)
+    return _digest(path, status.st_size, status.st_mtime_ns)
 
 
 def of_weights(parameters: Mapping[str, Any]) -> str:

@@ -18,6 +18,6 @@ class Pixels(nn.Module):
         self.eval()
 
     def forward_blocks(self, images: Tensor, blocks: Sequence[int]) -> list[Tensor]:
-        """The images, once for each asked block (only block 0 exists)."""
+        """The images, once for each requested block (only block 0 exists)."""
         check_images(images)
         return run_blocks([lambda image: image], images, blocks)

@@ -39,7 +39,7 @@ class SheetBackbone(nn.Module):
 
     A map is (stimuli, neurons x bins, 1, 1): the counts of each neuron of the block in each of `bins` equal parts
     of the presentation, neuron by neuron. A block without neurons has one channel of zeros. Neurons drive each
-    other in loops, so all of them are simulated whatever block is asked. Every picture meets the same input
+    other in loops, so all of them are simulated whatever block is requested. Every picture meets the same input
     draws, so what it gives does not depend on the batch. No gradient flows to the images.
     Raises ValueError where learning would take more than `budget` simulated seconds.
     """
@@ -55,20 +55,20 @@ class SheetBackbone(nn.Module):
 
     def __init__(self, parameters: Mapping[str, Any], seed: int) -> None:
         super().__init__()
-        self.settings = held = SheetSettings.of(parameters)
+        self.settings = settings = SheetSettings.of(parameters)
         self.layers, self.bins = (int(parameters[key]) for key in ("layers", "bins"))
         self.budget = float(parameters["budget"])
-        self._afford(held.pictures)
-        if self.bins > held.shown:
-            raise ValueError(f"{self.bins} bins, but a presentation has {held.shown} steps of {held.step:g} ms")
+        self._afford(settings.pictures)
+        if self.bins > settings.shown:
+            raise ValueError(f"{self.bins} bins, but a presentation has {settings.shown} steps of {settings.step:g} ms")
         self.register_buffer("seed", torch.tensor(seed))
         self.register_buffer("learned", torch.tensor(False))
-        self.register_buffer("positions", torch.zeros(held.neurons + held.inputs, 2, dtype=torch.float64))
-        self.register_buffer("excitatory", torch.zeros(held.neurons, dtype=torch.bool))
-        self.register_buffer("sources", torch.full((held.neurons, held.in_degree), -1))
-        self.register_buffer("weights", torch.zeros(held.neurons, held.in_degree))
-        self.register_buffer("threshold", torch.zeros(held.neurons))
-        self.register_buffer("hops", torch.zeros(held.neurons, dtype=torch.long))
+        self.register_buffer("positions", torch.zeros(settings.neurons + settings.inputs, 2, dtype=torch.float64))
+        self.register_buffer("excitatory", torch.zeros(settings.neurons, dtype=torch.bool))
+        self.register_buffer("sources", torch.full((settings.neurons, settings.in_degree), -1))
+        self.register_buffer("weights", torch.zeros(settings.neurons, settings.in_degree))
+        self.register_buffer("threshold", torch.zeros(settings.neurons))
+        self.register_buffer("hops", torch.zeros(settings.neurons, dtype=torch.long))
         self.eval()
 
     @property
@@ -97,16 +97,16 @@ class SheetBackbone(nn.Module):
     def spikes(self, images: Tensor) -> Tensor:
         """Spikes (steps, neurons, stimuli), as booleans, while each image (stimuli, 3, h, w) is shown to rest."""
         self.learn()
-        held = self.settings
-        rates = input_rates(images, held.pixels)
-        shown = poisson_spikes(rates, draws(held.shown, held.inputs, self.stream(2)), held.step)
-        places = self.positions[: held.neurons]
-        lateral = lateral_kernel(places, self.excitatory, held.excitation, held.inhibition)
-        delays = self.wiring.delays(self.positions, held.step)
-        return simulate(self.wiring, self.threshold, lateral, delays, shown, held.step)
+        settings = self.settings
+        rates = input_rates(images, settings.pixels)
+        shown = poisson_spikes(rates, draws(settings.shown, settings.inputs, self.stream(2)), settings.step)
+        places = self.positions[: settings.neurons]
+        lateral = lateral_kernel(places, self.excitatory, settings.excitation, settings.inhibition)
+        delays = self.wiring.delays(self.positions, settings.step)
+        return simulate(self.wiring, self.threshold, lateral, delays, shown, settings.step)
 
     def forward_blocks(self, images: Tensor, blocks: Sequence[int]) -> list[Tensor]:
-        """Counts of the neurons of the asked blocks (see the class and `models.backbones`)."""
+        """Counts of the neurons of the requested blocks (see the class and `models.backbones`)."""
         check_images(images)
         run_blocks([lambda image: image] * self.layers, images, blocks)  # refuses blocks that do not exist
         if not len(blocks):
@@ -126,8 +126,8 @@ class SheetBackbone(nn.Module):
 
     def _block(self, counts: Tensor, block: int) -> Tensor:
         """Map (stimuli, channels, 1, 1) of a block from the counts of all neurons."""
-        found = counts[:, self.members(block)].flatten(1)
-        return (found if found.shape[1] else counts.new_zeros(len(counts), 1))[:, :, None, None]
+        members = counts[:, self.members(block)].flatten(1)
+        return (members if members.shape[1] else counts.new_zeros(len(counts), 1))[:, :, None, None]
 
     def stream(self, use: int) -> torch.Generator:
         """A generator for one use: 0 draws the sheet, 1 is for learning, 2 for the spikes of what is looked at."""

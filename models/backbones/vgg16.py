@@ -64,7 +64,7 @@ class Vgg16(nn.Module):
         self.requires_grad_(False).eval()
 
     def forward_blocks(self, images: Tensor, blocks: Sequence[int]) -> list[Tensor]:
-        """Maps of the asked blocks (see `models.backbones`); gradients flow to the images where they ask."""
+        """Maps of the requested blocks (see `models.backbones`); gradients flow to the images where they ask."""
         check_images(images)
         stages = [self._stage(index) for index in range(len(self.blocks))]
         return run_blocks(stages, preprocessed(images, self.preprocessing), blocks)
@@ -118,11 +118,11 @@ def fill_from_file(convolutions: Sequence[nn.Conv2d], path: str) -> None:
 
     try:
         with safe_open(path, framework="pt") as file:
-            held = set(file.keys())
+            stored = set(file.keys())
             for name, each in zip(feature_names(), convolutions, strict=True):
                 for part, target in (("weight", each.weight), ("bias", each.bias)):
                     key = f"{name}.{part}"
-                    if key not in held:
+                    if key not in stored:
                         raise ValueError(f"{path}: expected a tensor {key} of shape {_shape(target)}; there is none")
                     _copy(file.get_tensor(key), target, f"{path}: {key}")
     except (SafetensorError, OSError) as error:

@@ -38,11 +38,11 @@ def attending(network: nn.Module, call: Callable[[], Tensor]) -> tuple[Tensor, S
     Raises ValueError for a network without self-attention there.
     """
     place, layer = middle_attention(network)
-    held: dict[str, Tensor] = {}
+    captured: dict[str, Tensor] = {}
     shape: list[tuple[int, int]] = []
     hooks = [
-        layer.to_q.register_forward_hook(lambda _, __, output: held.__setitem__("queries", output.detach())),
-        layer.to_k.register_forward_hook(lambda _, __, output: held.__setitem__("keys", output.detach())),
+        layer.to_q.register_forward_hook(lambda _, __, output: captured.__setitem__("queries", output.detach())),
+        layer.to_k.register_forward_hook(lambda _, __, output: captured.__setitem__("keys", output.detach())),
         place.register_forward_pre_hook(lambda _, inputs: shape.append(tuple(inputs[0].shape[-2:]))),
     ]
     try:
@@ -50,18 +50,18 @@ def attending(network: nn.Module, call: Callable[[], Tensor]) -> tuple[Tensor, S
     finally:
         for hook in hooks:
             hook.remove()
-    queries, keys = (layer.head_to_batch_dim(held[name]) for name in ("queries", "keys"))
+    queries, keys = (layer.head_to_batch_dim(captured[name]) for name in ("queries", "keys"))
     weights = layer.get_attention_scores(queries, keys)
     return output, SelfAttention(weights.unflatten(0, (-1, layer.heads)), shape[-1])
 
 
 def middle_attention(network: nn.Module) -> tuple[nn.Module, Any]:
     """The middle block's first attention, and the layer in it that attends from positions to positions."""
-    found = [each for each in getattr(getattr(network, "mid_block", None), "attentions", []) if each is not None]
-    if not found:
+    layers = [each for each in getattr(getattr(network, "mid_block", None), "attentions", []) if each is not None]
+    if not layers:
         raise ValueError(f"{type(network).__name__} has no self-attention in its middle block: set attention to 0")
-    blocks = getattr(found[0], "transformer_blocks", None)
-    return found[0], found[0] if blocks is None else blocks[0].attn1
+    blocks = getattr(layers[0], "transformer_blocks", None)
+    return layers[0], layers[0] if blocks is None else blocks[0].attn1
 
 
 def degraded(clean: Tensor, attention: SelfAttention) -> Tensor:

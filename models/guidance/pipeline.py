@@ -87,11 +87,11 @@ def load_parts(place: str, device: torch.device | str = "cpu", prompt: str = "")
     parts = pipeline.components
     if "unet" not in parts or "scheduler" not in parts:
         raise ValueError(f"{place} has no UNet and scheduler; its parts are {', '.join(parts)}")
-    held = {name: _settled(parts.get(name), device) for name in ("unet", "vae", "text_encoder")}
+    modules = {name: _settled(parts.get(name), device) for name in ("unet", "vae", "text_encoder")}
     embeddings = None
-    if held["text_encoder"] is not None:
-        embeddings = _embeddings(parts["tokenizer"], held["text_encoder"], prompt, device)
-    return Parts(held["unet"], parts["scheduler"], held["vae"], embeddings)
+    if modules["text_encoder"] is not None:
+        embeddings = _embeddings(parts["tokenizer"], modules["text_encoder"], prompt, device)
+    return Parts(modules["unet"], parts["scheduler"], modules["vae"], embeddings)
 
 
 def _settled(network: Any, device: torch.device | str) -> Any:

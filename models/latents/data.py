@@ -75,9 +75,9 @@ class LatentData:
         starts = torch.randint(room + 1, (len(trials),), generator=generator)
         rows = [slice(start, start + frames) for start in starts.tolist()]
         clips = zip(self.clip_of(trials).tolist(), rows, strict=True)
-        seen = zip(trials.tolist(), rows, strict=True)
+        windows = zip(trials.tolist(), rows, strict=True)
         shown = torch.stack([self.clips[clip, :, part] for clip, part in clips])
-        return as_float(shown), torch.stack([self.responses[trial, part] for trial, part in seen])
+        return as_float(shown), torch.stack([self.responses[trial, part] for trial, part in windows])
 
 
 def check_latent_data(name: str, data: LatentData) -> None:
@@ -131,13 +131,14 @@ def _searched(
 ) -> tuple[dict[int, Tensor], Tensor]:
     """Maps (frames, channels, h, w) by depth and responses (frames, units), of at most `SEARCHED` frames."""
     maps: dict[int, list[Tensor]] = {depth: [] for depth in population.depths}
-    kept = []
+    responses = []
     step = max(1, -(-len(trials) * data.responses.shape[1] // SEARCHED))
     for trial in trials[:, None]:
-        found = twin.maps(data.stimulus(trial).to(population.scale.device), population)
-        frames = min(value.shape[2] for value in found.values())
-        for depth, value in found.items():
+        trial_maps = twin.maps(data.stimulus(trial).to(population.scale.device), population)
+        frames = min(value.shape[2] for value in trial_maps.values())
+        for depth, value in trial_maps.items():
             last = value[0, :, value.shape[2] - frames :: step].transpose(0, 1)
             maps[depth].append(shrink(last, GRID))
-        kept.append(data.responses[trial[0], data.responses.shape[1] - frames :: step])
-    return {depth: torch.cat(values) for depth, values in maps.items()}, torch.cat(kept).to(population.scale.device)
+        responses.append(data.responses[trial[0], data.responses.shape[1] - frames :: step])
+    observed = torch.cat(responses).to(population.scale.device)
+    return {depth: torch.cat(values) for depth, values in maps.items()}, observed

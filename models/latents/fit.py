@@ -14,7 +14,7 @@ from models.latents.data import LatentData, LatentTraining, check_latent_data, p
 from models.latents.populations import PopulationSpec
 from models.latents.recognition import divergence, hidden_entries
 from models.latents.twin import CLIPS, LatentTwin
-from models.training.gradient_fit import BestState
+from models.training.state_copy import BestState
 
 DECAY = 0.3
 """What the learning rate is multiplied by where there was no gain for `patience` epochs."""

@@ -241,8 +241,8 @@ def _seed(generator: torch.Generator) -> int:
     return int(torch.randint(2**31, (), generator=generator))
 
 
-def _coordinates(spec: PopulationSpec, wanted: bool, what: str) -> Tensor | None:
-    """The coordinates if they are wanted; a ValueError where the recording has none."""
-    if wanted and spec.coordinates is None:
+def _coordinates(spec: PopulationSpec, needed: bool, what: str) -> Tensor | None:
+    """The coordinates if they are needed; a ValueError where the recording has none."""
+    if needed and spec.coordinates is None:
         raise ValueError(f"{what} from cortical coordinates need coordinates of the units; this recording has none")
-    return spec.coordinates if wanted else None
+    return spec.coordinates if needed else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -26,6 +27,19 @@ CLIPS = 4
 
 Outcome = tuple[Tensor, ...]
 """Parameters of the response distribution, each (..., clips, frames, units): (q, theta), or (rate,)."""
+
+
+@dataclass(frozen=True)
+class LikelihoodSettings:
+    """How a likelihood is computed: samples and their seed, for each unit or jointly, in nats or bits."""
+
+    samples: int = 100
+    joint: bool = False
+    bits: bool = False
+    seed: int = 0
+
+
+LIKELIHOOD = LikelihoodSettings()
 
 
 class LatentTwin(nn.Module):
@@ -74,8 +88,8 @@ class LatentTwin(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the core lies, and everything belongs; without a core, where the populations lie."""
-        held = self.populations if self.core is None else self.core
-        return next(held.parameters()).device
+        owner = self.populations if self.core is None else self.core
+        return next(owner.parameters()).device
 
     def population(self, key: str | None = None) -> Population:
         """The population called `key` (None: the only one); a KeyError that lists the known ones otherwise."""
@@ -182,14 +196,11 @@ class LatentTwin(nn.Module):
         self,
         clips: Tensor,
         responses: Tensor,
-        samples: int = 100,
-        joint: bool = False,
-        bits: bool = False,
+        settings: LikelihoodSettings = LIKELIHOOD,
         given: Tensor | None = None,
-        seed: int = 0,
         key: str | None = None,
     ) -> Tensor:
-        """Log-likelihood of single trials, averaged over samples of the latents, in nats or bits.
+        """Compute the log-likelihood of single trials, averaged over samples of the latents, in nats or bits.
 
         per unit: mean over observed entries of ln (1/S) sum_s p(y_n(t) | z_s(t)), (units,);
         joint: ln (1/S) sum_s prod_n p(y_n(t) | z_s(t)) over observed units, (clips, frames). Only the joint one can
@@ -197,7 +208,7 @@ class LatentTwin(nn.Module):
         `given` units (see `infer`), of the posterior, and then it is of the other units alone, NaN for those given.
         NaN also for units and frames without an observed entry, and where the core lost the first frames.
         """
-        population, generator = self.population(key), torch.Generator().manual_seed(seed)
+        population, generator = self.population(key), torch.Generator().manual_seed(settings.seed)
         inferred = None if given is None else self.infer(responses, given, key)
         scored = responses.to(population.scale)
         scored = scored if given is None else scored.masked_fill(given.to(scored.device), torch.nan)
@@ -206,11 +217,11 @@ class LatentTwin(nn.Module):
             rows = slice(start, start + len(chunk))
             observed = scored[rows, scored.shape[1] - drives.shape[1] :]
             draw = self._sampler(drives, generator, inferred, rows)
-            logs = [self._logs(observed, drives, population, draw(), joint) for _ in range(samples)]
-            parts.append(padded(torch.stack(logs).logsumexp(dim=0) - math.log(samples), chunk))
+            logs = [self._logs(observed, drives, population, draw(), settings.joint) for _ in range(settings.samples)]
+            parts.append(padded(torch.stack(logs).logsumexp(dim=0) - math.log(settings.samples), chunk))
             start += len(chunk)
-        found = torch.cat(parts) / (math.log(2.0) if bits else 1.0)
-        return found if joint else found.flatten(0, 1).nanmean(dim=0)
+        values = torch.cat(parts) / (math.log(2.0) if settings.bits else 1.0)
+        return values if settings.joint else values.flatten(0, 1).nanmean(dim=0)
 
     def _logs(self, observed: Tensor, drives: Tensor, population: Population, latents: Tensor, joint: bool) -> Tensor:
         """ln p of every entry or, jointly, of every frame; NaN where nothing was observed."""
@@ -238,7 +249,7 @@ class LatentTwin(nn.Module):
             yield chunk, population.drives(self.maps(chunk.to(population.scale.device), population))
 
     def regularizer(self) -> Tensor | float:
-        """What the core asks to be added to the loss; nothing without a core."""
+        """Give the core's regularization, to be added to the loss; nothing without a core."""
         return 0.0 if self.core is None else cast(Core, self.core).regularizer()
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.linear.ridge import ALPHAS, ROUNDING, decompose_kernel, fit_ridge
+from models.linear.ridge import ROUNDING, Alpha, alpha_candidates, decompose_kernel, fit_ridge
 
 CONCENTRATIONS = (1.0, 0.1)
 """Of the Dirichlet distribution that shares are drawn from, in turn: all over the simplex, and near its corners."""
@@ -40,24 +40,40 @@ class BandedFit:
     left_out_error: Tensor
 
     def predict(self, kernels: Sequence[Tensor]) -> Tensor:
-        """Responses (stimuli, units) from one kernel (stimuli, train stimuli) for each band."""
+        """Predict responses (stimuli, units) from one kernel (stimuli, train stimuli) for each band."""
         parts = [kernel.double() @ dual for kernel, dual in zip(kernels, self.duals, strict=True)]
         return torch.stack(parts).sum(dim=0) + self.offset
 
 
+@dataclass(frozen=True)
+class ShareSearch:
+    """How shares are searched: `iterations` candidates, drawn by `seed` alone.
+
+    `folds="each"` leaves out every group in turn, exactly and without refits, from one decomposition for each
+    candidate; a number is that many grouped folds, solved by himalaya.
+    """
+
+    folds: int | str = "each"
+    iterations: int = 20
+    seed: int = 0
+
+
+DEFAULT_SEARCH = ShareSearch()
+
+
 def mean_diagonal(kernel: Tensor) -> float:
-    """Mean diagonal of a kernel (stimuli, stimuli) once it is centred: mean squared distance of features to their mean.
+    """Compute the mean diagonal of a centred kernel: the mean squared distance of features to their mean.
 
     trace(K) / n - sum(K) / n^2; 0 where that is rounding.
     """
     kernel = kernel.double()
     total = float(kernel.trace())
-    found = (total - float(kernel.sum()) / len(kernel)) / len(kernel)
-    return found if found > ROUNDING * abs(total) else 0.0
+    mean = (total - float(kernel.sum()) / len(kernel)) / len(kernel)
+    return mean if mean > ROUNDING * abs(total) else 0.0
 
 
 def balanced(kernels: Sequence[Tensor]) -> tuple[Tensor, list[float]]:
-    """Sum of kernels, each divided by its mean diagonal, and the factors: what concatenated, scaled features give.
+    """Sum kernels, each divided by its mean diagonal, and the factors: what concatenated, scaled features give.
 
     A kernel without variance has factor 0. One kernel alone is left as it is (factor 1).
     """
@@ -68,7 +84,7 @@ def balanced(kernels: Sequence[Tensor]) -> tuple[Tensor, list[float]]:
 
 
 def share_candidates(bands: int, count: int, seed: int) -> np.ndarray:
-    """Shares to try (count, bands), each row adding up to 1: equal ones first, then draws from Dirichlet distributions.
+    """Draw shares to try (count, bands), each row adding up to 1: equal ones first, then from Dirichlet distributions.
 
     The concentration alternates over CONCENTRATIONS, and `seed` alone decides. One band has one candidate.
     Source: random search of himalaya, with generators of NumPy.
@@ -86,32 +102,28 @@ def fit_banded(
     kernels: Sequence[Tensor],
     responses: Tensor,
     groups: Sequence[object] | np.ndarray,
-    alpha: float | str = "auto",
-    folds: int | str = "each",
-    iterations: int = 20,
-    seed: int = 0,
-    alphas: Sequence[float] = ALPHAS,
+    alpha: Alpha = "auto",
+    search: ShareSearch = DEFAULT_SEARCH,
 ) -> BandedFit:
-    """Banded ridge readout of every unit; shares and alpha per unit, or one given relative alpha.
+    """Fit a banded ridge readout of every unit; shares and alpha per unit, or one given relative alpha.
 
     `kernels` (one for each band) are X X' of the training stimuli (stimuli, stimuli), centred or not; `responses`
-    (stimuli, units). `folds="each"` leaves out every group in turn, exactly and without refits, from one decomposition
-    for each candidate; a number is that many grouped folds, solved by himalaya. `iterations` counts the candidates.
-    One band is ridge regression. Bands without variance get no share; without any, each unit's mean is predicted.
-    Raises ValueError with fewer than two groups. Source: Dupre la Tour et al. 2022 (NeuroImage); himalaya.
+    (stimuli, units). One band is ridge regression. Bands without variance get no share; without any, each unit's
+    mean is predicted. Raises ValueError with fewer than two groups.
+    Source: Dupre la Tour et al. 2022 (NeuroImage); himalaya.
     """
     if len(np.unique(np.asarray(groups))) < 2:
         raise ValueError("banded ridge needs at least two groups of training stimuli")
     factors = [_inverse(mean_diagonal(kernel)) for kernel in kernels]
     used = [band for band, factor in enumerate(factors) if factor > 0] or [0]
     scaled = [kernels[band].double() * (factors[band] or 1.0) for band in used]
-    candidates = share_candidates(len(used), iterations, seed)
-    grid = sorted(alphas, reverse=True) if alpha == "auto" else [float(alpha)]
-    if folds == "each":
-        found = _search_each(scaled, responses.double(), groups, candidates, grid)
+    candidates = share_candidates(len(used), search.iterations, search.seed)
+    grid = alpha_candidates(alpha)
+    if search.folds == "each":
+        fit = _search_each(scaled, responses.double(), groups, candidates, grid)
     else:
-        found = _search_folds(scaled, responses.double(), groups, candidates, grid, int(folds))
-    return _spread(found, used, factors)
+        fit = _search_folds(scaled, responses.double(), groups, candidates, grid, int(search.folds))
+    return _spread(fit, used, factors)
 
 
 def _search_each(
@@ -129,13 +141,13 @@ def _search_each(
     error = torch.full((units,), torch.inf, dtype=torch.float64, device=device)
     for share in candidates:
         kernel = _weighted(kernels, share.tolist())
-        fitted = fit_ridge(decompose_kernel(kernel), kernel, responses, groups, "auto", grid)
+        fitted = fit_ridge(decompose_kernel(kernel), kernel, responses, groups, grid)
         better = fitted.left_out_error < error
         weights = torch.from_numpy(share).to(device)
         duals[:, :, better] = weights[:, None, None] * fitted.dual[:, better]
         shares[:, better] = weights[:, None].expand(-1, int(better.sum()))
-        for kept, new in ((offset, fitted.offset), (alpha, fitted.alpha), (error, fitted.left_out_error)):
-            kept[better] = new[better]
+        for best, new in ((offset, fitted.offset), (alpha, fitted.alpha), (error, fitted.left_out_error)):
+            best[better] = new[better]
     return BandedFit(duals, offset, alpha, shares, error)
 
 
@@ -165,19 +177,19 @@ def _search_folds(
             progress_bar=False,
             return_alphas=True,
         )
-    held = (np.exp(deltas)[:, None] * dual, offset, alpha, np.exp(deltas) * alpha, -scores.max(axis=0))
-    return BandedFit(*(torch.from_numpy(each).to(responses) for each in held))
+    arrays = (np.exp(deltas)[:, None] * dual, offset, alpha, np.exp(deltas) * alpha, -scores.max(axis=0))
+    return BandedFit(*(torch.from_numpy(array).to(responses) for array in arrays))
 
 
-def _spread(found: BandedFit, used: Sequence[int], factors: Sequence[float]) -> BandedFit:
+def _spread(fit: BandedFit, used: Sequence[int], factors: Sequence[float]) -> BandedFit:
     """A fit of the bands that vary as one of all bands and of kernels that are not scaled."""
-    bands, units = len(factors), found.shares.shape[1]
-    duals = found.duals.new_zeros(bands, found.duals.shape[1], units)
-    shares = found.shares.new_zeros(bands, units)
+    bands, units = len(factors), fit.shares.shape[1]
+    duals = fit.duals.new_zeros(bands, fit.duals.shape[1], units)
+    shares = fit.shares.new_zeros(bands, units)
     for place, band in enumerate(used):
-        duals[band] = found.duals[place] * (factors[band] or 1.0)
-        shares[band] = found.shares[place]
-    return BandedFit(duals, found.offset, found.alpha, shares, found.left_out_error)
+        duals[band] = fit.duals[place] * (factors[band] or 1.0)
+        shares[band] = fit.shares[place]
+    return BandedFit(duals, fit.offset, fit.alpha, shares, fit.left_out_error)
 
 
 def _weighted(kernels: Sequence[Tensor], weights: Sequence[float]) -> Tensor:

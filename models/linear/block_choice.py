@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.linear.ridge import ALPHAS, Decomposition, RidgeFit, decompose_kernel, fit_ridge
+from models.linear.ridge import Alpha, Decomposition, RidgeFit, decompose_kernel, fit_ridge
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class BlockChoice:
     fits: tuple[RidgeFit, ...]
 
     def predict(self, kernels: Sequence[Tensor]) -> Tensor:
-        """Responses (stimuli, units) from one kernel (stimuli, train stimuli) for each block."""
+        """Predict responses (stimuli, units) from one kernel (stimuli, train stimuli) for each block."""
         every = torch.stack([fit.predict(kernel) for fit, kernel in zip(self.fits, kernels, strict=True)])
         return every.gather(0, self.block.expand(1, every.shape[1], -1))[0]
 
@@ -29,12 +29,11 @@ def choose_block(
     kernels: Sequence[Tensor],
     responses: Tensor,
     groups: Sequence[object] | np.ndarray,
-    alpha: float | str = "auto",
-    alphas: Sequence[float] = ALPHAS,
+    alpha: Alpha = "auto",
     shared: bool = False,
     parts: Sequence[Decomposition] | None = None,
 ) -> BlockChoice:
-    """The block of several from which each unit is best read, with its alpha, by leave-one-group-out error.
+    """Choose the block from which each unit is best read, with its alpha, by leave-one-group-out error.
 
         block_u = argmin_b min_alpha mean_i (left-out residual of unit u from block b)^2
 
@@ -43,12 +42,10 @@ def choose_block(
     the smallest mean over units of error / variance, units that are constant left out. A tie goes to the first block.
     """
     parts = parts or [decompose_kernel(kernel) for kernel in kernels]
-    fits = tuple(
-        fit_ridge(part, kernel, responses, groups, alpha, alphas) for part, kernel in zip(parts, kernels, strict=True)
-    )
+    fits = tuple(fit_ridge(part, kernel, responses, groups, alpha) for part, kernel in zip(parts, kernels, strict=True))
     errors = torch.stack([fit.left_out_error for fit in fits])
     if shared:
         variance = responses.double().var(dim=0, correction=0)
-        kept = variance > 0
-        errors = (errors[:, kept] / variance[kept]).mean(dim=1, keepdim=True).expand(-1, responses.shape[1])
+        varies = variance > 0
+        errors = (errors[:, varies] / variance[varies]).mean(dim=1, keepdim=True).expand(-1, responses.shape[1])
     return BlockChoice(errors.argmin(dim=0), fits)

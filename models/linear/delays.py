@@ -42,28 +42,28 @@ class Lags:
         return cls(torch.from_numpy(np.where(rows >= first, rows, -1)).to(device))
 
     def of_kernel(self, kernel: Tensor) -> Tensor:
-        """The delayed kernel among the rows (rows, rows) of the one without delays."""
+        """Compute the delayed kernel among the rows (rows, rows) of the one without delays."""
         return sum((_moved(_moved(kernel, each).T, each).T for each in self.earlier), torch.zeros_like(kernel))
 
     def of_shown(self, kernel: Tensor) -> Tensor:
-        """The same between what is shown and held, and the rows: (shown, rows)."""
+        """Compute the same between still pictures and the rows: (shown, rows)."""
         return sum((_moved(kernel.T, each).T for each in self.earlier), torch.zeros_like(kernel))
 
     def of_features(self, features: Tensor) -> Tensor:
-        """The delayed features themselves (rows, delays * features), ordered by delay, then feature."""
+        """Compute the delayed features themselves (rows, delays * features), ordered by delay, then feature."""
         return torch.cat([_moved(features, each) for each in self.earlier], dim=1)
 
     def of_dual(self, dual: Tensor) -> Tensor:
-        """Dual coefficients (rows, units) on features without delays that answer to what is held: sum_d moved back."""
-        found = torch.zeros_like(dual)
+        """Compute dual coefficients (rows, units) without delays for still pictures: sum_d moved back."""
+        moved = torch.zeros_like(dual)
         for each in self.earlier:
             inside = each >= 0
-            found.index_add_(0, each[inside], dual[inside])
-        return found
+            moved.index_add_(0, each[inside], dual[inside])
+        return moved
 
 
 def _moved(values: Tensor, earlier: Tensor) -> Tensor:
     """Rows of `values` at the earlier places, zeros before the start of a run."""
-    found = values[earlier.clamp(min=0)]
-    found[earlier < 0] = 0.0
-    return found
+    moved = values[earlier.clamp(min=0)]
+    moved[earlier < 0] = 0.0
+    return moved

@@ -27,7 +27,7 @@ STEPS = 4
 """Steps of the power method for the largest eigenvalue of a block."""
 
 CHUNK = 2**21
-"""Numbers that are held at a time, alphas x stimuli x units: 8 MB."""
+"""Numbers that are in memory at a time, alphas x stimuli x units: 8 MB."""
 
 CACHED = 2**18
 """Numbers of a matrix that stays in a processor's cache between products: 1 MB in float32."""
@@ -82,7 +82,7 @@ def _largest_gain(blocks: Tensor) -> Tensor:
 
 
 def combine(shrink: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
-    """Mixture C (alphas, few) and weights F (few, directions) with shrink ~ C F.
+    """Find a mixture C (alphas, few) and weights F (few, directions) with shrink ~ C F.
 
     Directions count by the units' mean squared response in them; `inside` (directions, units) is z.
     """
@@ -94,27 +94,27 @@ def combine(shrink: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
     return size * left, left.T @ (shrink / size)
 
 
-def _weighted_products(rows: Tensor, weights: Tensor, held: Tensor, found: Tensor) -> None:
-    """Fill `found` (few, stimuli, units) with rows diag(weights_c) held for rows (stimuli, directions).
+def _weighted_products(rows: Tensor, weights: Tensor, scaled: Tensor, products: Tensor) -> None:
+    """Fill `products` (few, stimuli, units) with rows diag(weights_c) scaled, for rows (stimuli, directions).
 
     Rows that a cache does not hold are read once for all c, by one product that has the units first.
     """
     if rows.numel() < CACHED:
-        torch.matmul(rows, weights[:, :, None] * held, out=found)
+        torch.matmul(rows, weights[:, :, None] * scaled, out=products)
         return
-    stacked = (weights[:, None] * held.T.contiguous()).flatten(0, 1)
-    found.copy_((stacked @ rows.T).unflatten(0, (len(weights), -1)).transpose(1, 2))
+    stacked = (weights[:, None] * scaled.T.contiguous()).flatten(0, 1)
+    products.copy_((stacked @ rows.T).unflatten(0, (len(weights), -1)).transpose(1, 2))
 
 
 def contenders(shrink: Tensor, basis: Tensor, inside: Tensor, outside: Tensor | None, makers: Makers) -> Tensor:
-    """Alphas (alphas, units) that may have a unit's smallest left-out error.
+    """Find the alphas (alphas, units) that may have a unit's smallest left-out error.
 
     `shrink` (alphas, directions) are w, `basis` (stimuli, directions) Q, `inside` (directions, units) z, `outside`
     (stimuli, units) O y or None where it is zero; all float64. The norm of D_a r_a is uncertain by
 
         gain_a (SAFETY u sqrt(directions) sqrt(|w_a z|^2 + |O y|^2) + |(w_a - C_a F) z|),   u = 2^-24
 
-    A unit of which nothing can be said in float32 (an overflow) has no contender.
+    A unit of which nothing is known in float32 (an overflow) has no contender.
     Source: Higham and Mary 2019 (SIAM J. Sci. Comput. 41) for the growth of roundings with the square root.
     """
     scale = inside.square().sum(dim=0) + (outside.square().sum(dim=0) if outside is not None else 0.0)
@@ -126,18 +126,18 @@ def contenders(shrink: Tensor, basis: Tensor, inside: Tensor, outside: Tensor | 
     squares, mixture, weights = shrink.square().float(), mixture.float(), weights.float()
     rows, few = basis.float()[makers.rows], len(weights)
     rounding = (torch.finfo(torch.float32).eps / 2) ** 2 * len(inside)
-    found = torch.empty(len(shrink), inside.shape[1], dtype=torch.bool, device=inside.device)
+    possible = torch.empty(len(shrink), inside.shape[1], dtype=torch.bool, device=inside.device)
     step = max(16, CHUNK // (len(shrink) * len(basis)))
     for start in range(0, inside.shape[1], step):
         own = slice(start, start + step)
-        held = (inside[:, own] / scale[own]).float()
-        parts = held.new_empty(mixture.shape[1], len(rows), held.shape[1])
-        _weighted_products(rows, weights, held, parts[:few])
-        energy = squares @ held.square()
+        scaled = (inside[:, own] / scale[own]).float()
+        parts = scaled.new_empty(mixture.shape[1], len(rows), scaled.shape[1])
+        _weighted_products(rows, weights, scaled, parts[:few])
+        energy = squares @ scaled.square()
         if outside is not None:
             parts[few] = (outside[:, own] / scale[own])[makers.rows]
             energy += parts[few].square().sum(dim=0)
         error = makers.squared_errors((mixture @ parts.flatten(1)).unflatten(1, parts.shape[1:])).sqrt_()
-        unsure = makers.gain[:, None] * (SAFETY * (rounding * energy).sqrt_() + (missed @ held.square()).sqrt_())
-        found[:, own] = error - unsure <= (error + unsure).amin(dim=0)
-    return found
+        unsure = makers.gain[:, None] * (SAFETY * (rounding * energy).sqrt_() + (missed @ scaled.square()).sqrt_())
+        possible[:, own] = error - unsure <= (error + unsure).amin(dim=0)
+    return possible

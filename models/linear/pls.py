@@ -23,7 +23,7 @@ class PlsFit:
     components: int
 
     def predict(self, kernel: Tensor) -> Tensor:
-        """Responses (stimuli, units) from the kernel (stimuli, train stimuli) of raw or centred features."""
+        """Predict responses (stimuli, units) from the kernel (stimuli, train stimuli) of raw or centred features."""
         return kernel.double() @ self.dual + self.offset
 
 

@@ -83,8 +83,8 @@ def _successes(random: np.random.Generator, trials: int, probability: float) -> 
 
 def _csr(starts: Tensor, columns: np.ndarray, values: np.ndarray, shape: tuple[int, int], like: Tensor) -> Tensor:
     """A sparse matrix by rows; torch's notice that these are in beta is not passed on."""
-    held = torch.from_numpy(values).to(like)
+    entries = torch.from_numpy(values).to(like)
     places = torch.from_numpy(columns).to(like.device)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-        return torch.sparse_csr_tensor(starts.to(like.device), places, held, size=shape, check_invariants=False)
+        return torch.sparse_csr_tensor(starts.to(like.device), places, entries, size=shape, check_invariants=False)

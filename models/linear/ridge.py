@@ -33,8 +33,11 @@ ROUNDING = 1e-13
 Maker = tuple[Tensor, Tensor]
 """Stimuli (groups, size) of groups of one size, and their blocks of I - H (alphas, groups, size, size)."""
 
+Alpha = float | str | Sequence[float]
+"""A relative alpha that is given, "auto" for one of ALPHAS, or others to choose from."""
+
 Solver = tuple[Tensor, Callable[[Tensor], Tensor]]
-"""Stimuli (groups, size), and what takes their residuals (alphas, groups, size, units) to left-out ones."""
+"""Stimuli (groups, size), and a function from their residuals (alphas, groups, size, units) to left-out ones."""
 
 SCREENED = 2**17
 """Stimuli x units from which on alphas are told apart in float32 first, where it can tell."""
@@ -93,31 +96,8 @@ def decompose_features(features: Tensor) -> Decomposition:
     return Decomposition(left[:, keep], singular[keep] ** 2, scale, full=False)
 
 
-def decompose(features: Tensor) -> Decomposition:
-    """The cheaper of the two forms for features (stimuli, features)."""
-    if features.shape[0] > features.shape[1] + 1:
-        return decompose_features(features)
-    return decompose_kernel(features.double() @ features.double().T)
-
-
-def leave_group_out_residuals(
-    parts: Decomposition, responses: Tensor, alphas: Tensor, groups: Sequence[Tensor]
-) -> Tensor:
-    """Residuals (alphas, stimuli, units) of each stimulus under the ridge fit without that stimulus's group.
-
-    residual_g = (I - H)_gg^{-1} (y - H y)_g, the intercept re-estimated without the group. `alphas` are
-    absolute (the penalty on |weights|^2); `groups` are index tensors that cover the stimuli once.
-    """
-    shrink = _shrink(parts, alphas)
-    solvers = _solvers(residual_makers(parts, shrink, groups))
-    found = responses.new_empty(len(alphas), *responses.shape)
-    for places, units, residual in _left_out(parts, responses, shrink, solvers):
-        found[:, places, units] = residual
-    return found
-
-
 def _left_out_errors(parts: Decomposition, responses: Tensor, shrink: Tensor, solvers: Iterable[Solver]) -> Tensor:
-    """Mean squares (alphas, units) of left-out residuals, which are not held all at once."""
+    """Mean squares (alphas, units) of left-out residuals, which are never in memory all at once."""
     total = responses.new_zeros(len(shrink), responses.shape[1])
     for _, units, residual in _left_out(parts, responses, shrink, solvers):
         total[:, units] += residual.square_().sum(dim=(1, 2))
@@ -144,7 +124,7 @@ def _left_out(
 
 
 def _solvers(makers: Iterable[Maker]) -> Iterator[Solver]:
-    """What solves the blocks of I - H, each factorised once."""
+    """Solvers of the blocks of I - H, each factorised once."""
     for places, maker in makers:
         if maker.shape[-1] == 1:
             yield places, maker.reciprocal().mul
@@ -165,7 +145,7 @@ def _leverage_complement(parts: Decomposition, shrink: Tensor) -> Tensor:
 
 
 def residual_makers(parts: Decomposition, shrink: Tensor, groups: Sequence[Tensor]) -> Iterator[Maker]:
-    """Stimuli (groups, size) and (I - H)_gg (alphas, groups, size, size) of groups of equal size.
+    """Yield stimuli (groups, size) and (I - H)_gg (alphas, groups, size, size) of groups of equal size.
 
     `shrink` (alphas, directions) is alpha / (s + alpha). As many groups at a time as `TOGETHER` allows.
     """
@@ -194,7 +174,7 @@ def _by_size(groups: Sequence[Tensor]) -> dict[int, list[Tensor]]:
 
 
 def group_indices(groups: Sequence[object] | np.ndarray) -> list[Tensor]:
-    """Index tensors of the stimuli of each distinct group, in order of first appearance."""
+    """List index tensors of the stimuli of each distinct group, in order of first appearance."""
     _, codes = np.unique(np.asarray(groups), return_inverse=True)
     order = np.argsort(codes, kind="stable")
     cuts = np.flatnonzero(np.diff(codes[order])) + 1
@@ -207,7 +187,7 @@ class RidgeFit:
 
     `dual` (train stimuli, units) sums to zero over stimuli, so kernels need no centring of their own;
     `alpha` (units,) is relative to the kernel's mean diagonal; `left_out_error` (units,) is the mean
-    squared leave-one-group-out residual at the chosen alpha, NaN where it was not asked for.
+    squared leave-one-group-out residual at the chosen alpha, NaN where it was not computed.
     """
 
     dual: Tensor
@@ -216,7 +196,7 @@ class RidgeFit:
     left_out_error: Tensor
 
     def predict(self, kernel: Tensor) -> Tensor:
-        """Responses (stimuli, units) from the kernel (stimuli, train stimuli) of raw or centred features."""
+        """Predict responses (stimuli, units) from the kernel (stimuli, train stimuli) of raw or centred features."""
         return kernel.double() @ self.dual + self.offset
 
 
@@ -225,11 +205,10 @@ def fit_ridge(
     kernel: Tensor,
     responses: Tensor,
     groups: Sequence[object] | np.ndarray,
-    alpha: float | str = "auto",
-    alphas: Sequence[float] = ALPHAS,
+    alpha: Alpha = "auto",
     left_out: bool = True,
 ) -> RidgeFit:
-    """Ridge readout of every unit, alpha per unit by leave-one-group-out, or one given relative alpha.
+    """Fit a ridge readout of every unit, alpha per unit by leave-one-group-out, or one given relative alpha.
 
     Minimises |y - X w - b|^2 + alpha * scale * |w|^2 per unit, scale = mean diagonal of the centred kernel.
     `kernel` (stimuli, stimuli) is X X' of the training stimuli, centred or not; `responses` (stimuli, units).
@@ -239,11 +218,11 @@ def fit_ridge(
     Raises ValueError with fewer than two groups, unless alpha is given and nothing is left out.
     """
     responses = responses.double()
-    candidates = sorted(alphas, reverse=True) if alpha == "auto" else [float(alpha)]
+    candidates = alpha_candidates(alpha)
     relative = torch.tensor(candidates, dtype=torch.float64, device=responses.device)
     scale = parts.scale if parts.scale > 0 else 1.0
     index = group_indices(groups)
-    if len(index) < 2 and (left_out or alpha == "auto"):
+    if len(index) < 2 and (left_out or not isinstance(alpha, int | float)):
         raise ValueError("leave-one-group-out needs at least two groups of training stimuli")
     centre = responses.mean(dim=0)
     centred = responses - centre
@@ -251,14 +230,27 @@ def fit_ridge(
     place = _best_alphas(parts, centred, inside, relative * scale, index)
     errors = torch.full_like(centre, torch.nan)
     if left_out:
-        for each in place.unique():
-            own = place == each
-            shrink = _shrink(parts, relative[each, None] * scale)
+        for chosen in place.unique():
+            own = place == chosen
+            shrink = _shrink(parts, relative[chosen, None] * scale)
             solvers = _solvers(residual_makers(parts, shrink, index))
             errors[own] = _left_out_errors(parts, centred[:, own], shrink, solvers)[0]
-    chosen = relative[place]
-    dual = parts.basis @ (inside / (parts.spectrum[:, None] + chosen * scale))
-    return RidgeFit(dual, centre - kernel.mean(dim=0).double() @ dual, chosen, errors)
+    own_alpha = relative[place]
+    dual = parts.basis @ (inside / (parts.spectrum[:, None] + own_alpha * scale))
+    return RidgeFit(dual, centre - kernel.mean(dim=0).double() @ dual, own_alpha, errors)
+
+
+def alpha_candidates(alpha: Alpha) -> list[float]:
+    """List the relative alphas to choose from, the largest first.
+
+    >>> alpha_candidates(0.5), alpha_candidates([1.0, 3.0])
+    ([0.5], [3.0, 1.0])
+    """
+    if isinstance(alpha, str):
+        if alpha != "auto":
+            raise ValueError(f"alpha must be a number, numbers, or auto; got {alpha!r}")
+        return sorted(ALPHAS, reverse=True)
+    return [float(alpha)] if isinstance(alpha, int | float) else sorted(alpha, reverse=True)
 
 
 def _best_alphas(
@@ -284,29 +276,3 @@ def _best_alphas(
         solvers = [(places, inverse.matmul) for places, inverse in inverses]
         place[unsure] = _left_out_errors(parts, centred[:, unsure], shrink, solvers).argmin(dim=0)
     return place
-
-
-CONVENTIONS = ("relative", "absolute", "shrinkage", "normalised-shrinkage")
-"""How an alpha is meant: times the kernel's mean diagonal; as it is; a of singular values S / (S^2 + a^2); a times
-the largest singular value."""
-
-
-def absolute_alpha(value: float, convention: str, parts: Decomposition) -> float:
-    """The penalty on |weights|^2 that an alpha of another convention means for these features.
-
-        relative: value * scale;  absolute: value;  shrinkage: value^2;  normalised-shrinkage: (value * s_1)^2
-
-    scale is the mean diagonal of the centred kernel, s_1 the largest singular value of the centred features; divide by
-    `parts.scale` for the relative alpha that `fit_ridge` takes. Raises ValueError for another word.
-    Source: scikit-learn and himalaya (absolute); ridge_utils of the Huth lab (shrinkage; with its `normalpha`).
-    """
-    largest = float(parts.spectrum.max()) if len(parts.spectrum) else 0.0
-    found = {
-        "relative": value * parts.scale,
-        "absolute": value,
-        "shrinkage": value**2,
-        "normalised-shrinkage": value**2 * largest,
-    }
-    if convention not in found:
-        raise ValueError(f"an alpha is {' | '.join(CONVENTIONS)}; got {convention!r}")
-    return float(found[convention])

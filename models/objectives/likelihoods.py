@@ -116,11 +116,11 @@ def fit_gamma_shape(responses: Tensor, rho: float = RHO, cap: float = CAP) -> Te
     [80.0, 1.0]
     """
     values = responses.double()
-    seen = values > rho
-    excess = torch.where(seen, values - rho, torch.nan)
+    active = values > rho
+    excess = torch.where(active, values - rho, torch.nan)
     gap = excess.nanmean(dim=0).log() - excess.log().nanmean(dim=0)
     shape = _solved(gap.nan_to_num(nan=1.0).clamp(min=1e-12), cap)
-    return torch.where(seen.any(dim=0), shape, 1.0).to(responses)
+    return torch.where(active.any(dim=0), shape, 1.0).to(responses)
 
 
 def _solved(gap: Tensor, cap: float) -> Tensor:

@@ -1,6 +1,6 @@
 """Penalties on the weights of cores and readouts. Each is a scalar, to be multiplied by its own weight.
 
-Penalties on the units of a readout are means over units, because the losses are one too: the price of a weight
+Penalties on the units of a readout are means over units, because the losses are one too: what a weight costs
 does not change with the number of units that are fitted together.
 """
 

@@ -1,167 +1,22 @@
-"""The readouts by name: one file and one line in `READOUTS` each. Importing this imports no torch."""
+"""The readouts by name: a declaration and one line in `READOUTS` each. Importing this imports no torch."""
 
 from __future__ import annotations
 
-from models.component import Component, Parameter
+from models.component import Component
+from models.registry import Registry
 
-LOSS_NAMES = ("poisson", "gaussian", "correlation", "zero-inflated-gamma")
-"""The losses of gradient readouts; `models.objectives.losses.LOSSES` has what they are."""
-
-UNPROJECTED = {"kernel": ("centred", "zscored")}
-NO_LATENTS = {"latents": (0,)}
-
-READOUTS: dict[str, Component] = {
-    "ridge": Component(
-        target="models.linear.ridge:fit_ridge",
-        version=1,
-        fitted_by="ridge",
-        parameters={
-            "alpha": Parameter("auto", "float", words=("auto",), positive=True),
-            "pool": Parameter(7, "int", low=1),
-            "delays": Parameter(0, "int", low=0, later=True),
-            "layer": Parameter("fixed", "str", words=("fixed", "nested"), later=True),
-            "refit": Parameter(True, "bool", later=True),
-        },
-        summary="linear, from the whole map averaged to at most pool x pool",
-    ),
-    "srp-ridge": Component(
-        target="models.linear.ridge:fit_ridge",
-        version=1,
-        fitted_by="ridge",
-        parameters={
-            "alpha": Parameter("auto", "float", words=("auto",), positive=True),
-            "eps": Parameter(0.1, "float", positive=True, high=0.99, idle=UNPROJECTED),
-            "kernel": Parameter("projection", "str", words=("projection", "centred", "zscored")),
-            "projection_seed": Parameter(0, "int", low=0, idle=UNPROJECTED),
-            "pool": Parameter(7, "int", low=1),
-            "delays": Parameter(0, "int", low=0),
-            "layer": Parameter("fixed", "str", words=("fixed", "nested")),
-            "refit": Parameter(True, "bool"),
-        },
-        summary="ridge on a sparse random projection of the map, its columns z-scored on the training stimuli",
-    ),
-    "pls": Component(
-        target="models.linear.pls:fit_pls",
-        version=1,
-        fitted_by="pls",
-        parameters={
-            "components": Parameter(25, "int", low=1),
-            "pool": Parameter(7, "int", low=1),
-            "delays": Parameter(0, "int", low=0),
-            "refit": Parameter(True, "bool"),
-        },
-        summary="partial least squares of all units of an area together, without scaling",
-    ),
-    "banded-ridge": Component(
-        target="models.linear.banded:fit_banded",
-        version=1,
-        fitted_by="banded",
-        parameters={
-            "alpha": Parameter("auto", "float", words=("auto",), positive=True),
-            "iterations": Parameter(20, "int", low=1),
-            "folds": Parameter("each", "int", words=("each",), low=2),
-            "search_seed": Parameter(0, "int", low=0),
-            "pool": Parameter(7, "int", low=1),
-            "delays": Parameter(0, "int", low=0),
-            "refit": Parameter(True, "bool"),
-        },
-        summary="ridge with a penalty of its own for every block, or feature set, that a cell reads",
-    ),
-    "gaussian": Component(
-        target="models.readouts.gaussian:GaussianReadout",
-        version=1,
-        fitted_by="gradient",
-        parameters={
-            "loss": Parameter("poisson", "str", words=LOSS_NAMES),
-            "l1": Parameter(0.01, "float", low=0),
-            "learning_rate": Parameter(0.01, "float", positive=True),
-            "epochs": Parameter(100, "int", low=1),
-            "patience": Parameter(8, "int", low=1),
-            "pool": Parameter(14, "int", low=1),
-            "covariance": Parameter("uncorrelated", "str", words=("isotropic", "uncorrelated", "full"), later=True),
-            "position": Parameter("free", "str", words=("free", "coordinates"), later=True),
-            "position_l1": Parameter(0.0, "float", low=0, later=True, idle={"position": ("free",)}),
-            "position_pull": Parameter(0.0, "float", low=0, later=True, idle={"position": ("coordinates",)}),
-            "position_anchor": Parameter(
-                "centre",
-                "str",
-                words=("centre", "coordinates"),
-                later=True,
-                idle={"position_pull": (0,), "position": ("coordinates",)},
-            ),
-            "group": Parameter(0.0, "float", low=0, later=True),
-            "group_over": Parameter("channels", "str", words=("channels", "units"), later=True, idle={"group": (0,)}),
-            "bias": Parameter(True, "bool", later=True),
-            "balance": Parameter("none", "str", words=("none", "areas"), later=True, joint=True),
-            "refit": Parameter(False, "bool", later=True),
-        },
-        summary="one learned position per unit; frozen maps are averaged to at most pool x pool first",
-    ),
-    "factorised": Component(
-        target="models.readouts.factorised:FactorisedReadout",
-        version=1,
-        fitted_by="gradient",
-        parameters={
-            "loss": Parameter("poisson", "str", words=LOSS_NAMES),
-            "l1": Parameter(0.01, "float", low=0),
-            "mask_l1": Parameter(0.01, "float", low=0),
-            "laplace": Parameter(0.01, "float", low=0),
-            "group": Parameter(0.0, "float", low=0),
-            "group_over": Parameter("channels", "str", words=("channels", "units"), idle={"group": (0,)}),
-            "bias": Parameter(True, "bool"),
-            "learning_rate": Parameter(0.01, "float", positive=True),
-            "epochs": Parameter(100, "int", low=1),
-            "patience": Parameter(8, "int", low=1),
-            "pool": Parameter(14, "int", low=1),
-            "balance": Parameter("none", "str", words=("none", "areas"), joint=True),
-            "refit": Parameter(False, "bool"),
-        },
-        summary="a mask over positions and a weight per channel for every unit",
-    ),
-    "mlp": Component(
-        target="models.readouts.mlp:MlpReadout",
-        version=1,
-        fitted_by="gradient",
-        parameters={
-            "loss": Parameter("gaussian", "str", words=LOSS_NAMES),
-            "hidden": Parameter(1024, "int", low=1),
-            "activation": Parameter("relu", "str", words=("relu", "leaky_relu", "gelu", "swish", "tanh", "none")),
-            "bias": Parameter(False, "bool"),
-            "l1": Parameter(0.0, "float", low=0),
-            "weight_decay": Parameter(0.01, "float", low=0),
-            "batch": Parameter("all", "int", words=("all",), low=1),
-            "learning_rate": Parameter(0.001, "float", positive=True),
-            "epochs": Parameter(512, "int", low=1),
-            "patience": Parameter(8, "int", low=1),
-            "pool": Parameter(7, "int", low=1),
-            "balance": Parameter("none", "str", words=("none", "areas"), joint=True),
-            "refit": Parameter(False, "bool"),
-        },
-        summary="a residual multilayer perceptron on the whole map averaged to at most pool x pool, for all units",
-    ),
-    "latent": Component(
-        target="models.latents.fit:fit_latent",
-        version=1,
-        fitted_by="latent",
-        together=False,
-        ignores=("behaviour", "gaze", "together"),
-        parameters={
-            "likelihood": Parameter("zero-inflated-gamma", "str", words=("zero-inflated-gamma", "poisson")),
-            "latents": Parameter(12, "int", low=0),
-            "kl": Parameter("posterior-prior", "str", words=("posterior-prior", "prior-posterior"), idle=NO_LATENTS),
-            "kl_weight": Parameter(1.0, "float", low=0, idle=NO_LATENTS),
-            "mask": Parameter("entry", "str", words=("entry", "unit"), idle=NO_LATENTS),
-            "mask_rate": Parameter(0.5, "float", positive=True, high=0.99, idle=NO_LATENTS),
-            "samples": Parameter(10, "int", low=1, idle=NO_LATENTS),
-            "posterior": Parameter("scalar", "str", words=("scalar", "diagonal", "time"), idle=NO_LATENTS),
-            "memory": Parameter(0.0, "float", low=0, high=0.999, idle=NO_LATENTS),
-            "loadings": Parameter("free", "str", words=("free", "position"), idle=NO_LATENTS),
-            "position": Parameter("free", "str", words=("free", "coordinates")),
-            "mixing": Parameter(False, "bool"),
-            "rho": Parameter(0.005, "float", positive=True, idle={"likelihood": ("poisson",)}),
-            "shape": Parameter("learned", "str", words=("learned", "fixed"), idle={"likelihood": ("poisson",)}),
-            "pretrained": Parameter(True, "bool", idle=NO_LATENTS),
-        },
-        summary="Gaussian readouts whose units share latent factors, fitted to single trials of clips",
-    ),
-}
+READOUTS: Registry[Component] = Registry(
+    "readouts",
+    Component,
+    {
+        "ridge": "models.readouts.declarations.ridge:RIDGE",
+        "srp-ridge": "models.readouts.declarations.ridge:SRP_RIDGE",
+        "pls": "models.readouts.declarations.pls:COMPONENT",
+        "banded-ridge": "models.readouts.declarations.banded:COMPONENT",
+        "gaussian": "models.readouts.declarations.gaussian:COMPONENT",
+        "factorised": "models.readouts.declarations.factorised:COMPONENT",
+        "mlp": "models.readouts.declarations.mlp:COMPONENT",
+        "latent": "models.readouts.declarations.latent:COMPONENT",
+    },
+)
+"""Name -> readout."""

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from models.objectives.regularizers import roughness
 from models.readouts.protocol import LinearReadout
-from models.readouts.sampling import Shape, moved, pooled, pooled_shape
+from models.readouts.sampling import moved, pooled, pooled_shape
 
 START_WIDTH = 0.4
 """Standard deviation, in half maps, of the Gaussian bump that a mask is at the start of training."""
@@ -27,30 +24,22 @@ class FactorisedReadout(LinearReadout):
 
     Masks have the size of the map, averaged to at most `pool` a side, one for each of several maps, and may be
     negative; their Euclidean norm is one, so the size of the drive is the weights' alone. A mask starts as a bump
-    at the position that `place` is given (the centre), with noise from `seed`. Prices: `l1` and `group` of the
+    at the position that `place` is given (the centre), with noise from `seed`. Penalties: `l1` and `group` of the
     weights (`LinearReadout`); `mask_l1` times the mean over units of sum |m|, which makes masks small; `laplace`
     times `roughness`, the mean over units of |Laplacian * m|^2, which makes them smooth; both summed over maps.
-    A shift moves the map under the mask. Raises ValueError for maps of another size than `shapes` said.
+    A shift moves the map under the mask. Raises ValueError for maps of another size than `shapes`.
 
     Source: Klindt et al. 2017 (NeurIPS), "what" and "where"; neuralpredictors, SpatialXFeatureLinear with
     `normalize=True`. The bump and the smoothness are choices of ours.
     """
 
-    prices: tuple[str, ...] = ("l1", "group", "mask_l1", "laplace")
+    penalties: tuple[str, ...] = ("l1", "group", "mask_l1", "laplace")
 
-    def __init__(
-        self,
-        shapes: Sequence[Shape],
-        units: int,
-        parameters: Mapping[str, Any],
-        seed: int,
-        beside: int = 0,
-        coordinates: Tensor | None = None,
-    ) -> None:
-        super().__init__(shapes, units, parameters, seed, beside, coordinates)
+    def build(self, seed: int, coordinates: Tensor | None) -> None:
+        """See `Readout`."""
         self.sizes = [pooled_shape(shape, self.pool)[1:] for shape in self.shapes]
-        self.masks = nn.ParameterList(torch.empty(units, *size) for size in self.sizes)
-        self.place(torch.zeros(units, 2))
+        self.masks = nn.ParameterList(torch.empty(self.units, *size) for size in self.sizes)
+        self.place(torch.zeros(self.units, 2))
         self.weights = self.draw_weights()
 
     @torch.no_grad()
@@ -62,43 +51,43 @@ class FactorisedReadout(LinearReadout):
             mask.copy_(down[:, :, None] * across[:, None] + START_NOISE * noise)
 
     def normalised(self) -> list[Tensor]:
-        """The masks (units, h, w) that are applied, each of norm one."""
+        """Compute the masks (units, h, w) that are applied, each of norm one."""
         return [mask / (mask.square().sum(dim=(1, 2), keepdim=True) + 1e-12).sqrt() for mask in self.masks]
 
     def looks(self, maps: list[Tensor], shift: Tensor | None) -> list[tuple[Tensor, Tensor]]:
-        """The pooled maps, moved by the shift, and the masks (units, h, w) of each."""
+        """Return the pooled maps, moved by the shift, and the masks (units, h, w) of each."""
         small = pooled(maps, self.pool)
-        found = [tuple(each.shape[-2:]) for each in small]
-        if found != [tuple(size) for size in self.sizes]:
-            raise ValueError(f"the readout was made for maps of (h, w) = {self.sizes}, got {found}")
+        sizes = [tuple(map.shape[-2:]) for map in small]
+        if sizes != [tuple(size) for size in self.sizes]:
+            raise ValueError(f"the readout was made for maps of (h, w) = {self.sizes}, got {sizes}")
         if shift is not None:
-            small = [moved(each, shift) for each in small]
+            small = [moved(map, shift) for map in small]
         return list(zip(small, self.normalised(), strict=True))
 
     def features_of(self, map: Tensor, where: Tensor) -> Tensor:
-        """Features (stimuli, channels, units): every channel summed under the unit's mask."""
+        """Compute features (stimuli, channels, units): every channel summed under the unit's mask."""
         return map.flatten(2) @ where.flatten(1).T
 
-    def seen_in(self, planes: Tensor, where: Tensor) -> Tensor:
-        """Planes (units, outputs, stimuli, h, w) summed under the masks: (stimuli, units, outputs)."""
+    def read_planes(self, planes: Tensor, where: Tensor) -> Tensor:
+        """Sum planes (units, outputs, stimuli, h, w) under the masks: (stimuli, units, outputs)."""
         return (planes * where[:, None, None]).sum(dim=(3, 4)).permute(2, 0, 1)
 
     def planes_first(self, map: Tensor) -> bool:
-        """Where pixels are fewer than channels: as many products, but less is held in between."""
+        """Tell whether pixels are fewer than channels: as many products, but less memory in between."""
         return map.shape[-2] * map.shape[-1] < map.shape[1]
 
     def constants(self, levels: list[Tensor]) -> Tensor:
-        """Level times the sum of the mask, for every channel and unit."""
+        """Multiply the level by the sum of the mask, for every channel and unit."""
         sums = [mask.sum(dim=(1, 2)) for mask in self.normalised()]
         return torch.cat([level[:, None] * total for level, total in zip(levels, sums, strict=True)])
 
     def penalty(self) -> Tensor:
-        """Prices of the weights (`LinearReadout`) and of the masks; see the class."""
-        price = super().penalty()
+        """Add the penalties of the weights (`LinearReadout`) and of the masks; see the class."""
+        total = super().penalty()
         for mask in self.normalised():
-            price = price + self.price("mask_l1") * mask.abs().sum(dim=(1, 2)).mean()
-            price = price + self.price("laplace") * roughness(mask)
-        return price
+            total = total + self.penalty_weight("mask_l1") * mask.abs().sum(dim=(1, 2)).mean()
+            total = total + self.penalty_weight("laplace") * roughness(mask)
+        return total
 
 
 def _bump(length: int, centre: Tensor) -> Tensor:

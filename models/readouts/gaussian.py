@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -12,7 +9,7 @@ from models.noise import Drawing
 from models.objectives.regularizers import position_pull
 from models.readouts.positions import AffineAnchors, CoordinatePositions
 from models.readouts.protocol import LinearReadout
-from models.readouts.sampling import Shape, pooled, sample, sample_own, shrink
+from models.readouts.sampling import pooled, sample, sample_own, shrink
 
 __all__ = ["START_SPREAD", "GaussianReadout", "sample", "shrink"]
 
@@ -36,7 +33,7 @@ class GaussianReadout(LinearReadout, Drawing):
     s eps ("isotropic", one s), (s_x eps_x, s_y eps_y) ("uncorrelated"), or S eps with any 2 x 2 matrix S ("full").
 
     The mean is free, or with `position: coordinates` a function of the units' places, `CoordinatePositions`, with
-    `position_l1` times its l1 as a price. Free positions are pulled, at the price `position_pull`, to the centre,
+    `position_l1` times its l1 as a penalty. Free positions are pulled, with the weight `position_pull`, to the centre,
     or with `position_anchor: coordinates` to `AffineAnchors`. Maps larger than `pool` are averaged to `pool` a side
     first. Everything is drawn from `seed` alone. Raises ValueError where coordinates are needed and missing.
 
@@ -45,23 +42,15 @@ class GaussianReadout(LinearReadout, Drawing):
     digital twins" (NeurIPS 2025). The pull is a choice of ours.
     """
 
-    prices: tuple[str, ...] = ("l1", "group", "position_l1", "position_pull")
+    penalties: tuple[str, ...] = ("l1", "group", "position_l1", "position_pull")
 
-    def __init__(
-        self,
-        shapes: Sequence[Shape],
-        units: int,
-        parameters: Mapping[str, Any],
-        seed: int,
-        beside: int = 0,
-        coordinates: Tensor | None = None,
-    ) -> None:
-        super().__init__(shapes, units, parameters, seed, beside, coordinates)
+    def build(self, seed: int, coordinates: Tensor | None) -> None:
+        """See `Readout`."""
         self.expect_noise(torch.randn)
-        self.covariance, self.free = parameters["covariance"], parameters["position"] == "free"
-        start = torch.rand(units, 2, generator=self.generator) * 0.2 - 0.1
+        self.covariance, self.free = self.given["covariance"], self.given["position"] == "free"
+        start = torch.rand(self.units, 2, generator=self.generator) * 0.2 - 0.1
         self._make_positions(start, coordinates, seed)
-        self.spread = nn.Parameter(_start_spread(units, self.covariance))
+        self.spread = nn.Parameter(_start_spread(self.units, self.covariance))
         self.weights = self.draw_weights()
 
     def _make_positions(self, start: Tensor, coordinates: Tensor | None, seed: int) -> None:
@@ -77,11 +66,11 @@ class GaussianReadout(LinearReadout, Drawing):
             self.predictor = CoordinatePositions(coordinates, seed)
 
     def centres(self) -> Tensor:
-        """Where each unit looks without noise and shift (units, 2), within [-1, 1]."""
+        """Compute where each unit looks without noise and shift (units, 2), within [-1, 1]."""
         return (self.mean if self.free else self.predictor()).clamp(-1.0, 1.0)
 
     def positions(self, stimuli: int, noise: Tensor | None = None) -> Tensor:
-        """Where each unit looks in each stimulus ([stimuli,] units, 2), before the shift.
+        """Compute where each unit looks in each stimulus ([stimuli,] units, 2), before the shift.
 
         `noise` (stimuli, units, 2) takes the place of the module's own eps while training.
         """
@@ -97,19 +86,19 @@ class GaussianReadout(LinearReadout, Drawing):
     def looks(
         self, maps: list[Tensor], shift: Tensor | None, noise: Tensor | None = None
     ) -> list[tuple[Tensor, Tensor]]:
-        """The pooled maps and the units' positions ([stimuli,] units, 2), the same in every map."""
+        """Return the pooled maps and the units' positions ([stimuli,] units, 2), the same in every map."""
         small = pooled(maps, self.pool)
         positions = self.positions(len(small[0]), noise)
         if shift is not None:
             positions = positions + shift[:, None]
-        return [(each, positions) for each in small]
+        return [(map, positions) for map in small]
 
     def features_of(self, map: Tensor, where: Tensor) -> Tensor:
-        """Features (stimuli, channels, units) at positions ([stimuli,] units, 2)."""
+        """Sample features (stimuli, channels, units) at positions ([stimuli,] units, 2)."""
         return sample(map, where)
 
-    def seen_in(self, planes: Tensor, where: Tensor) -> Tensor:
-        """Planes (units, outputs, stimuli, h, w) at the units' positions: (stimuli, units, outputs)."""
+    def read_planes(self, planes: Tensor, where: Tensor) -> Tensor:
+        """Sample planes (units, outputs, stimuli, h, w) at the units' positions: (stimuli, units, outputs)."""
         return sample_own(planes, where)
 
     def planes_first(self, map: Tensor) -> bool:
@@ -117,7 +106,7 @@ class GaussianReadout(LinearReadout, Drawing):
         return map.shape[-2] * map.shape[-1] <= FEW_PIXELS
 
     def constants(self, levels: list[Tensor]) -> Tensor:
-        """The levels themselves: the weights of bilinear sampling add up to one everywhere inside [-1, 1]^2."""
+        """Return the levels themselves: the weights of bilinear sampling add up to one everywhere inside [-1, 1]^2."""
         return torch.cat(levels)[:, None].expand(-1, self.units)
 
     @torch.no_grad()
@@ -129,14 +118,14 @@ class GaussianReadout(LinearReadout, Drawing):
             self.predictor.fit(positions)
 
     def penalty(self) -> Tensor:
-        """Prices of the weights (`LinearReadout`) and of the positions; see the class."""
-        price = super().penalty()
+        """Add the penalties of the weights (`LinearReadout`) and of the positions; see the class."""
+        total = super().penalty()
         if not self.free:
-            return price + self.price("position_l1") * self.predictor.l1()
+            return total + self.penalty_weight("position_l1") * self.predictor.l1()
         if not self.given["position_pull"]:
-            return price
+            return total
         anchors = torch.zeros_like(self.mean) if self.anchors is None else self.anchors(self.mean)
-        return price + self.price("position_pull") * position_pull(self.mean, anchors)
+        return total + self.penalty_weight("position_pull") * position_pull(self.mean, anchors)
 
 
 def _start_spread(units: int, covariance: str) -> Tensor:

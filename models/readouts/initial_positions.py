@@ -14,11 +14,11 @@ from torch import Tensor
 from models.readouts.sampling import sample
 
 GRID = 14
-"""Maps need not be finer than this to be searched; `models.training.initial_state` averages them to at most this size."""
+"""Maps need not be finer than this to be searched; `models.training.initial_state` averages them to this at most."""
 
 
 def starting_positions(maps: Tensor, responses: Tensor, train: Tensor, select: Tensor) -> Tensor:
-    """The better of two starts for all units: the centre, or `located`; (units, 2), x and y in [-1, 1].
+    """Choose the better of two starts for all units: the centre, or `located`; (units, 2), x and y in [-1, 1].
 
     Better = higher mean over units of the correlation, over the select rows, between the response and the sum
     over channels of weight * feature at the position, with the weights of `marginal_weights`.
@@ -58,7 +58,7 @@ def marginal_weights(features: Tensor, scaled: Tensor) -> Tensor:
 
 
 def response_statistics(responses: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (ddof 0) of each unit over its observed rows of (stimuli, units).
+    """Compute mean and standard deviation (ddof 0) of each unit over its observed rows of (stimuli, units).
 
     A constant unit gets a deviation of 1, a unit without any observed row NaN and 1.
     """
@@ -76,8 +76,8 @@ def _inverse_variance(features: Tensor) -> Tensor:
 
 def _mean_correlation(predicted: Tensor, responses: Tensor) -> float:
     """Mean over units of the correlation over observed rows, both (rows, units); undefined ones left out."""
-    seen = ~responses.isnan()
-    a, b = (torch.where(seen, values, torch.nan) for values in (predicted, responses))
+    observed = ~responses.isnan()
+    a, b = (torch.where(observed, values, torch.nan) for values in (predicted, responses))
     a, b = a - a.nanmean(dim=0), b - b.nanmean(dim=0)
     norms = (a.square().nansum(dim=0) * b.square().nansum(dim=0)).sqrt()
     return float(torch.where(norms > 0, (a * b).nansum(dim=0) / norms, torch.nan).nanmean())

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -11,14 +11,14 @@ from torch.nn import functional as F
 
 from models.objectives.regularizers import l1
 from models.readouts.protocol import Readout
-from models.readouts.sampling import Shape, pooled, pooled_shape
+from models.readouts.sampling import pooled, pooled_shape
 
 SLOPE = 0.01
 """Of the leaky ReLU below zero."""
 
 
 def identity(values: Tensor) -> Tensor:
-    """The values as they are."""
+    """Return the values as they are."""
     return values
 
 
@@ -43,7 +43,7 @@ class MlpReadout(Readout):
     `activation` is phi; "none" is the linear twin. With `bias: false` (the default) no layer has a bias, and that
     of the drive stays at the mean response, as if responses had been centred. `centre` and `spread`, one value per
     entry of a map, are 0 and 1 until `absorb`. Weights are those of `nn.Linear`, drawn from `seed` alone. `l1` is
-    the price of W4. A shift is a ValueError: nothing here has a place.
+    the weight of the penalty on W4. A shift is a ValueError: nothing here has a place.
 
     Source: the encoder pair of the JNE paper (arXiv 2510.13688; there 1024 hidden units, ReLU, no bias, all
     responses z-scored, full-batch AdamW), whose Jacobian has a closed form, see `weights` and `slopes`.
@@ -51,28 +51,20 @@ class MlpReadout(Readout):
 
     centre: Tensor
     spread: Tensor
-    prices: tuple[str, ...] = ("l1",)
+    penalties: tuple[str, ...] = ("l1",)
 
-    def __init__(
-        self,
-        shapes: Sequence[Shape],
-        units: int,
-        parameters: Mapping[str, Any],
-        seed: int,
-        beside: int = 0,
-        coordinates: Tensor | None = None,
-    ) -> None:
-        super().__init__(shapes, units, parameters, seed, beside, coordinates)
-        self.activation = ACTIVATIONS[parameters["activation"]]
+    def build(self, seed: int, coordinates: Tensor | None) -> None:
+        """See `Readout`."""
+        self.activation = ACTIVATIONS[self.given["activation"]]
         self.small = [pooled_shape(shape, self.pool) for shape in self.shapes]
-        inputs, hidden, bias = sum(c * h * w for c, h, w in self.small), parameters["hidden"], parameters["bias"]
+        inputs, hidden, bias = sum(c * h * w for c, h, w in self.small), self.given["hidden"], self.given["bias"]
         self.register_buffer("centre", torch.zeros(inputs))
         self.register_buffer("spread", torch.ones(inputs))
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            sizes = [(inputs + beside, hidden), (hidden, hidden), (hidden, hidden)]
+            sizes = [(inputs + self.beside, hidden), (hidden, hidden), (hidden, hidden)]
             self.layers = nn.ModuleList(nn.Linear(before, after, bias=bias) for before, after in sizes)
-            self.last = nn.Linear(hidden, units * self.outputs, bias=False)
+            self.last = nn.Linear(hidden, self.units * self.outputs, bias=False)
 
     def drives(self, maps: list[Tensor], shift: Tensor | None, beside: Tensor | None) -> Tensor:
         """See `Readout`."""
@@ -92,25 +84,25 @@ class MlpReadout(Readout):
         return self.last(hidden).unflatten(1, (self.units, self.outputs)) + self.bias, before
 
     def flat(self, maps: list[Tensor]) -> Tensor:
-        """All maps, averaged to at most `pool` a side, side by side: (stimuli, features), not yet z-scored."""
+        """Flatten all maps, averaged to at most `pool` a side, side by side: (stimuli, features), not yet z-scored."""
         small = pooled(maps, self.pool)
-        found = [tuple(each.shape[1:]) for each in small]
-        if found != self.small:
-            raise ValueError(f"the readout was made for maps of (channels, h, w) = {self.small}, got {found}")
-        return torch.cat([each.flatten(1) for each in small], dim=1)
+        shapes = [tuple(map.shape[1:]) for map in small]
+        if shapes != self.small:
+            raise ValueError(f"the readout was made for maps of (channels, h, w) = {self.small}, got {shapes}")
+        return torch.cat([map.flatten(1) for map in small], dim=1)
 
     def penalty(self) -> Tensor:
-        """l1 times the mean over units of the sum of |W4|."""
-        return self.price("l1") * l1(self.last.weight.reshape(self.units, -1))
+        """Compute l1 times the mean over units of the sum of |W4|."""
+        return self.penalty_weight("l1") * l1(self.last.weight.reshape(self.units, -1))
 
     def statistics(self, maps: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
-        """Mean and deviation (channels, h, w) over stimuli of every entry of the pooled maps; 1 for a constant."""
-        found = []
-        for each in maps:
-            spread, centre = torch.std_mean(each, dim=0, correction=0)
+        """Compute mean and deviation (channels, h, w) over stimuli of every entry of pooled maps; 1 for a constant."""
+        statistics = []
+        for map in maps:
+            spread, centre = torch.std_mean(map, dim=0, correction=0)
             varies = spread > 1e-6 * centre.abs().clamp(min=1e-6)
-            found.append((centre, torch.where(varies, spread, 1.0)))
-        return found
+            statistics.append((centre, torch.where(varies, spread, 1.0)))
+        return statistics
 
     @torch.no_grad()
     def absorb(self, statistics: Sequence[tuple[Tensor, Tensor]]) -> None:
@@ -122,8 +114,8 @@ class MlpReadout(Readout):
         """Weights of a linear link as y = x W: (features, hidden), twice (hidden, hidden), (hidden, units).
 
         The first is divided by the spread and the last multiplied by the scale: with `slopes` at flat maps they
-        make the Jacobian of the responses, by `metrics.nonlinearity.jacobians.residual_mlp_factors`. Raises ValueError where
-        features are read beside the map, or where the link is not linear.
+        make the Jacobian of the responses, by `metrics.nonlinearity.jacobians.residual_mlp_factors`. Raises
+        ValueError where features are read beside the map, or where the link is not linear.
         """
         if self.beside or self.given["loss"] not in ("gaussian", "correlation"):
             raise ValueError(f"no closed-form Jacobian: loss {self.given['loss']}, {self.beside} features beside")

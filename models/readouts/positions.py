@@ -16,7 +16,7 @@ STEPS, RATE = 300, 0.02
 class CoordinatePositions(nn.Module):
     """Positions of all units from their coordinates c in the brain: tanh(W2 ELU(W1 z + b1) + b2), z = c z-scored.
 
-    d-30-2, within (-1, 1)^2. `coordinates` (units, d) are kept as a buffer; one that all units share says nothing.
+    d-30-2, within (-1, 1)^2. `coordinates` (units, d) are kept as a buffer; one that all units share carries nothing.
     Weights as `nn.Linear` draws them, from `seed` alone. Raises ValueError for coordinates that are not finite.
     Source: Lurz et al. 2021 (ICLR), the shared "grid predictor" of neuralpredictors.
     """
@@ -46,7 +46,7 @@ class CoordinatePositions(nn.Module):
         optimizer.zero_grad(set_to_none=True)
 
     def l1(self) -> Tensor:
-        """Mean of |w| over the weights of the network, biases left out."""
+        """Average |w| over the weights of the network, biases left out."""
         return (
             torch.cat([layer.weight.flatten() for layer in self.network if isinstance(layer, nn.Linear)]).abs().mean()
         )

@@ -1,4 +1,4 @@
-"""What every readout that is fitted by gradient descent has and does."""
+"""The base classes of readouts that are fitted by gradient descent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.objectives.losses import LOSSES, Outcome
+from models.objectives.loss import Outcome
+from models.objectives.losses import LOSSES
 from models.objectives.regularizers import channel_lasso, group_lasso, l1
 from models.readouts.sampling import Maps, Shape, as_list
 
@@ -33,8 +34,8 @@ class Readout(nn.Module, ABC):
     places = False
     """Whether units look at a place, which `place` sets before training."""
 
-    prices: tuple[str, ...] = ()
-    """Parameters that are weights of penalties: buffers `price_NAME`, so that twins of one stack can differ in them."""
+    penalties: tuple[str, ...] = ()
+    """Parameters that weigh penalties: buffers `penalty_NAME`, so that twins of one stack can differ in them."""
 
     def __init__(
         self,
@@ -60,49 +61,54 @@ class Readout(nn.Module, ABC):
         self.register_buffer("offset", torch.zeros(units))
         self.register_buffer("gamma", torch.ones(units))
         start = torch.zeros(units, self.outputs)
-        for name in self.prices:
-            self.register_buffer(f"price_{name}", torch.tensor(float(parameters[name])), persistent=False)
+        for name in self.penalties:
+            self.register_buffer(f"penalty_{name}", torch.tensor(float(parameters[name])), persistent=False)
         if parameters["bias"]:
             self.bias = nn.Parameter(start)
         else:
             self.register_buffer("bias", start)
+        self.build(seed, coordinates)
+
+    @abstractmethod
+    def build(self, seed: int, coordinates: Tensor | None) -> None:
+        """Make the parts of the readout that its drive needs; the last step of the constructor."""
 
     def forward(self, maps: Maps, shift: Tensor | None = None, beside: Tensor | None = None) -> Tensor:
-        """Maps (stimuli, channels, h, w), shift (stimuli, 2), beside (stimuli, k) -> responses (stimuli, units)."""
+        """Map maps (stimuli, channels, h, w), shift (stimuli, 2), beside (stimuli, k) to responses (stimuli, units)."""
         return self.response(self.outcome(maps, shift, beside))
 
     def response(self, outcome: Outcome) -> Tensor:
-        """Expected responses, in the recording's own unit, of an outcome."""
+        """Compute the expected responses, in the recording's own unit, from output parameters."""
         return self.scale * self.loss.mean(outcome, self.gamma) + self.offset
 
     def outcome(self, maps: Maps, shift: Tensor | None = None, beside: Tensor | None = None) -> Outcome:
-        """What the loss is taken of: link(drive), each (stimuli, units), in deviations of the units."""
+        """Compute the output parameters that the loss takes: link(drive), each (stimuli, units), in deviations."""
         return self.loss.link(self.drives(as_list(maps), shift, self.checked(beside)))
 
     def drive(self, maps: Maps, shift: Tensor | None = None, beside: Tensor | None = None) -> Tensor:
-        """What comes before the link, (stimuli, units), or (stimuli, units, outputs) with several outputs."""
+        """Compute what comes before the link, (stimuli, units), or (stimuli, units, outputs) with several outputs."""
         drives = self.drives(as_list(maps), shift, self.checked(beside))
         return drives[..., 0] if self.outputs == 1 else drives
 
     @abstractmethod
     def drives(self, maps: list[Tensor], shift: Tensor | None, beside: Tensor | None) -> Tensor:
-        """Drives (stimuli, units, outputs)."""
+        """Compute drives (stimuli, units, outputs)."""
 
     @abstractmethod
     def penalty(self) -> Tensor:
-        """What the readout asks to be added to the loss: a mean over its units, times its own weights."""
+        """Give the regularization that is added to the loss: means over the units, each times its weight."""
 
     @abstractmethod
     def statistics(self, maps: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
-        """(centre, spread) of every map over train stimuli, which (map - centre) / spread can be done with."""
+        """Compute (centre, spread) of every map over train stimuli, for (map - centre) / spread."""
 
     @abstractmethod
     def absorb(self, statistics: Sequence[tuple[Tensor, Tensor]]) -> None:
         """Make a readout fitted on (map - centre) / spread read the maps themselves."""
 
-    def price(self, name: str) -> Tensor:
-        """The weight of a penalty, a scalar."""
-        return self.get_buffer(f"price_{name}")
+    def penalty_weight(self, name: str) -> Tensor:
+        """Give the weight of a penalty, a scalar."""
+        return self.get_buffer(f"penalty_{name}")
 
     def place(self, positions: Tensor) -> None:
         """Let the units look at positions (units, 2) first; readouts without places have no use for them."""
@@ -121,9 +127,9 @@ class Readout(nn.Module, ABC):
         `scale` and `gamma`, the shape k of the gamma, are kept where they are not given. `active`, the share of
         responses that are not "zero", serves the zero-inflated gamma; a half without it.
         """
-        for held, given in ((self.scale, scale), (self.gamma, gamma)):
-            if given is not None:
-                held.copy_(given)
+        for buffer, values in ((self.scale, scale), (self.gamma, gamma)):
+            if values is not None:
+                buffer.copy_(values)
         level = mean_response.to(self.scale) / self.scale
         share = torch.full_like(level, 0.5) if active is None else active.to(level)
         self.bias.copy_(self.loss.start(level, share, self.gamma))
@@ -135,10 +141,10 @@ class Readout(nn.Module, ABC):
         self.offset.mul_(gain).add_(offset)
 
     def checked(self, beside: Tensor | None) -> Tensor | None:
-        """`beside`, if it has the width that the readout was made for; a ValueError otherwise."""
+        """Return `beside`, if it has the width that the readout was made for; a ValueError otherwise."""
         width = 0 if beside is None else beside.shape[-1]
         if width != self.beside:
-            raise ValueError(f"the readout was made for {self.beside} features beside the map, {width} came")
+            raise ValueError(f"the readout was made for {self.beside} features beside the map, got {width}")
         return beside
 
 
@@ -147,15 +153,15 @@ class LinearReadout(Readout):
 
         drive = weights . [features of all maps; beside] + bias
 
-    `l1` and `group` are the prices of `models.objectives.regularizers.l1` and, as `group_over` says, `group_lasso` over the
+    `l1` and `group` weigh `models.objectives.regularizers.l1` and, as `group_over` says, `group_lasso` over the
     channels of each block of one unit ("channels") or `channel_lasso` over all units ("units").
     """
 
     places = True
-    prices: tuple[str, ...] = ("l1", "group")
+    penalties: tuple[str, ...] = ("l1", "group")
 
     def draw_weights(self) -> nn.Parameter:
-        """Start of the weights (units, outputs, channels of all maps + beside): normal, 0.1 / sqrt(features)."""
+        """Draw the weights (units, outputs, channels of all maps + beside): normal, 0.1 / sqrt(features)."""
         features = sum(shape[0] for shape in self.shapes) + self.beside
         start = torch.randn(self.units, self.outputs, features, generator=self.generator) * 0.1 / features**0.5
         return nn.Parameter(start)
@@ -164,55 +170,55 @@ class LinearReadout(Readout):
 
     @abstractmethod
     def looks(self, maps: list[Tensor], shift: Tensor | None) -> list[tuple[Tensor, Tensor]]:
-        """The maps (stimuli, channels, h, w) as they are read, and where or how units look at each of them."""
+        """Return the maps (stimuli, channels, h, w) as they are read, and where or how units look at each of them."""
 
     @abstractmethod
     def features_of(self, map: Tensor, where: Tensor) -> Tensor:
-        """Features (stimuli, channels, units) of one map, as `looks` gives it."""
+        """Compute features (stimuli, channels, units) of one map, as `looks` gives it."""
 
     @abstractmethod
-    def seen_in(self, planes: Tensor, where: Tensor) -> Tensor:
-        """What every unit sees of planes of its own: (units, outputs, stimuli, h, w) -> (stimuli, units, outputs)."""
+    def read_planes(self, planes: Tensor, where: Tensor) -> Tensor:
+        """Read every unit's own planes (units, outputs, stimuli, h, w) at its place: (stimuli, units, outputs)."""
 
     @abstractmethod
     def planes_first(self, map: Tensor) -> bool:
-        """Whether it costs less to weigh the channels of the whole map than to take features and weigh those."""
+        """Tell whether it costs less to weigh the channels of the whole map than to take features and weigh those."""
 
     @abstractmethod
     def constants(self, levels: list[Tensor]) -> Tensor:
-        """Features (channels of all maps, units) of maps that are constant, given their levels (channels,) each."""
+        """Compute features (channels of all maps, units) of constant maps, given their levels (channels,) each."""
 
     def drives(self, maps: list[Tensor], shift: Tensor | None, beside: Tensor | None) -> Tensor:
         """See `Readout`."""
-        drives, seen = self.bias, 0
-        for each, where in self.looks(maps, shift):
-            weights = self.weights[..., seen : seen + each.shape[1]]
-            drives = drives + self._drive(each, where, weights)
-            seen += each.shape[1]
+        drives, start = self.bias, 0
+        for map, where in self.looks(maps, shift):
+            weights = self.weights[..., start : start + map.shape[1]]
+            drives = drives + self._drive(map, where, weights)
+            start += map.shape[1]
         if beside is not None:
-            drives = drives + torch.einsum("nk,uok->nuo", beside, self.weights[..., seen:])
+            drives = drives + torch.einsum("nk,uok->nuo", beside, self.weights[..., start:])
         return drives
 
     def _drive(self, map: Tensor, where: Tensor, weights: Tensor) -> Tensor:
         """weights . features of one map (stimuli, units, outputs), in the order that costs less."""
         if self.planes_first(map):
             planes = weights.flatten(0, 1) @ map.transpose(0, 1).flatten(1)  # one product for all of a stack
-            return self.seen_in(planes.reshape(*weights.shape[:2], len(map), *map.shape[2:]), where)
+            return self.read_planes(planes.reshape(*weights.shape[:2], len(map), *map.shape[2:]), where)
         features = self.features_of(map, where)
-        return torch.stack([(features * each).sum(dim=1) for each in weights.permute(1, 2, 0)], dim=2)
+        return torch.stack([(features * weight).sum(dim=1) for weight in weights.permute(1, 2, 0)], dim=2)
 
     def penalty(self) -> Tensor:
-        """l1 and group prices of the weights; see the class."""
+        """See the class."""
         given, flat = self.given, self.weights.flatten(1)
-        price = self.price("l1") * l1(flat)
+        total = self.penalty_weight("l1") * l1(flat)
         if given["group"]:
             groups = [shape[0] for shape in self.shapes] + ([self.beside] if self.beside else [])
-            alike = channel_lasso(flat) if given["group_over"] == "units" else group_lasso(flat, groups * self.outputs)
-            price = price + self.price("group") * alike
-        return price
+            lasso = channel_lasso(flat) if given["group_over"] == "units" else group_lasso(flat, groups * self.outputs)
+            total = total + self.penalty_weight("group") * lasso
+        return total
 
     def statistics(self, maps: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
-        """Mean and deviation of every channel (channels, 1, 1) over stimuli and positions of the pooled maps."""
+        """Compute mean and deviation of every channel (channels, 1, 1) over stimuli and positions of pooled maps."""
         return [tuple(each[:, None, None] for each in channel_statistics(values)) for values in maps]  # type: ignore[misc]
 
     @torch.no_grad()
@@ -225,6 +231,6 @@ class LinearReadout(Readout):
 
 
 def channel_statistics(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (channels,) over stimuli and positions; 1 for a constant channel."""
+    """Compute mean and standard deviation (channels,) over stimuli and positions; 1 for a constant channel."""
     spread, centre = torch.std_mean(maps, dim=(0, 2, 3), correction=0)
     return centre, torch.where(spread > 1e-6 * centre.abs().clamp(min=1e-6), spread, 1.0)

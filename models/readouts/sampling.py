@@ -16,7 +16,7 @@ Shape = tuple[int, int, int]
 
 
 def as_list(maps: Maps) -> list[Tensor]:
-    """The maps as a list, also if there is one only."""
+    """Return the maps as a list, also if there is one only."""
     return [maps] if isinstance(maps, Tensor) else list(maps)
 
 
@@ -38,7 +38,7 @@ def sample_own(planes: Tensor, positions: Tensor) -> Tensor:
     places = positions.expand(stimuli, units, 2).transpose(0, 1)
     across, down = ((places[..., axis] + 1.0) / 2.0 * (length - 1) for axis, length in ((0, wide), (1, high)))
     left, top = across.detach().floor(), down.detach().floor()
-    flat, found = planes.flatten(3), planes.new_zeros(())
+    flat, read = planes.flatten(3), planes.new_zeros(())
     for right in (0, 1):
         for below in (0, 1):
             column, row = left + right, top + below
@@ -47,8 +47,8 @@ def sample_own(planes: Tensor, positions: Tensor) -> Tensor:
             share = torch.where(inside, shares[0] * shares[1], 0.0 * shares[0])  # NaN stays NaN
             index = (row.clamp(0, high - 1) * wide + column.clamp(0, wide - 1)).nan_to_num(0.0).long()
             values = flat.gather(3, index[:, None, :, None].expand(-1, flat.shape[1], -1, -1))[..., 0]
-            found = found + values * share[:, None]
-    return found.permute(2, 0, 1)
+            read = read + values * share[:, None]
+    return read.permute(2, 0, 1)
 
 
 def shrink(maps: Tensor, size: int) -> Tensor:
@@ -65,7 +65,7 @@ def pooled(maps: Maps, size: int | None) -> list[Tensor]:
 
 
 def pooled_shape(shape: Shape, size: int | None) -> Shape:
-    """The shape that `shrink` makes of maps of this shape."""
+    """Compute the shape that `shrink` makes of maps of this shape."""
     channels, high, wide = shape
     return (channels, min(size, high), min(size, wide)) if size else shape
 
@@ -83,7 +83,7 @@ def moved(maps: Tensor, shift: Tensor) -> Tensor:
 
 
 def stacked(maps: Maps, size: int) -> Tensor:
-    """All channels of all maps in one map, averaged to at most `size` a side and enlarged to the largest's size.
+    """Put all channels of all maps into one map, averaged to at most `size` a side and enlarged to the largest's size.
 
     Enlarging is bilinear between centres of pixels, so a position means the same place in every map that covers the
     same pictures; those of cores without padding lose a margin that grows with depth.

@@ -69,15 +69,15 @@ class Learner:
 
     def _picture(self, rates: Tensor) -> Tensor:
         """Show one picture of rates (inputs,), rewire if it is time, then silence, then normalise."""
-        held = self.settings
-        uniform = draws(held.shown, held.inputs, self.generator)
-        counts = self.show(poisson_spikes(rates[None], uniform, held.step)[:, :, 0]).sum(dim=0)
-        self.since += (held.shown + held.silent) * held.step
-        if held.plastic and self.since >= REWIRING:
+        settings = self.settings
+        uniform = draws(settings.shown, settings.inputs, self.generator)
+        counts = self.show(poisson_spikes(rates[None], uniform, settings.step)[:, :, 0]).sum(dim=0)
+        self.since += (settings.shown + settings.silent) * settings.step
+        if settings.plastic and self.since >= REWIRING:
             self._rewire()
-        self.show(torch.zeros(held.silent, held.inputs, dtype=torch.bool))
-        if held.plastic:
-            self.sheet.wiring = normalise(self.sheet.wiring, held.in_degree)
+        self.show(torch.zeros(settings.silent, settings.inputs, dtype=torch.bool))
+        if settings.plastic:
+            self.sheet.wiring = normalise(self.sheet.wiring, settings.in_degree)
         return counts
 
     def show(self, spikes: Tensor) -> Tensor:
@@ -101,21 +101,21 @@ class Learner:
 
     def _step(self, arrived: Tensor, before: Tensor) -> Tensor:
         """The spikes of one step, given at which synapses one arrives, and the spikes of the step before (neurons,)."""
-        held, sheet = self.settings, self.sheet
+        settings, sheet = self.settings, self.sheet
         weights, slots = sheet.wiring.weights, sheet.wiring.weights.shape[1]
         drive = self.sent[before.nonzero()[:, 0]].sum(dim=0)
         drive.index_add_(0, arrived // slots, weights.view(-1)[arrived])
-        self.potential, spikes = membrane_step(self.potential, drive, sheet.threshold, held.step)
-        if held.plastic:
-            stdp_step(weights, self.traces, arrived, spikes, held.asymmetry, held.step)
-        threshold_step(sheet.threshold, spikes, held.homeostasis, held.rate, held.step)
+        self.potential, spikes = membrane_step(self.potential, drive, sheet.threshold, settings.step)
+        if settings.plastic:
+            stdp_step(weights, self.traces, arrived, spikes, settings.asymmetry, settings.step)
+        threshold_step(sheet.threshold, spikes, settings.homeostasis, settings.rate, settings.step)
         return spikes.to(drive)
 
     def _rewire(self) -> None:
         """Grow and prune; synapses start without a trace of what arrived."""
-        sheet, held = self.sheet, self.settings
+        sheet, settings = self.sheet, self.settings
         activity = self.activity * sheet.sends
-        sheet.wiring = rewire(sheet.wiring, sheet.positions, activity, held, self.generator)
-        sheet.wiring = normalise(sheet.wiring, held.in_degree)
+        sheet.wiring = rewire(sheet.wiring, sheet.positions, activity, settings, self.generator)
+        sheet.wiring = normalise(sheet.wiring, settings.in_degree)
         self.traces.arrived = torch.zeros_like(sheet.wiring.weights)
         self.since = 0.0

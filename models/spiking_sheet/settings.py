@@ -54,8 +54,8 @@ class SheetSettings:
     @classmethod
     def of(cls, parameters: Mapping[str, Any]) -> SheetSettings:
         """The settings that the parameters of `models.backbones.BACKBONES["sheet"]` ask for."""
-        held = {key: parameters[key] for key in cls.__dataclass_fields__ if key != "plastic"}
-        return cls(**held, plastic=parameters["rule"] == "stdp")
+        own = {key: parameters[key] for key in cls.__dataclass_fields__ if key != "plastic"}
+        return cls(**own, plastic=parameters["rule"] == "stdp")
 
     @property
     def neurons(self) -> int:

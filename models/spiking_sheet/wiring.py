@@ -137,8 +137,8 @@ def prune(wiring: Wiring, positions: Tensor, settings: SheetSettings) -> Wiring:
     value = wiring.weights - settings.wiring_cost * wiring.lengths(positions)
     value = value.masked_fill(~wiring.used, -math.inf)
     rows, slots = (_ranks(value) < settings.in_degree).logical_and(wiring.used).nonzero(as_tuple=True)
-    sources, held = wiring.sources[rows, slots], value[rows, slots]
-    order = held.argsort(descending=True, stable=True)
+    sources, values = wiring.sources[rows, slots], value[rows, slots]
+    order = values.argsort(descending=True, stable=True)
     order = order[sources[order].argsort(stable=True)]
     keep = order[_places(sources[order]) < settings.out_degree].sort().values
     rows, slots = rows[keep], slots[keep]

@@ -61,7 +61,7 @@ Step = list[tuple[ReadoutData, Tensor]]
 def take(
     recording: ReadoutData, rows: Tensor, device: torch.device, frames: int | None = None, starts: Tensor | None = None
 ) -> Batch:
-    """The items `rows`; of clips `frames` frames from `starts` (rows,) on, where given. Copies these items only."""
+    """Copy the items `rows` alone; of clips `frames` frames from `starts` (rows,) on, where given."""
 
     def chosen(values: Tensor, axis: int) -> Tensor:
         picked = values.index_select(0, rows.to(values.device))
@@ -94,7 +94,7 @@ def shuffled_batches(
 
 
 def steps(recordings: Sequence[ReadoutData], settings: FitSettings, generator: torch.Generator) -> Iterator[Step]:
-    """The steps of one epoch: one batch each, or with `together` one batch of every recording.
+    """List the steps of one epoch: one batch each, or with `together` one batch of every recording.
 
     Together, there are as many steps as the recording with the most batches has; the others are shuffled and
     shown again until they have as many.
@@ -118,7 +118,7 @@ def _shuffled(recording: ReadoutData, batch: int | None, generator: torch.Genera
 
 
 def chunks(recording: ReadoutData, rows: Tensor, settings: FitSettings) -> Iterator[Tensor]:
-    """Rows in parts for evaluation: four batches of images; of clips, as many frames as a training batch has."""
+    """Split rows for evaluation: four batches of images; of clips, as many frames as a training batch has."""
     size = 4 * (settings.batch or len(rows))
     if recording.frames is not None:
         size = max(1, (settings.batch or 1) * (settings.frames or recording.frames) // recording.frames)
@@ -139,7 +139,7 @@ def check(twin: Twin, data: Mapping[str, ReadoutData]) -> None:
 
 
 def _problem(twin: Twin, key: str, responses: Tensor, recording: ReadoutData, lead: tuple[int, ...]) -> str:
-    """What is wrong with the responses of one readout; empty if nothing."""
+    """Describe what is wrong with the responses of one readout; empty if nothing."""
     readout = twin.readout(key)
     if tuple(responses.shape) != (*lead, readout.units):
         return f"responses are {tuple(responses.shape)}, expected {(*lead, readout.units)}"

@@ -1,4 +1,4 @@
-"""How long a fit goes on and how fast it learns, what it remembers, and how it goes back."""
+"""How long a fit goes on and how fast it learns: the schedule of learning rates, early stopping, pruning."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
 
 from models.training.settings import FitSettings
+from models.training.state_copy import BestState, StateCopy
 
 DECAY = 0.3
 """Factor of the learning rate at every plateau, as in "Anatomically inspired digital twins" (NeurIPS 2025)."""
@@ -20,9 +20,8 @@ class FitHistory:
     """Mean loss of each epoch on the train rows (as trained, noise and all) and on the select rows.
 
     Losses are of responses divided by each unit's deviation, without penalties. `best_epoch` (from 0) is the
-    one whose state the twin now has; `stopped_early` says that patience ended the fit, not the last epoch, and
-    `pruned` that a `Judge` did.
-    `rates` are the learning rates of the epochs that led to that state, in order, `start` is where they began.
+    one whose state the twin now has; `stopped_early`: patience ended the fit, not the last epoch; `pruned`: a `Pruner`
+    did. `rates` are the learning rates of the epochs that led to that state, in order, `start` is where they began.
     """
 
     train: list[float] = field(default_factory=list)
@@ -31,48 +30,11 @@ class FitHistory:
     stopped_early: bool = False
     pruned: bool = False
     rates: list[float] = field(default_factory=list)
-    start: Snapshot | None = None
-
-
-class Snapshot:
-    """A copy of a module's state, and of that of its random generators (`generator` of any part of it)."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self.state = copied(module)
-        self.draws = {name: generator.get_state() for name, generator in _generators(module).items()}
-
-    def restore(self, module: nn.Module) -> None:
-        """Put both back, into this or an equal module."""
-        module.load_state_dict(self.state)
-        for name, generator in _generators(module).items():
-            generator.set_state(self.draws[name])
-
-
-class BestState:
-    """A copy of the state with the lowest loss so far, and its epoch."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self.module, self.loss, self.epoch = module, float("inf"), -1
-        self.state: dict[str, Tensor] = {}
-
-    def offer(self, loss: float, epoch: int) -> bool:
-        """Copy the module's state if `loss` is lower than any before, and say so."""
-        if loss < self.loss:
-            self.loss, self.epoch, self.state = loss, epoch, self.copy()
-            return True
-        return False
-
-    def copy(self) -> dict[str, Tensor]:
-        """A copy of the present state."""
-        return copied(self.module)
-
-    def restore(self) -> None:
-        """Put the best state back into the module."""
-        self.module.load_state_dict(self.state)
+    start: StateCopy | None = None
 
 
 class Schedule:
-    """The learning rate of every epoch, and the path of rates that led to the present and to the best state."""
+    """The learning rate of every epoch, and the rates that led to the present and to the best state."""
 
     def __init__(self, settings: FitSettings) -> None:
         self.settings, self.decays, self.since = settings, 0, -1
@@ -80,17 +42,17 @@ class Schedule:
         self.best: list[float] = []
 
     def rate(self, epoch: int) -> float:
-        """learning_rate * min(1, (epoch + 1) / warmup) * 0.3^decays, and a step on the path."""
+        """Compute learning_rate * min(1, (epoch + 1) / warmup) * 0.3^decays, and note it."""
         rise = min(1.0, (epoch + 1) / self.settings.warmup) if self.settings.warmup else 1.0
         self.path.append(self.settings.learning_rate * rise * DECAY**self.decays)
         return self.path[-1]
 
-    def gained(self, epoch: int) -> None:
-        """The state after this epoch is the best."""
+    def improved(self, epoch: int) -> None:
+        """Note that the state after this epoch is the best."""
         self.since, self.best = epoch, list(self.path)
 
     def ends(self, epoch: int, best: BestState) -> bool:
-        """Whether patience is over for good; if a decay is left, the best state comes back instead."""
+        """Tell whether patience is over for good; if a decay is left, go back to the best state instead."""
         if epoch - self.since < self.settings.patience:
             return False
         if self.decays == self.settings.decays:
@@ -100,31 +62,31 @@ class Schedule:
         return False
 
 
-class Judge(Protocol):
+class Pruner(Protocol):
     """Decides half-way whether a fit is worth going on with, as in successive halving."""
 
     def due(self, epochs: int) -> bool:
-        """Whether to ask after this many epochs."""
+        """Tell whether it decides after this many epochs."""
         ...
 
     def stays(self, epochs: int, score: float) -> bool:
-        """Whether a fit goes on that has this mean correlation on the select rows after this many epochs."""
+        """Tell whether a fit goes on that has this mean correlation on the select rows after this many epochs."""
         ...
 
 
-class Course:
-    """How one fit goes: its learning rates, its losses, which state is the best, and when it is over."""
+class EarlyStopping:
+    """The course of one fit: its learning rates, its losses, which state is the best, and when it is over."""
 
-    def __init__(self, settings: FitSettings, best: BestState, start: Snapshot, judge: Judge | None = None) -> None:
-        self.settings, self.best, self.judge = settings, best, judge
+    def __init__(self, settings: FitSettings, best: BestState, start: StateCopy, pruner: Pruner | None = None) -> None:
+        self.settings, self.best, self.pruner = settings, best, pruner
         self.history, self.schedule = FitHistory(start=start), Schedule(settings)
 
     def rate(self, epoch: int) -> float:
-        """The learning rate of this epoch."""
+        """Give the learning rate of this epoch."""
         return self.schedule.rate(epoch)
 
     def goes_on(self, epoch: int, train: float, select: float) -> bool:
-        """Take note of an epoch's losses; the best state is back where the fit is over.
+        """Note an epoch's losses and tell whether another one follows; otherwise the best state is back.
 
         Raises FloatingPointError for losses that are not finite.
         """
@@ -137,20 +99,20 @@ class Course:
                 f"loss {train} (train), {select} (select) in epoch {epoch} at learning rate {rate:g}"
             )
         if self.best.offer(select, epoch):
-            self.schedule.gained(epoch)
+            self.schedule.improved(epoch)
         history.stopped_early = self.schedule.ends(epoch, self.best)
         if not history.stopped_early and epoch + 1 < self.settings.epochs:
             return True
         self._end()
         return False
 
-    def judged(self, epoch: int) -> bool:
-        """Whether the judge is to be asked after an epoch that did not end the fit."""
-        return self.judge is not None and self.judge.due(epoch + 1)
+    def needs_score(self, epoch: int) -> bool:
+        """Tell whether the pruner decides after an epoch that did not end the fit."""
+        return self.pruner is not None and self.pruner.due(epoch + 1)
 
-    def stays(self, epoch: int, score: float) -> bool:
-        """Ask the judge; the best state is back where the fit is over."""
-        if self.judge is None or self.judge.stays(epoch + 1, score):
+    def survives(self, epoch: int, score: float) -> bool:
+        """Let the pruner decide; where it ends the fit, the best state is back."""
+        if self.pruner is None or self.pruner.stays(epoch + 1, score):
             return True
         self.history.pruned = True
         self._end()
@@ -163,16 +125,6 @@ class Course:
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Let the optimizer learn at this rate."""
+    """Set the optimizer's learning rate."""
     for group in optimizer.param_groups:
         group["lr"] = rate
-
-
-def copied(module: nn.Module) -> dict[str, Tensor]:
-    """A copy of the module's state."""
-    return {name: value.detach().clone() for name, value in module.state_dict().items()}
-
-
-def _generators(module: nn.Module) -> dict[str, torch.Generator]:
-    found = {name: getattr(part, "generator", None) for name, part in module.named_modules()}
-    return {name: generator for name, generator in found.items() if isinstance(generator, torch.Generator)}

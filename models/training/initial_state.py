@@ -27,7 +27,7 @@ MOMENTS = 16
 
 
 def prepared(twin: Twin, recordings: Sequence[ReadoutData], places: Places | None = None) -> list[ReadoutData]:
-    """The recordings on the twin's device, clips where they are; the twin knows what can be known before a fit.
+    """Move recordings, but not clips, to the twin's device; give the twin all it can have before a fit.
 
     Readouts get their scales, biases and starting positions, behaviour and pupil their statistics, and a core
     that has `initialize_input` the statistics of its input; all of train rows, of all recordings together where
@@ -44,7 +44,7 @@ def prepared(twin: Twin, recordings: Sequence[ReadoutData], places: Places | Non
 
 @torch.no_grad()
 def set_statistics(twin: Twin, recordings: Sequence[ReadoutData]) -> None:
-    """Statistics of the train rows: of responses, behaviour, pupil and input; see `prepared`."""
+    """Set the statistics of the train rows: of responses, behaviour, pupil and input; see `prepared`."""
     if hasattr(twin.core, "initialize_input"):
         _initialize_input(cast(nn.Module, twin.core), recordings)
     for recording in recordings:
@@ -72,16 +72,16 @@ def _set_response_statistics(readout: Readout, responses: Tensor) -> None:
 def _initialize_input(core: nn.Module, recordings: Sequence[ReadoutData]) -> None:
     """Clips are given as views, a clip at a time; of images at most SEARCHED of each recording."""
     if recordings[0].frames is not None:
-        shown = [as_list(held.inputs)[0][row : row + 1] for held in recordings for row in held.train.tolist()]
-        cast(Any, core).initialize_input(*shown)
+        clips = [as_list(own.inputs)[0][row : row + 1] for own in recordings for row in own.train.tolist()]
+        cast(Any, core).initialize_input(*clips)
         return
-    images = [as_list(held.inputs)[0][evenly(held.train, SEARCHED)] for held in recordings]
+    images = [as_list(recording.inputs)[0][evenly(recording.train, SEARCHED)] for recording in recordings]
     cast(Any, core).initialize_input(*images)
 
 
 @torch.no_grad()
 def _place(twin: Twin, recording: ReadoutData, places: Places) -> None:
-    """Starting positions of the readouts that have places, see `models.readouts.initial_positions`."""
+    """Set the starting positions of the readouts that have places, see `models.readouts.initial_positions`."""
     keys = [key for key in recording.responses if twin.readout(key).places]
     known = {key: _identity(recording, key) for key in keys}
     for key in keys:
@@ -97,9 +97,9 @@ def _place(twin: Twin, recording: ReadoutData, places: Places) -> None:
         length = len(maps[key]) // sum(len(part) for part in searched)
         counts = [len(part) * length for part in searched]
         first, second = torch.arange(len(maps[key]), device=maps[key].device).split(counts)
-        found = starting_positions(maps[key], responses[key], first, second)
-        twin.readout(key).place(found)
-        places[known[key]] = found, recording
+        positions = starting_positions(maps[key], responses[key], first, second)
+        twin.readout(key).place(positions)
+        places[known[key]] = positions, recording
 
 
 def _identity(recording: ReadoutData, key: str) -> tuple[int, ...]:
@@ -125,12 +125,12 @@ def _searched_maps(
 
 
 def evenly(rows: Tensor, most: int) -> Tensor:
-    """At most `most` of the rows, evenly taken."""
+    """Take at most `most` of the rows, evenly."""
     return rows[:: -(-len(rows) // most)]
 
 
 def on_device(recording: ReadoutData, device: torch.device) -> ReadoutData:
-    """All but clips on the device; what is small in float32."""
+    """Move all but clips to the device; what is small in float32."""
 
     def there(values: Tensor | None) -> Tensor | None:
         return None if values is None else values.to(device, torch.float32)

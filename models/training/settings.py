@@ -33,7 +33,7 @@ class FitSettings:
 
     @classmethod
     def of(cls, seed: int, *parameters: Mapping[str, Any]) -> FitSettings:
-        """Settings from the parameters of components that have their names; later ones count. batch "all" is None.
+        """Take settings from the parameters of components that have their names; later ones count. batch "all" is None.
 
         >>> FitSettings.of(3, {"epochs": 5, "l1": 0.1}, {"batch": "all"}).epochs
         5

@@ -48,7 +48,7 @@ def search_blocks(network: Any) -> list[int]:
     Source: the three layers of Gupta et al. 2021; the rule that finds them in other networks is ours.
     """
     blank = torch.zeros(1, 3, PROBED, PROBED, device=device_of(network))
-    sides = [found.shape[-1] for found in network.forward_blocks(blank, range(count_blocks(network, blank)))]
+    sides = [map.shape[-1] for map in network.forward_blocks(blank, range(count_blocks(network, blank)))]
     ends = [index for index, side in enumerate(sides) if index + 1 == len(sides) or sides[index + 1] != side]
     fine = [index for index in ends if sides[index] * FINEST_ATTENTION >= PROBED]
     return fine[-STAGES:] or ends[:1]
@@ -98,7 +98,7 @@ def attention_raster(network: Any, blocks: Sequence[int]) -> Raster | None:
 
     def length(side: int) -> int:
         blank = torch.zeros(1, 3, side, side, device=device_of(network))
-        return min(found.shape[-1] for found in network.forward_blocks(blank, blocks))
+        return min(map.shape[-1] for map in network.forward_blocks(blank, blocks))
 
     sides = range(PROBED, 3 * PROBED + 1)
     least = length(PROBED)
@@ -110,6 +110,18 @@ def attention_raster(network: Any, blocks: Sequence[int]) -> Raster | None:
     return Raster(stride * 2**finer, drops=stride > 1 and first % stride == 0)
 
 
+@dataclass(frozen=True)
+class Surround:
+    """How pictures are shown: `ground` is put around them, up to sides that are `multiple` times a whole number."""
+
+    multiple: int = 1
+    ground: float = 0.0
+
+
+BARE = Surround()
+"""Nothing around pictures."""
+
+
 class TargetAttention:
     """Attention maps for displays that are searched for the target that each of them has.
 
@@ -118,9 +130,8 @@ class TargetAttention:
     Search features are averaged over 2 x 2 until a pixel is 16 of the display's (or as coarse as the coarsest layer),
     target features once more: the kernel is one stage more abstract than the map that it scans.
     Shapes: targets (kinds, 3, side, side) pictures in [0, 1], kind (displays,) which of them each display has.
-    `combine`: max as above, or equal weights, the published choice for natural pictures. `whole`: pictures are shown
-    with `ground` around them, up to multiples of so many pixels, and attention is cut back to the crop, in its pixels:
-    for networks that see whole patches only (`Raster.whole`).
+    `combine`: max as above, or equal weights, the published choice for natural pictures. With a `surround` attention
+    is cut back to the crop, in its pixels: for networks that see whole patches only (`Raster.whole`).
     Edge rule: a map that is constant says nothing (0 throughout); weights below 0, which no network with a ReLU last
     has, count as 0, and as equal where all are.
     Source: code of Gupta et al. 2021. The target's last pool there is eccentric, which is the plain one on a target
@@ -134,32 +145,32 @@ class TargetAttention:
         kind: Sequence[int],
         sharpening: Sharpening,
         combine: str = "max",
-        whole: int = 1,
-        ground: float = 0.0,
+        surround: Surround = BARE,
     ) -> None:
         if combine not in ("max", "equal"):
             raise ValueError(f"combine must be max or equal; got {combine!r}")
         self.features, self.sharpening, self.combine = features, sharpening, combine
-        self.whole, self.ground = whole, ground
-        self.targets, self.kind = features(surrounded(targets, whole, ground)), torch.as_tensor(kind)
+        self.surround = surround
+        self.targets, self.kind = features(surrounded(targets, surround)), torch.as_tensor(kind)
 
     def __call__(self, crops: Tensor, rows: Tensor) -> Tensor:
         """Attention maps (n, h, w) of crops (n, 3, side, side) of the displays `rows`."""
-        shown = surrounded(crops, self.whole, self.ground)
+        shown = surrounded(crops, self.surround)
         maps = self.features(shown)
         kinds = self.kind[rows.cpu()]
         scanned = []
-        for found, target, times in zip(maps, self.targets, halvings(maps, shown.shape[-1]), strict=True):
+        for map, target, times in zip(maps, self.targets, halvings(maps, shown.shape[-1]), strict=True):
             kernels = halved(target, times + 1)[kinds.to(target.device)]
-            scanned.append(scan(halved(found, times), kernels))
-        found = sharpened(combined(scanned, self.combine == "max"), self.sharpening)
-        return found if shown is crops else cut_back(found, shown.shape[-1], crops.shape[-1])
+            scanned.append(scan(halved(map, times), kernels))
+        attention = sharpened(combined(scanned, self.combine == "max"), self.sharpening)
+        return attention if shown is crops else cut_back(attention, shown.shape[-1], crops.shape[-1])
 
 
-def surrounded(pictures: Tensor, whole: int, ground: float) -> Tensor:
-    """Square pictures in the middle of `ground`, their sides multiples of `whole`, the smaller half left and top."""
-    missing = -pictures.shape[-1] % whole
-    return F.pad(pictures, [missing // 2, missing - missing // 2] * 2, value=ground) if missing else pictures
+def surrounded(pictures: Tensor, surround: Surround) -> Tensor:
+    """Put square pictures in the middle of the ground, the smaller half of it left and top."""
+    missing = -pictures.shape[-1] % surround.multiple
+    around = [missing // 2, missing - missing // 2] * 2
+    return F.pad(pictures, around, value=surround.ground) if missing else pictures
 
 
 def cut_back(maps: Tensor, shown: int, side: int) -> Tensor:
@@ -171,7 +182,7 @@ def cut_back(maps: Tensor, shown: int, side: int) -> Tensor:
 
 def halvings(maps: Sequence[Tensor], side: int) -> list[int]:
     """How often each map is to be halved until all are as coarse as 1/16 of a picture, or as the coarsest."""
-    shrunk = [torch.tensor(side / found.shape[-1]).log2() for found in maps]
+    shrunk = [torch.tensor(side / map.shape[-1]).log2() for map in maps]
     goal = max(torch.tensor(float(FINEST_ATTENTION)).log2(), *shrunk)
     return [int((goal - each).round()) for each in shrunk]
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from models.backbones import BACKBONES
-from models.linear.banded import balanced, fit_banded
+from models.linear.banded import ShareSearch, balanced, fit_banded
 from models.linear.block_choice import choose_block
 from models.linear.pls import fit_pls
 from models.linear.projection import johnson_lindenstrauss_size
@@ -188,8 +188,8 @@ def _pls(workshop: Workshop, bands: Bands, readout: Mapping[str, Any], sample: S
 
 
 def _banded(workshop: Workshop, bands: Bands, readout: Mapping[str, Any], sample: Sample) -> Dual:
-    search = (readout["alpha"], readout["folds"], readout["iterations"], readout["search_seed"])
-    fitted = fit_banded(sample.inside(bands), sample.responses, sample.groups, *search)
+    search = ShareSearch(readout["folds"], readout["iterations"], readout["search_seed"])
+    fitted = fit_banded(sample.inside(bands), sample.responses, sample.groups, readout["alpha"], search)
     return Dual(fitted.duals, fitted.offset, fitted.alpha)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from models.backbones import BACKBONES
 from models.latents.data import LatentData, LatentTraining
 from models.latents.fit import fit_latent
-from models.latents.twin import LatentTwin
+from models.latents.twin import LatentTwin, LikelihoodSettings
 from sweeps.experiment.cells import Cell
 from sweeps.features.worker_data import Workshop
 from sweeps.fitting.cell_fit import SPLITS, CellFit, empty_fit, mean_response
@@ -22,6 +22,8 @@ from sweeps.recordings.splits import Fold
 
 SAMPLES = 100
 """Samples of the prior over which predictions and likelihoods are averaged."""
+
+LIKELIHOOD = LikelihoodSettings(SAMPLES, joint=True, bits=True)
 
 
 def fit_latent_twin(workshop: Workshop, cells: Sequence[Cell]) -> list[CellFit]:
@@ -130,7 +132,7 @@ def _given_others(
             expected = twin.predict_conditioned(part.inputs, trials, given, recording.name).to(trials.device)
             expected = torch.where(trials.isnan(), torch.nan, expected)
             found[: part.count, (~given).numpy(), repeat] = part.scattered(expected)[:, (~given).numpy()]
-        bits = twin.log_likelihood(part.inputs, trials, SAMPLES, joint=True, bits=True, key=recording.name)
+        bits = twin.log_likelihood(part.inputs, trials, LIKELIHOOD, key=recording.name)
         seen = (~trials.isnan()).sum(dim=2).to(bits)
         joint[: part.count, repeat] = part.scattered((bits / seen)[..., None])[:, 0]
     return found, joint

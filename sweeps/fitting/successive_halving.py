@@ -58,7 +58,7 @@ class Halving:
         return cls(settings["first"], settings["factor"], ask or Rungs(settings["factor"]).stays)
 
     def judge(self, group: str, fit: str) -> RungJudge:
-        """The judge of one fit (`models.training.early_stopping.Judge`)."""
+        """The judge of one fit (`models.training.early_stopping.Pruner`)."""
         return RungJudge(self, group, fit)
 
     def rung(self, epochs: int) -> bool:
@@ -70,7 +70,7 @@ class Halving:
 
 @dataclass(frozen=True)
 class RungJudge:
-    """See `models.training.early_stopping.Judge`."""
+    """See `models.training.early_stopping.Pruner`."""
 
     halving: Halving
     group: str

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from models.backbones import BACKBONES
-from models.training.assembly import assemble
+from models.training.assembly import ReadoutPlan, assemble
 from models.training.gradient_fit import FitSettings, ReadoutData, predict
-from models.training.stacked.fit_many import Wanted, fit_twins
+from models.training.stacked.fit_many import TwinFit, fit_twins
 from models.training.stacked.grouping import free
 from models.twin import Twin
 from sweeps.experiment.cells import Cell, cell_key
@@ -81,7 +81,7 @@ class _Job:
             self.items[key] = all_items(self.workshop, self.cells[0], self.recordings[name])
         return self.items[key]
 
-    def wanted(self, turn: int, halving: Halving | None = None) -> Wanted:
+    def wanted(self, turn: int, halving: Halving | None = None) -> TwinFit:
         """The twin of an outer fold, to be fitted; halving compares all twins."""
         first, items = self.cells[0], {name: self.shown(name)["fit"] for name in self.recordings}
         rows = kept_apart(items, {name: each.groups for name, each in self.recordings.items()}, self.now(turn))
@@ -92,9 +92,9 @@ class _Job:
         ]
         kind = free(first.backbone, PRICES), first.readout["name"]
         judge = halving.judge(f"twins/{turn}", first.cell_id) if halving else None
-        return Wanted(twins[0], data, settings, kind, twins[1] if len(twins) > 1 else None, judge)
+        return TwinFit(twins[0], data, settings, kind, twins[1] if len(twins) > 1 else None, judge)
 
-    def fits(self, fitted: Sequence[Wanted]) -> list[CellFit]:
+    def fits(self, fitted: Sequence[TwinFit]) -> list[CellFit]:
         """Predictions of the twins of all outer folds."""
         found = {}
         for cell in self.cells:
@@ -104,7 +104,7 @@ class _Job:
             found[key].pruned = self.pruned
             shown = self.shown(cell.recording)
             for fold, each in zip(folds, fitted, strict=False):
-                for split, twin in zip(SPLITS, (each.kept or each.twin, each.twin), strict=True):
+                for split, twin in zip(SPLITS, (each.select_twin or each.twin, each.twin), strict=True):
                     predicted = {name: _predicted(twin, key, items) for name, items in shown.items()}
                     baseline = mean_response(recording, cell.area, fold.fitted_on(split, cell.readout["refit"]))
                     found[key].keep(fold, split, baseline, predicted, len(folds))
@@ -150,14 +150,12 @@ def _assembled(
         place = places(recording, recording.units(cell.area))
         if place is not None:
             coordinates[cell_key(cell)] = place
+    depths = {cell_key(cell): resolve(cell.blocks, 0) for cell in cells}
     twin = assemble(
         core,
-        first.readout["name"],
-        first.readout,
+        ReadoutPlan(first.readout["name"], first.readout, depths, coordinates),
         data,
-        {cell_key(cell): resolve(cell.blocks, 0) for cell in cells},
         first.seed,
-        coordinates,
         behaviour=bool(first.backbone.get("behaviour")),
         gaze=bool(first.backbone.get("gaze")),
     )

@@ -231,7 +231,7 @@ def _compare_density(density: float, scale: float) -> None:
 def _outcome(network: Any, blocks: Sequence[int], raster: Raster, plans: list[SearchDisplay]) -> Outcome:
     import torch
 
-    from models.visual_search.attention import Sharpening, TargetAttention, device_of
+    from models.visual_search.attention import Sharpening, Surround, TargetAttention, device_of
     from models.visual_search.saccades import Task
     from models.visual_search.saccades import search as look_for
 
@@ -247,8 +247,7 @@ def _outcome(network: Any, blocks: Sequence[int], raster: Raster, plans: list[Se
             _as_pictures(list(targets.values()), device),
             kind,
             Sharpening(*SHARPENINGS[plans[0].experiment]),
-            whole=raster.whole,
-            ground=task.ground,
+            surround=Surround(raster.whole, task.ground),
         )
         displays = _as_pictures([each.image() for each in plans], device)
         paths = look_for(attention, displays, [each.target_cell for each in plans], task)

@@ -63,7 +63,7 @@ class ConvCore(nn.Module):
             self.layers = nn.ModuleList(Layer(inputs, channels, size) for inputs, size in sizes)
 
     def forward_blocks(self, images: Tensor, blocks: Sequence[int]) -> list[Tensor]:
-        """Maps of the asked layers (see `models.backbones`)."""
+        """Maps of the requested layers (see `models.backbones`)."""
         check_images(images)
         halve = max(images.shape[-2:]) > LARGE
         stages = [partial(layer, halve=halve and index == 0) for index, layer in enumerate(self.layers)]

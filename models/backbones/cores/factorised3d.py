@@ -17,7 +17,7 @@ BIAS = 0.01
 """Every convolution's bias at the start of training."""
 
 LEVEL, CONTRAST = 0.5, 0.25
-"""Mean and standard deviation of grey levels that are assumed until `initialize_input` has seen the train clips."""
+"""Mean and standard deviation of grey levels that are assumed until `initialize_input` is given the train clips."""
 
 
 class Factorised3dBlock(nn.Module):
@@ -65,8 +65,8 @@ class Factorised3d(nn.Module):
     7 and 8 of the first stream, depths 8 and 9 blocks 7' and 8' of the second, which starts from depth 5.
 
     Source: "Anatomically inspired digital twins" (NeurIPS 2025), which pads and whose core with two streams reads
-    LM from depth 6, RL from depth 8 and AL from depth 9 (`sweeps.experiment.depths.ANATOMY`); Schmidt et al. (arXiv 2410.16136)
-    do not pad, with momentum 0.7.
+    LM from depth 6, RL from depth 8 and AL from depth 9 (`sweeps.experiment.depths.ANATOMY`); Schmidt et al. (arXiv
+    2410.16136) do not pad, with momentum 0.7.
     """
 
     mean: Tensor
@@ -78,8 +78,8 @@ class Factorised3d(nn.Module):
         super().__init__()
         channels = parse_channels(parameters["channels"])
         self.trunk, self.depths = len(channels), factorised_depths(parameters)
-        for price in ("smoothness", "temporal_smoothness"):
-            self.register_buffer(price, torch.tensor(float(parameters[price])), persistent=False)
+        for penalty in ("smoothness", "temporal_smoothness"):
+            self.register_buffer(penalty, torch.tensor(float(parameters[penalty])), persistent=False)
         self.channels = (*channels, *channels[SHARED:]) if parameters["two_streams"] else channels
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
@@ -116,21 +116,21 @@ class Factorised3d(nn.Module):
         return sum(frames for frames, _ in each), sum(pixels for _, pixels in each)
 
     def forward_blocks(self, clips: Tensor, blocks: Sequence[int]) -> list[Tensor]:
-        """Maps (clips, channels, frames', h', w') of the asked blocks (see `models.backbones`).
+        """Maps (clips, channels, frames', h', w') of the requested blocks (see `models.backbones`).
 
         clips (clips, 3, frames, h, w) in [0, 1]. Without padding, raises ValueError for clips that are too short
-        or too small for a block that is asked.
+        or too small for a requested block.
         """
         check_clips(clips)
         needed = sorted({index for block in blocks for index in self.chain(block)})
         for block in blocks:
             self._check_size(clips, block)
-        held = {-1: (clips.mean(dim=1, keepdim=True) - self.mean) / self.std}
+        maps = {-1: (clips.mean(dim=1, keepdim=True) - self.mean) / self.std}
         for index in needed:
-            held[index] = self.blocks[index](held[self.parent(index)])
+            maps[index] = self.blocks[index](maps[self.parent(index)])
             if index - 1 not in (*blocks, SHARED - 1):  # nobody reads it again
-                held.pop(index - 1, None)
-        return [held[block] for block in blocks]
+                maps.pop(index - 1, None)
+        return [maps[block] for block in blocks]
 
     def _check_size(self, clips: Tensor, block: int) -> None:
         frames, pixels = self.lost(block)

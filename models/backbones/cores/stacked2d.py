@@ -17,7 +17,7 @@ LARGE = 64
 """Images are averaged over 2 x 2 pixels until no side is above this many."""
 
 LEVEL, CONTRAST = 0.5, 0.25
-"""Mean and standard deviation of grey levels that are assumed until `initialize_input` has seen the train images."""
+"""Mean and standard deviation of grey levels that are assumed until `initialize_input` is given the train images."""
 
 
 class Stacked2dLayer(nn.Module):
@@ -74,7 +74,7 @@ class Stacked2d(nn.Module):
         self.register_buffer("std", torch.tensor(CONTRAST))
 
     def forward_blocks(self, images: Tensor, blocks: Sequence[int]) -> list[Tensor]:
-        """Maps of the asked layers (see `models.backbones`)."""
+        """Maps of the requested layers (see `models.backbones`)."""
         check_images(images)
         return run_blocks(list(self.layers), (grey_images(images) - self.mean) / self.std, blocks)
 

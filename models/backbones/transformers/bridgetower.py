@@ -54,15 +54,15 @@ class BridgeTower(nn.Module):
         self.eval()
 
     def _layers(self, part: str) -> nn.ModuleList:
-        held = self.network.get_submodule(self.towers[part])
-        assert isinstance(held, nn.ModuleList)
-        return held
+        layers = self.network.get_submodule(self.towers[part])
+        assert isinstance(layers, nn.ModuleList)
+        return layers
 
     def states(self, images: Tensor, texts: Sequence[str], blocks: Sequence[int]) -> tuple[dict[int, Any], Tensor]:
-        """What the modules of the asked blocks give, and the mask of the texts' tokens.
+        """What the modules of the requested blocks give, and the mask of the texts' tokens.
 
         Cross-modal layer k needs layers up to bridged + k of a tower, so one pass of the whole network has those too;
-        what is asked of a tower beyond them is computed by the tower alone.
+        what is requested of a tower beyond them is computed by the tower alone.
         """
         ids, mask = self.read(texts, next(self.network.parameters()).device)
         pixels = self.statistics.apply(images)
@@ -70,8 +70,8 @@ class BridgeTower(nn.Module):
         reached = max(blocks, default=0) - self.own - 1 + self.bridged
         alone = [block for block in blocks if block <= self.own and (max(blocks) <= self.own or block > reached)]
         joint = [block for block in blocks if block not in alone]
-        kept = run_until(lambda: self._tower(pixels, ids, mask), taps, alone)
-        return kept | run_until(lambda: self._network(pixels, ids, mask), taps, joint), mask
+        values = run_until(lambda: self._tower(pixels, ids, mask), taps, alone)
+        return values | run_until(lambda: self._network(pixels, ids, mask), taps, joint), mask
 
     def _network(self, pixels: Tensor, ids: Tensor, mask: Tensor) -> None:
         self.network(input_ids=ids, attention_mask=mask, pixel_values=pixels, interpolate_pos_encoding=True)
@@ -97,12 +97,12 @@ class BridgeTowerVision(BridgeTower):
         self.pooler = Pooler(parameters, seed)
 
     def forward_blocks(self, images: Tensor, blocks: Sequence[int]) -> list[Tensor]:
-        """Maps of the asked blocks (see `models.backbones`); gradients flow to the images where they ask."""
+        """Maps of the requested blocks (see `models.backbones`); gradients flow to the images where they ask."""
         check_images(images)
         grid = patch_grid(images, self.config.vision_config.patch_size)
-        held, _ = self.states(images, [""] * len(images), blocks)
+        values, _ = self.states(images, [""] * len(images), blocks)
         tokens = {  # in the tower the tokens come first, then the stimuli
-            block: first(value) if block > self.own else first(value).transpose(0, 1) for block, value in held.items()
+            block: first(value) if block > self.own else first(value).transpose(0, 1) for block, value in values.items()
         }
         return [self.pooler.tokens(tokens[block], grid) for block in blocks]
 
@@ -120,8 +120,8 @@ class BridgeTowerLanguage(BridgeTower):
         self.token = str(parameters["token"])
 
     def forward_texts(self, texts: Sequence[str], blocks: Sequence[int]) -> list[Tensor]:
-        """Vectors (texts, channels) of the asked blocks, in the asked order (see `models.backbones`)."""
+        """Vectors (texts, channels) of the requested blocks, in the requested order (see `models.backbones`)."""
         side = int(self.config.vision_config.image_size)
         grey = torch.full((len(texts), 3, side, side), GREY, device=next(self.network.parameters()).device)
-        held, mask = self.states(grey, texts, blocks)
-        return [pool_texts(first(held[block]), mask, self.token) for block in blocks]
+        values, mask = self.states(grey, texts, blocks)
+        return [pool_texts(first(values[block]), mask, self.token) for block in blocks]

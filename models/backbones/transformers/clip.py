@@ -37,13 +37,13 @@ class ClipVision(nn.Module):
         self.eval()
 
     def forward_blocks(self, images: Tensor, blocks: Sequence[int]) -> list[Tensor]:
-        """Maps of the asked blocks (see `models.backbones`); gradients flow to the images where they ask."""
+        """Maps of the requested blocks (see `models.backbones`); gradients flow to the images where they ask."""
         check_images(images)
         grid, inputs = patch_grid(images, self.config.patch_size), self.statistics.apply(images)
         tower = self.network.get_submodule("vision_model")
         taps = chain(tower.get_submodule("encoder.layers"))  # type: ignore[arg-type]
-        kept = run_until(lambda: tower(inputs, interpolate_pos_encoding=True), *_asked(taps, blocks, self.last))
-        return [self._map(block, first(kept[min(block, self.last - 1)]), grid) for block in blocks]
+        values = run_until(lambda: tower(inputs, interpolate_pos_encoding=True), *_requested(taps, blocks, self.last))
+        return [self._map(block, first(values[min(block, self.last - 1)]), grid) for block in blocks]
 
     def _map(self, block: int, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         if block < self.last:
@@ -73,12 +73,12 @@ class ClipText(nn.Module):
         self.eval()
 
     def forward_texts(self, texts: Sequence[str], blocks: Sequence[int]) -> list[Tensor]:
-        """Vectors (texts, channels) of the asked blocks, in the asked order (see `models.backbones`)."""
+        """Vectors (texts, channels) of the requested blocks, in the requested order (see `models.backbones`)."""
         ids, mask = self.read(texts, next(self.network.parameters()).device)
         tower = self.network.get_submodule("text_model")
         taps = chain(tower.get_submodule("encoder.layers"))  # type: ignore[arg-type]
-        kept = run_until(lambda: tower(input_ids=ids, attention_mask=mask), *_asked(taps, blocks, self.last))
-        return [self._vector(block, first(kept[min(block, self.last - 1)]), mask) for block in blocks]
+        values = run_until(lambda: tower(input_ids=ids, attention_mask=mask), *_requested(taps, blocks, self.last))
+        return [self._vector(block, first(values[min(block, self.last - 1)]), mask) for block in blocks]
 
     def _vector(self, block: int, tokens: Tensor, mask: Tensor) -> Tensor:
         if block < self.last:
@@ -98,7 +98,7 @@ def shared_options(model: str) -> dict[str, Any]:
     return {} if length is None else {"projection_dim": length}
 
 
-def _asked(taps: list[Any], blocks: Sequence[int], last: int) -> tuple[list[Any], list[int]]:
+def _requested(taps: list[Any], blocks: Sequence[int], last: int) -> tuple[list[Any], list[int]]:
     """Taps and blocks to run for: the embedding, block `last`, is made from what leaves the last layer."""
     for block in blocks:
         if not 0 <= block <= last:

@@ -1,7 +1,8 @@
-"""Values inside a network that somebody else wrote, computed no further than asked.
+"""Values inside a network that somebody else wrote, computed no further than requested.
 
-The network runs as it is; a hook on each asked module keeps what enters or leaves it, and the one that keeps the last
-asked value ends the pass. So no block deeper than the deepest asked is computed, and no layer is run by code of ours.
+The network runs as it is; a hook on each requested module keeps what enters or leaves it, and the one that keeps the
+last requested value ends the pass. So no block deeper than the deepest requested is computed, and no layer is run by
+code of ours.
 """
 
 from __future__ import annotations
@@ -25,20 +26,20 @@ class Tap:
 
 
 class Enough(Exception):
-    """Everything that was asked for has been computed."""
+    """Everything requested has been computed."""
 
 
 def chain(layers: Iterable[nn.Module]) -> list[Tap]:
     """Taps of a chain of layers: what enters the first, then what leaves each."""
-    held = list(layers)
-    return [Tap(held[0], entering=True), *(Tap(layer) for layer in held)]
+    modules = list(layers)
+    return [Tap(modules[0], entering=True), *(Tap(layer) for layer in modules)]
 
 
 def run_until(call: Callable[[], object], taps: Sequence[Tap], blocks: Sequence[int]) -> dict[int, Any]:
-    """Value at the tap of every asked block, of one run of `call` that ends with the last of them.
+    """Value at the tap of every requested block, of one run of `call` that ends with the last of them.
 
-    Nothing runs where no block is asked. Raises ValueError for a block that does not exist (negative numbers are not
-    counted from the end), and RuntimeError where the run ends before all taps were passed.
+    Nothing runs where no block is requested. Raises ValueError for a block that does not exist (negative numbers are
+    not counted from the end), and RuntimeError where the run ends before all taps were passed.
     """
     for block in blocks:
         if not 0 <= block < len(taps):
@@ -46,21 +47,21 @@ def run_until(call: Callable[[], object], taps: Sequence[Tap], blocks: Sequence[
     return _run({block: taps[block] for block in blocks}, call) if len(blocks) else {}
 
 
-def _run(wanted: Mapping[int, Tap], call: Callable[[], object]) -> dict[int, Any]:
-    kept: dict[int, Any] = {}
+def _run(taps: Mapping[int, Tap], call: Callable[[], object]) -> dict[int, Any]:
+    values: dict[int, Any] = {}
     with ExitStack() as stack:
-        for block, tap in wanted.items():
-            stack.callback(_hook(tap, partial(_keep, kept, len(wanted), block)).remove)
+        for block, tap in taps.items():
+            stack.callback(_hook(tap, partial(_keep, values, len(taps), block)).remove)
         try:
             call()
         except Enough:
-            return kept
-    raise RuntimeError(f"the network never came to blocks {sorted(set(wanted) - set(kept))}")
+            return values
+    raise RuntimeError(f"the network never came to blocks {sorted(set(taps) - set(values))}")
 
 
-def _keep(kept: dict[int, Any], enough: int, block: int, value: Any) -> None:
-    kept[block] = value
-    if len(kept) == enough:
+def _keep(values: dict[int, Any], enough: int, block: int, value: Any) -> None:
+    values[block] = value
+    if len(values) == enough:
         raise Enough
 
 

@@ -2,7 +2,8 @@
 
 A model is named by one text: an existing folder, else `owner/name` or `owner/name@revision` of the hub, whose files
 come through huggingface_hub (its cache, HF_HUB_OFFLINE and HF_ENDPOINT are honoured). Nothing here imports torch, so
-the driver can ask for the number of blocks and for a fingerprint; `models.backbones.transformers.loading` makes the networks.
+the driver can ask for the number of blocks and for a fingerprint; `models.backbones.transformers.loading` makes the
+networks.
 """
 
 from __future__ import annotations
@@ -111,12 +112,12 @@ def read_json(model: str, file: str) -> dict[str, Any] | None:
     if path is None:
         return None
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"model {model}: {file} is no JSON file: {error}") from None
-    if not isinstance(held, dict):
-        raise ValueError(f"model {model}: {file} must hold a JSON object, not {type(held).__name__}")
-    return held
+    if not isinstance(content, dict):
+        raise ValueError(f"model {model}: {file} must hold a JSON object, not {type(content).__name__}")
+    return content
 
 
 def read_config(model: str) -> dict[str, Any]:
@@ -137,10 +138,10 @@ def family_of(model: str) -> Family:
 
 def _number(config: Mapping[str, Any], keys: tuple[str, ...], default: int | None, where: str) -> int:
     """The whole number above 0 that one of the keys holds."""
-    found = next((config[key] for key in keys if config.get(key) is not None), default)
-    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
-        raise ValueError(f"{where}: {' or '.join(keys)} must be a whole number above 0; got {found!r}")
-    return found
+    count = next((config[key] for key in keys if config.get(key) is not None), default)
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise ValueError(f"{where}: {' or '.join(keys)} must be a whole number above 0; got {count!r}")
+    return count
 
 
 def _part(model: str, kind: str, part: str) -> dict[str, Any]:
@@ -223,20 +224,20 @@ def pixel_statistics(model: str) -> PixelStatistics:
 
     The file's `rescale_factor` is meant for pixels from 0 to 255 and is taken into account, as is `do_normalize`.
     """
-    held = read_json(model, "preprocessor_config.json")
-    if held is None:
-        held = (read_json(model, "processor_config.json") or {}).get("image_processor")
-    if held is None:
+    settings = read_json(model, "preprocessor_config.json")
+    if settings is None:
+        settings = (read_json(model, "processor_config.json") or {}).get("image_processor")
+    if settings is None:
         return PixelStatistics()
-    scale = 255 * float(held.get("rescale_factor", 1 / 255)) if held.get("do_rescale", True) else 255.0
-    if not held.get("do_normalize", True):
+    scale = 255 * float(settings.get("rescale_factor", 1 / 255)) if settings.get("do_rescale", True) else 255.0
+    if not settings.get("do_normalize", True):
         return PixelStatistics((0.0,) * 3, (1 / scale,) * 3)
-    mean, std = (_three(held, key, model) for key in ("image_mean", "image_std"))
+    mean, std = (_three(settings, key, model) for key in ("image_mean", "image_std"))
     return PixelStatistics(tuple(value / scale for value in mean), tuple(value / scale for value in std))
 
 
-def _three(held: Mapping[str, Any], key: str, model: str) -> list[float]:
-    values = held.get(key)
+def _three(settings: Mapping[str, Any], key: str, model: str) -> list[float]:
+    values = settings.get(key)
     if not isinstance(values, list) or len(values) != 3:
         raise ValueError(f"model {model}: {key} of its image processor must be 3 numbers; got {values!r}")
     return [float(value) for value in values]

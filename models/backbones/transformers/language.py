@@ -43,10 +43,10 @@ class Reader:
 
 def longest(config: Any, tokenizer: Any) -> int:
     """Tokens that a model can read at once; a model without position embeddings reads 4096."""
-    held = int(getattr(config, "max_position_embeddings", None) or 4096)
+    longest = int(getattr(config, "max_position_embeddings", None) or 4096)
     if config.model_type in PADDED_POSITIONS:
-        held -= int(config.pad_token_id) + 1
-    return min(held, int(tokenizer.model_max_length))
+        longest -= int(config.pad_token_id) + 1
+    return min(longest, int(tokenizer.model_max_length))
 
 
 class LanguageModel(nn.Module):
@@ -72,17 +72,17 @@ class LanguageModel(nn.Module):
         self.eval()
 
     def forward_texts(self, texts: Sequence[str], blocks: Sequence[int]) -> list[Tensor]:
-        """Vectors (texts, channels) of the asked blocks, in the asked order (see `models.backbones`)."""
+        """Vectors (texts, channels) of the requested blocks, in the requested order (see `models.backbones`)."""
         ids, mask = self.read(texts, next(self.network.parameters()).device)
         taps = [*chain(self.network.get_submodule(self.layers))[:-1], Tap(self.network)]  # type: ignore[arg-type]
-        kept = run_until(lambda: self.network(input_ids=ids, attention_mask=mask), taps, blocks)
-        return [pool_texts(hidden(kept[block]), mask, self.token) for block in blocks]
+        values = run_until(lambda: self.network(input_ids=ids, attention_mask=mask), taps, blocks)
+        return [pool_texts(hidden(values[block]), mask, self.token) for block in blocks]
 
 
 def hidden(value: Any) -> Tensor:
     """The hidden states in what a layer, or the whole network, gave."""
-    held: Tensor = value.last_hidden_state if hasattr(value, "last_hidden_state") else first(value)
-    return held
+    hidden_states: Tensor = value.last_hidden_state if hasattr(value, "last_hidden_state") else first(value)
+    return hidden_states
 
 
 def layer_list(network: nn.Module, layers: int, model: str) -> str:

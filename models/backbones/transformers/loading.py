@@ -46,10 +46,10 @@ def _pretrained(model: str, kind: Any, config: Any) -> nn.Module:
     options |= {"local_files_only": revision is None, "dtype": torch.float32}
     try:
         with _quiet():
-            network, told = kind.from_pretrained(name, config=config, revision=revision or "main", **options)
+            network, report = kind.from_pretrained(name, config=config, revision=revision or "main", **options)
     except (OSError, RuntimeError) as error:
         raise ValueError(f"model {model}: its weights cannot be loaded: {error}") from None
-    lacking = sorted(key for key in told["missing_keys"] if not any(part in key for part in UNUSED))
+    lacking = sorted(key for key in report["missing_keys"] if not any(part in key for part in UNUSED))
     if lacking:
         raise ValueError(f"model {model}: its weights lack {len(lacking)} parameters, {lacking[0]} the first of them")
     loaded: nn.Module = network

@@ -61,8 +61,8 @@ def pool_texts(tokens: Tensor, mask: Tensor, token: str) -> Tensor:
     if token not in ("first", "last"):
         raise ValueError(f"token must be first, last or mean; got {token!r}")
     rank = mask.long().cumsum(dim=1) * mask
-    wanted = counts[:, None] if token == "last" else 1
-    return tokens[rank == wanted]
+    target = counts[:, None] if token == "last" else 1
+    return tokens[rank == target]
 
 
 class Pooler:

@@ -1,11 +1,11 @@
 """Vision networks of transformers, read at their stem and after every stage or layer, for images from a least side on.
 
-What a block gives is what `AutoBackbone` gives with every stage asked (`feature_maps`), for ViT and DeiT, which it does
-not know, the hidden states. Mind the norms in it: ConvNeXt and Swin normalise every position over channels with a gain
-that no checkpoint holds, so 1; DINOv2 and v3 use their last layer norm at every block. Position embeddings are
+What a block gives is what `AutoBackbone` gives with every stage requested (`feature_maps`), for ViT and DeiT, which it
+does not know, the hidden states. Mind the norms in it: ConvNeXt and Swin normalise every position over channels with a
+gain that no checkpoint holds, so 1; DINOv2 and v3 use their last layer norm at every block. Position embeddings are
 interpolated where a network has them, so images are never resized; Swin pads them to whole patches and windows, ResNet
 rounds odd sides up, the others leave out pixels beyond the last whole patch. The least side is one patch, for ConvNeXt
-the stride of the deepest block asked (32 pixels as a rule for the last), for ResNet and Swin a single pixel.
+the stride of the deepest requested block (32 pixels as a rule for the last), for ResNet and Swin a single pixel.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class AutoNetwork(nn.Module):
         self.eval()
 
     def forward_blocks(self, images: Tensor, blocks: Sequence[int]) -> list[Tensor]:
-        """Maps of the asked blocks (see `models.backbones`); gradients flow to the images where they ask."""
+        """Maps of the requested blocks (see `models.backbones`); gradients flow to the images where they ask."""
         check_images(images)
         layers = self.network.get_submodule(self.family.layers)
         assert isinstance(layers, nn.ModuleList)
@@ -55,8 +55,8 @@ class AutoNetwork(nn.Module):
         inputs = self.statistics.apply(images)
         grid = patch_grid(images, self.config.patch_size) if self.family.tokens else None
         check_side(self.kind, self.config, images, blocks)
-        kept = run_until(lambda: self.network(inputs, **options), chain(layers), blocks)
-        maps = {block: self._map(block, value, images, grid) for block, value in kept.items()}
+        values = run_until(lambda: self.network(inputs, **options), chain(layers), blocks)
+        maps = {block: self._map(block, value, images, grid) for block, value in values.items()}
         return [maps[block] for block in blocks]
 
     def _map(self, block: int, value: Any, images: Tensor, grid: tuple[int, int] | None) -> Tensor:
@@ -82,7 +82,7 @@ def patch_grid(images: Tensor, patch: int | Sequence[int]) -> tuple[int, int]:
 
 
 def check_side(kind: str, config: Any, images: Tensor, blocks: Sequence[int]) -> None:
-    """Raise ValueError for images that ConvNeXt's strides leave nothing of before the deepest block asked."""
+    """Raise ValueError for images that ConvNeXt's strides leave nothing of before the deepest requested block."""
     if not kind.startswith("convnext"):
         return
     deepest = min(max(blocks, default=0), len(config.depths))
@@ -96,8 +96,8 @@ def check_side(kind: str, config: Any, images: Tensor, blocks: Sequence[int]) ->
 
 def plain(owner: AutoNetwork, block: int, value: Any, images: Tensor) -> Tensor:
     """The hidden state as it is."""
-    held: Tensor = value
-    return held
+    map: Tensor = value
+    return map
 
 
 def channel_norm(owner: AutoNetwork, block: int, value: Any, images: Tensor) -> Tensor:
@@ -128,8 +128,8 @@ def last_norm(owner: AutoNetwork, block: int, value: Any, images: Tensor) -> Ten
 
 def last_norm_v3(owner: AutoNetwork, block: int, value: Any, images: Tensor) -> Tensor:
     """DINOv3: as DINOv2, and always after the last layer."""
-    asked = owner.config.apply_layernorm or block == len(owner.config.stage_names) - 1
-    return owner.network.get_submodule("norm")(value) if asked else value
+    normed = owner.config.apply_layernorm or block == len(owner.config.stage_names) - 1
+    return owner.network.get_submodule("norm")(value) if normed else value
 
 
 FINISH: dict[str, Callable[[AutoNetwork, int, Any, Tensor], Tensor]] = {

@@ -14,8 +14,8 @@ from models.training.data import Batch, ReadoutData, take
 
 
 @dataclass(frozen=True)
-class Part:
-    """Items of a recording that one member takes; `order` is equal for equal rows and windows (see `take`)."""
+class MemberRows:
+    """Rows of a recording that one member takes; `order` is equal for equal rows and windows (see `take`)."""
 
     recording: ReadoutData
     rows: Tensor
@@ -35,46 +35,47 @@ class StackedBatch:
     dims: tuple[list[int | None], list[int | None], int | None, int | None]
 
 
-def stacked_batch(parts: Sequence[Part], device: torch.device) -> StackedBatch:
-    """The batches of all members; shorter ones are filled with items without responses, which no loss sees."""
+def stacked_batch(parts: Sequence[MemberRows], device: torch.device) -> StackedBatch:
+    """Stack the batches of all members; shorter ones are filled with items without responses, which no loss sees."""
     length = max(len(part.rows) for part in parts)
-    shown = _each(parts, lambda held: replace(held, responses={}), length, device)
-    asked = _each(parts, lambda held: replace(held, inputs=[], behaviour=None, pupil=None), length, device)
-    inputs, alike = [as_list(batch.inputs) for batch in shown], len({id(batch) for batch in shown}) == 1
-    answers, equal = [list(batch.responses.values()) for batch in asked], len({id(batch) for batch in asked}) == 1
-    fields = [_side_by_side(values, alike) for values in zip(*inputs, strict=True)]
-    responses = [_side_by_side(values, equal) for values in zip(*answers, strict=True)]
+    inputs = _batches(parts, lambda data: replace(data, responses={}), length, device)
+    targets = _batches(parts, lambda data: replace(data, inputs=[], behaviour=None, pupil=None), length, device)
+    same_inputs, same_targets = (len({id(batch) for batch in batches}) == 1 for batches in (inputs, targets))
+    maps = [_side_by_side(values, same_inputs) for values in zip(*(as_list(b.inputs) for b in inputs), strict=True)]
+    responses = [
+        _side_by_side(values, same_targets) for values in zip(*(b.responses.values() for b in targets), strict=True)
+    ]
     behaviour, pupil = (
-        _side_by_side([getattr(batch, name) for batch in shown], alike) for name in ("behaviour", "pupil")
+        _side_by_side([getattr(batch, name) for batch in inputs], same_inputs) for name in ("behaviour", "pupil")
     )
     return StackedBatch(
-        ([held for held, _ in fields], [held for held, _ in responses], behaviour[0], pupil[0]),
-        ([dim for _, dim in fields], [dim for _, dim in responses], behaviour[1], pupil[1]),
+        ([tensor for tensor, _ in maps], [tensor for tensor, _ in responses], behaviour[0], pupil[0]),
+        ([dim for _, dim in maps], [dim for _, dim in responses], behaviour[1], pupil[1]),
     )
 
 
-def _each(
-    parts: Sequence[Part], reduced: Callable[[ReadoutData], ReadoutData], length: int, device: torch.device
+def _batches(
+    parts: Sequence[MemberRows], reduced: Callable[[ReadoutData], ReadoutData], length: int, device: torch.device
 ) -> list[Batch]:
-    """Batches of a part of the recordings' fields; the same object for members that see the same."""
-    made: dict[Hashable, Batch] = {}
-    found = []
+    """Batches of some of the recordings' fields; the same object for members that see the same."""
+    taken: dict[Hashable, Batch] = {}
+    batches = []
     for part in parts:
-        held = reduced(part.recording)
-        tensors = [*as_list(held.inputs), *held.responses.values(), held.behaviour, held.pupil]
-        key = (part.order, len(part.rows), *(id(each) for each in tensors))
-        if key not in made:
-            made[key] = _taken(held, part, length, device)
-        found.append(made[key])
-    return found
+        data = reduced(part.recording)
+        tensors = [*as_list(data.inputs), *data.responses.values(), data.behaviour, data.pupil]
+        key = (part.order, len(part.rows), *(id(tensor) for tensor in tensors))
+        if key not in taken:
+            taken[key] = _filled(data, part, length, device)
+        batches.append(taken[key])
+    return batches
 
 
-def _taken(held: ReadoutData, part: Part, length: int, device: torch.device) -> Batch:
+def _filled(data: ReadoutData, part: MemberRows, length: int, device: torch.device) -> Batch:
     missing = length - len(part.rows)
     window = dict(part.window)
     if window and missing:
         window["starts"] = torch.cat([window["starts"], window["starts"][-1:].expand(missing)])
-    batch = take(held, torch.cat([part.rows, part.rows[-1:].expand(missing)]), device, **window)
+    batch = take(data, torch.cat([part.rows, part.rows[-1:].expand(missing)]), device, **window)
     for values in batch.responses.values():
         values[len(part.rows) :] = torch.nan
     return batch

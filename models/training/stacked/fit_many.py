@@ -7,175 +7,177 @@ from dataclasses import dataclass
 from functools import partial
 
 from models.training.data import ReadoutData, check
-from models.training.early_stopping import BestState, Course, FitHistory, Judge, Snapshot
+from models.training.early_stopping import EarlyStopping, FitHistory, Pruner
 from models.training.gradient_fit import check_refit, finish, fit_prepared, prepared, refit_twin, restarted
 from models.training.initial_state import Places
 from models.training.settings import FitSettings
 from models.training.stacked.grouping import structure
-from models.training.stacked.optimizer import Member, StackedDescent, Tensors
+from models.training.stacked.member import Member
+from models.training.stacked.stacked_training_loop import StackedTrainingLoop, Tensors
 from models.training.stacked.strategy import out_of_memory, pays, room
+from models.training.state_copy import BestState, StateCopy
 from models.twin import Twin
 
 PATHS = ("auto", "stack", "each")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class TwinFit:
     """A twin to be fitted to its data, by recording. Only those of one `kind` may be fitted together.
 
-    With `kept`, an equal twin, that one gets the state of the fit, and `twin` is then fitted anew on train and select
-    rows, see `models.training.gradient_fit.refit_twin`. A `judge` may end the fit half-way; there is then no second one.
+    With `select_twin`, an equal twin, that one gets the state of the fit, and `twin` is then fitted anew on train and
+    select rows, see `refit_twin`. A `pruner` may end the fit half-way; there is then no second one.
     """
 
     twin: Twin
     data: Mapping[str, ReadoutData]
     settings: FitSettings
     kind: Hashable = None
-    kept: Twin | None = None
-    judge: Judge | None = None
+    select_twin: Twin | None = None
+    pruner: Pruner | None = None
 
 
-Outcome = FitHistory | ValueError | FloatingPointError
-"""What became of a fit: its history, or the error that it would have raised alone."""
+FitResult = FitHistory | ValueError | FloatingPointError
+"""The history of a fit, or the error that it would have raised alone."""
 
 
-def fit_twins(wanted: Sequence[Wanted], path: str = "auto") -> Iterator[list[tuple[int, Outcome]]]:
-    """`models.training.gradient_fit.fit_twin` of many twins, in place: (number, outcome) of those that are done together, as they are.
+def fit_twins(fits: Sequence[TwinFit], path: str = "auto") -> Iterator[list[tuple[int, FitResult]]]:
+    """Fit many twins in place like `fit_twin`; yield (number, result) of those that are done together, as they are.
 
     Twins that are alike in kind and in `structure` are fitted as stacks, in which each keeps its own seed, rates,
     decay, penalties, loss, blocks, early stopping and plateaus; what they become is the same to float tolerance.
     `path`: "auto" times a step both ways, once for each structure and size, and takes the faster; "stack" and "each"
-    say which. A stack for which there is no memory is halved. The error of one twin stops no other.
+    force one. A stack for which there is no memory is halved. The error of one twin stops no other.
     """
     if path not in PATHS:
         raise ValueError(f"unknown path {path!r}; known: {', '.join(PATHS)}")
     members: dict[int, Member] = {}
     alike: dict[Hashable, list[int]] = {}
     places: Places = {}
-    for turn, each in enumerate(wanted):
+    for turn, fit in enumerate(fits):
         try:
-            check(each.twin, each.data)
+            check(fit.twin, fit.data)
         except ValueError as error:
             yield [(turn, error)]
             continue
-        recordings = prepared(each.twin, list(each.data.values()), places)
-        members[turn] = Member(each.twin, recordings, each.settings, each.kind)
-        alike.setdefault((each.kind, structure(members[turn])), []).append(turn)
+        recordings = prepared(fit.twin, list(fit.data.values()), places)
+        members[turn] = Member(fit.twin, recordings, fit.settings, fit.kind)
+        alike.setdefault((fit.kind, structure(members[turn])), []).append(turn)
     for turns in alike.values():
         turns.sort(key=lambda turn: members[turn].settings.seed)  # members of one seed share their batches
         size = 1 if path == "each" or len(turns) == 1 else room(members[turns[0]], len(turns))
         for first in range(0, len(turns), size):
-            chosen = turns[first : first + size]
-            yield from _stack({turn: members[turn] for turn in chosen}, wanted, path)
+            yield from _stack({turn: members[turn] for turn in turns[first : first + size]}, fits, path)
 
 
-def _stack(members: Mapping[int, Member], wanted: Sequence[Wanted], path: str) -> Iterator[list[tuple[int, Outcome]]]:
-    """Outcomes of members that are alike: of a stack if it pays, halved where memory is short."""
+def _stack(members: Mapping[int, Member], fits: Sequence[TwinFit], path: str) -> Iterator[list[tuple[int, FitResult]]]:
+    """Results of members that are alike: of a stack if it pays, halved where memory is short."""
     together = [member.again() for member in members.values()]
     if len(members) == 1 or path == "each" or not (path == "stack" or pays(together)):
         for turn, member in members.items():
-            yield [(turn, _alone(member, wanted[turn]))]
+            yield [(turn, _alone(member, fits[turn]))]
         return
-    before = [Snapshot(member.twin) for member in together]
+    before = [StateCopy(member.twin) for member in together]
     try:
-        outcomes = _together(together, [wanted[turn] for turn in members])
+        results = _together(together, [fits[turn] for turn in members])
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
     else:
-        yield list(zip(members, outcomes, strict=True))
+        yield list(zip(members, results, strict=True))
         return
-    for snapshot, member in zip(before, together, strict=True):
-        snapshot.restore(member.twin)
+    for copy, member in zip(before, together, strict=True):
+        copy.restore(member.twin)
     turns = list(members)
     for half in (turns[: len(turns) // 2], turns[len(turns) // 2 :]):
-        yield from _stack({turn: members[turn] for turn in half}, wanted, path)
+        yield from _stack({turn: members[turn] for turn in half}, fits, path)
 
 
-def _alone(member: Member, wanted: Wanted) -> Outcome:
+def _alone(member: Member, fit: TwinFit) -> FitResult:
     try:
-        history = fit_prepared(member.twin, member.recordings, member.settings, wanted.judge)
-        if wanted.kept is not None:
-            keep_state(wanted.kept, member.twin)
-        if wanted.kept is not None and not history.pruned:
-            refit_twin(member.twin, wanted.data, member.settings, history)
+        history = fit_prepared(member.twin, member.recordings, member.settings, fit.pruner)
+        if fit.select_twin is not None:
+            copy_state(member.twin, fit.select_twin)
+        if fit.select_twin is not None and not history.pruned:
+            refit_twin(member.twin, fit.data, member.settings, history)
     except (ValueError, FloatingPointError) as error:
         return error
     return history
 
 
-def _together(members: Sequence[Member], wanted: Sequence[Wanted]) -> list[Outcome]:
-    outcomes = _fit(members, [each.judge for each in wanted])
+def _together(members: Sequence[Member], fits: Sequence[TwinFit]) -> list[FitResult]:
+    results = _fit(members, [fit.pruner for fit in fits])
     again: dict[int, Member] = {}
-    for turn, (member, each, outcome) in enumerate(zip(members, wanted, outcomes, strict=True)):
-        if each.kept is not None and isinstance(outcome, FitHistory):
-            keep_state(each.kept, member.twin)
-            if outcome.pruned:
+    for turn, (member, fit, result) in enumerate(zip(members, fits, results, strict=True)):
+        if fit.select_twin is not None and isinstance(result, FitHistory):
+            copy_state(member.twin, fit.select_twin)
+            if result.pruned:
                 continue
-            recordings = restarted(member.twin, list(each.data.values()), outcome)
+            recordings = restarted(member.twin, list(fit.data.values()), result)
             again[turn] = Member(member.twin, recordings, member.settings, member.kind)
-    rates = [outcome.rates for turn, outcome in enumerate(outcomes) if turn in again]  # type: ignore[union-attr]
+    rates = [result.rates for turn, result in enumerate(results) if turn in again]  # type: ignore[union-attr]
     turns = list(again)
     for place, error in _refit(list(again.values()), rates).items():
-        outcomes[turns[place]] = error
-    return outcomes
+        results[turns[place]] = error
+    return results
 
 
-def keep_state(kept: Twin, fitted: Twin) -> None:
-    """Let an equal twin be what a fitted one is, in evaluation mode."""
-    kept.load_state_dict(fitted.state_dict())
-    kept.eval()
+def copy_state(fitted: Twin, other: Twin) -> None:
+    """Copy the state of a fitted twin into an equal one, in evaluation mode."""
+    other.load_state_dict(fitted.state_dict())
+    other.eval()
 
 
-class Row(BestState):
+class MemberBestState(BestState):
     """The best state of one member of a stack so far."""
 
-    def __init__(self, descent: StackedDescent, member: Member) -> None:
+    def __init__(self, loop: StackedTrainingLoop, member: Member) -> None:
         super().__init__(member.twin)
-        self.descent, self.member = descent, member
+        self.loop, self.member = loop, member
 
     def copy(self) -> Tensors:
-        """A copy of the member's present state in the stack."""
-        return self.descent.state(self.member)
+        """Copy the member's present state in the stack."""
+        return self.loop.state(self.member)
 
     def restore(self) -> None:
         """Put the best state back into the stack."""
-        self.descent.set_state(self.member, self.state)
+        self.loop.set_state(self.member, self.state)
 
 
-def _fit(members: Sequence[Member], judges: Sequence[Judge | None]) -> list[Outcome]:
-    """The loop of `models.training.gradient_fit.fit_twin` for all members at once; those that are done leave the stack."""
-    descent = StackedDescent(members)
-    courses = [
-        Course(each.settings, Row(descent, each), Snapshot(each.twin), judge)
-        for each, judge in zip(members, judges, strict=True)
+def _fit(members: Sequence[Member], pruners: Sequence[Pruner | None]) -> list[FitResult]:
+    """The loop of `fit_twin` for all members at once; those that are done leave the stack."""
+    loop = StackedTrainingLoop(members)
+    stopping = [
+        EarlyStopping(member.settings, MemberBestState(loop, member), StateCopy(member.twin), pruner)
+        for member, pruner in zip(members, pruners, strict=True)
     ]
 
     def epoch(going: Sequence[int], number: int) -> list[Callable[[], bool]]:
-        train = descent.epoch([courses[turn].rate(number) for turn in going])
-        losses, scores = descent.select_losses(any(courses[turn].judged(number) for turn in going))
-        heard = zip(going, train, losses, scores, strict=True)
-        return [partial(_goes_on, courses[turn], number, *numbers) for turn, *numbers in heard]
+        train = loop.epoch([stopping[turn].rate(number) for turn in going])
+        losses, scores = loop.select_losses(any(stopping[turn].needs_score(number) for turn in going))
+        values = zip(going, train, losses, scores, strict=True)
+        return [partial(_goes_on, stopping[turn], number, *numbers) for turn, *numbers in values]
 
-    errors = _run(descent, members, epoch)
-    return [errors.get(turn, course.history) for turn, course in enumerate(courses)]
+    errors = _run(loop, members, epoch)
+    return [errors.get(turn, own.history) for turn, own in enumerate(stopping)]
 
 
-def _goes_on(course: Course, epoch: int, train: float, select: float, score: float) -> bool:
-    return course.goes_on(epoch, train, select) and (not course.judged(epoch) or course.stays(epoch, score))
+def _goes_on(stopping: EarlyStopping, epoch: int, train: float, select: float, score: float) -> bool:
+    going = stopping.goes_on(epoch, train, select)
+    return going and (not stopping.needs_score(epoch) or stopping.survives(epoch, score))
 
 
 def _refit(members: Sequence[Member], rates: Sequence[Sequence[float]]) -> dict[int, FloatingPointError]:
-    """The loop of `models.training.gradient_fit.refit_twin` for all members at once, each for as many epochs as it has rates."""
+    """The loop of `refit_twin` for all members at once, each for as many epochs as it has rates."""
     if not members:
         return {}
-    descent = StackedDescent(members)
+    loop = StackedTrainingLoop(members)
 
     def epoch(going: Sequence[int], number: int) -> list[Callable[[], bool]]:
-        losses = descent.epoch([rates[turn][number] for turn in going])
+        losses = loop.epoch([rates[turn][number] for turn in going])
         return [partial(_has_more, rates[turn], number, loss) for turn, loss in zip(going, losses, strict=True)]
 
-    return _run(descent, members, epoch)
+    return _run(loop, members, epoch)
 
 
 def _has_more(rates: Sequence[float], epoch: int, loss: float) -> bool:
@@ -184,13 +186,13 @@ def _has_more(rates: Sequence[float], epoch: int, loss: float) -> bool:
 
 
 def _run(
-    descent: StackedDescent,
+    loop: StackedTrainingLoop,
     members: Sequence[Member],
     epoch: Callable[[Sequence[int], int], list[Callable[[], bool]]],
 ) -> dict[int, FloatingPointError]:
     """Epochs until no member is left; those that raise are returned with their errors, the others are finished.
 
-    `epoch` is run for the numbers of those that are left, and says of each whether it goes on, or raises its error.
+    `epoch` is run for the numbers of those that are left; its functions tell whether each goes on, or raise its error.
     """
     errors: dict[int, FloatingPointError] = {}
     going, number = list(range(len(members))), 0
@@ -201,15 +203,15 @@ def _run(
                 if goes_on():
                     left.append(turn)
                 else:
-                    _done(descent, members[turn])
+                    _done(loop, members[turn])
             except FloatingPointError as error:
                 errors[turn] = error
-        descent.keep([members[turn] for turn in left])
+        loop.keep([members[turn] for turn in left])
         going, number = left, number + 1
-    descent.asked.eval()
+    loop.stacked_twin.eval()
     return errors
 
 
-def _done(descent: StackedDescent, member: Member) -> None:
-    descent.write_back(member)
+def _done(loop: StackedTrainingLoop, member: Member) -> None:
+    loop.write_back(member)
     finish(member.twin, member.recordings, member.settings)

@@ -8,36 +8,34 @@ from typing import Any
 from models.readouts.protocol import Readout
 from models.readouts.sampling import as_list
 from models.training.data import ReadoutData
-from models.training.stacked.optimizer import Member
+from models.training.stacked.member import Member
 from models.twin import Twin, blocks_of
 
 FREE = ("loss", "learning_rate", "weight_decay", "epochs", "patience", "warmup", "decays")
-"""Parameters in which twins of one stack may differ, besides the prices of penalties that all of them have."""
+"""Parameters in which twins of one stack may differ, besides the weights of penalties that all of them have."""
 
 
 def structure(member: Member) -> Hashable:
-    """Equal for twins of which every step can be one: the same parts, shapes and batches; hashable.
+    """Describe what twins of one stack share: the same parts, shapes and batches; hashable.
 
     Free are the seed, what `FREE` names, the weights of penalties (none of a kind and some of it are not alike), and
     of pictures the blocks that are read, as far as their maps have one shape.
     """
-    twin, chosen = member.twin, member.settings
+    twin, settings = member.twin, member.settings
     parts = tuple((name, type(part).__name__) for name, part in twin.named_modules())
     tensors = tuple((name, tuple(each.shape), each.dtype) for name, each in _tensors(twin))
     recordings = tuple(_data(each) for each in member.recordings)
     readouts = tuple(_readout(twin.readout(key)) for key in twin.keys)
     clips = any(each.frames is not None for each in member.recordings)
     depths = tuple(twin.depths[key] if clips else len(blocks_of(twin.depths[key])) for key in twin.keys if twin.depths)
-    return parts, tensors, recordings, readouts, depths, chosen.batch, chosen.together, chosen.frames, chosen.balance
+    shown = settings.batch, settings.together, settings.frames, settings.balance
+    return parts, tensors, recordings, readouts, depths, *shown
 
 
-def free(parameters: Mapping[str, Any], prices: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:
-    """Parameters of a component without those that are free; of the prices only whether there is one."""
-    return tuple(
-        sorted(
-            (name, bool(value) if name in prices else value) for name, value in parameters.items() if name not in FREE
-        )
-    )
+def free(parameters: Mapping[str, Any], penalties: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:
+    """Leave out the parameters of a component that are free; of a penalty's weight only whether it is zero counts."""
+    fixed = {name: value for name, value in parameters.items() if name not in FREE}
+    return tuple(sorted((name, bool(value) if name in penalties else value) for name, value in fixed.items()))
 
 
 def _tensors(twin: Twin) -> list[tuple[str, Any]]:
@@ -45,7 +43,7 @@ def _tensors(twin: Twin) -> list[tuple[str, Any]]:
 
 
 def _readout(readout: Readout) -> Hashable:
-    return tuple(readout.shapes), readout.outputs, free(readout.given, readout.prices)
+    return tuple(readout.shapes), readout.outputs, free(readout.given, readout.penalties)
 
 
 def _data(recording: ReadoutData) -> Hashable:

@@ -1,86 +1,42 @@
-"""What a stack asks of each of its members: one function of parameters, buffers and a batch."""
+"""One twin of a stack."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
 
-from models.noise import Drawing
-from models.readouts.sampling import Maps
-from models.training.gradient_fit import penalty
-from models.twin import Twin, View, blocks_of
-
-Said = tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor], Tensor]
-"""By readout: drives (rows, units, outputs), responses in deviations (rows, units), the gamma's shape (units,); then
-the penalty."""
+from models.training.data import ReadoutData
+from models.training.settings import FitSettings
+from models.twin import Twin
 
 
-class Asked(nn.Module):
-    """A twin that answers for all members of a stack, through `torch.func.functional_call`.
+@dataclass
+class Member:
+    """One twin of a stack: its recordings (see `prepared`), its settings and its own draws of orders.
 
-    Members may read different blocks with their readouts: `blocks` are then all that any of them reads, by key, and
-    the buffer `choice N`, of the N-th key, says which of them the maps of a member are.
+    `same_order` is equal for members that see the same rows in every step.
     """
 
-    def __init__(self, twin: Twin, blocks: Mapping[str, Sequence[int]]) -> None:
-        super().__init__()
-        self.twin = twin
-        self.blocks = {key: tuple(each) for key, each in blocks.items()}
-        for key in self.blocks:
-            self.register_buffer(self._slot(key), torch.zeros(len(blocks_of(twin.depths[key])), dtype=torch.long))
+    twin: Twin
+    recordings: Sequence[ReadoutData]
+    settings: FitSettings
+    kind: Hashable = None
+    order: torch.Generator = field(init=False)
+    windows: torch.Generator = field(init=False)
+    same_order: int = field(init=False)
 
-    def choice(self, key: str, twin: Twin) -> Tensor:
-        """The buffer `choice` of a member."""
-        return torch.tensor([self.blocks[key].index(block) for block in blocks_of(twin.depths[key])])
+    def __post_init__(self) -> None:
+        self.order, self.windows = (torch.Generator().manual_seed(self.settings.seed) for _ in range(2))
+        rows = tuple(recording.train.cpu().numpy().tobytes() for recording in self.recordings)
+        settings = self.settings
+        self.same_order = hash((settings.seed, settings.batch, settings.together, settings.frames, rows))
 
-    def choices(self, twin: Twin) -> dict[str, Tensor]:
-        """All buffers `choice` of a member by name."""
-        return {self._slot(key): self.choice(key, twin) for key in self.blocks}
+    def again(self) -> Member:
+        """Make the same member before its first draw of an order."""
+        return Member(self.twin, self.recordings, self.settings, self.kind)
 
-    def drawing(self) -> dict[str, Drawing]:
-        """The parts that draw noise, by name."""
-        return {name: part for name, part in self.named_modules() if isinstance(part, Drawing)}
-
-    def _slot(self, key: str) -> str:
-        return f"choice {list(self.blocks).index(key)}"
-
-    def forward(
-        self,
-        keys: Sequence[str],
-        inputs: list[Tensor],
-        responses: Sequence[Tensor],
-        behaviour: Tensor | None,
-        pupil: Tensor | None,
-    ) -> Said:
-        """What the member says of a batch, and what was observed."""
-        shown: Maps = inputs[0] if self.twin.core is not None else inputs
-        views = self._views(shown, keys, behaviour, pupil)
-        drives, seen, gammas = {}, {}, {}
-        for key, values in zip(keys, responses, strict=True):
-            readout, view = self.twin.readout(key), views[key]
-            drives[key] = readout.drives(view.maps, view.shift, readout.checked(view.beside))
-            seen[key] = view.flattened(values) / readout.scale
-            gammas[key] = readout.gamma
-        price = penalty(self.twin, keys) if self.training else torch.zeros((), device=drives[keys[0]].device)
-        return drives, seen, gammas, price
-
-    def _views(
-        self, inputs: Maps, keys: Sequence[str], behaviour: Tensor | None, pupil: Tensor | None
-    ) -> dict[str, View]:
-        if not self.blocks:
-            return self.twin.views(inputs, keys, behaviour, pupil)
-        own = dict(self.twin.depths)
-        self.twin.depths.update(self.blocks)
-        try:
-            views = self.twin.views(inputs, keys, behaviour, pupil)
-        finally:
-            self.twin.depths.update(own)
-        return {key: self._chosen(view, key) for key, view in views.items()}
-
-    def _chosen(self, view: View, key: str) -> View:
-        """The maps of a member among those of all blocks that any member reads, which have one shape."""
-        maps = torch.stack(view.maps).index_select(0, self.get_buffer(self._slot(key)))
-        return replace(view, maps=list(maps.unbind()))
+    def loss(self) -> str:
+        """Give the name of the loss of its readouts."""
+        return str(self.twin.readout(self.twin.keys[0]).given["loss"])

@@ -15,10 +15,11 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from models.training.data import steps
-from models.training.early_stopping import Snapshot
-from models.training.gradient_fit import Descent
 from models.training.stacked.grouping import structure
-from models.training.stacked.optimizer import Member, StackedDescent
+from models.training.stacked.member import Member
+from models.training.stacked.stacked_training_loop import StackedTrainingLoop
+from models.training.state_copy import StateCopy
+from models.training.training_loop import TrainingLoop
 
 T = TypeVar("T")
 
@@ -29,7 +30,7 @@ MEMORY = 0.5
 """Share of the free memory that a stack may fill, as far as its need is foreseen."""
 
 MEMINFO = Path("/proc/meminfo")
-"""Where Linux says what memory is available."""
+"""Where Linux lists the memory that is available."""
 
 CLEARLY, HOPELESS = 0.9, 2.0
 """A stack is taken if a step of it takes clearly less for each member than alone. If the first, which warms up, takes
@@ -52,13 +53,13 @@ _PAYS: dict[Hashable, bool] = {}
 
 
 def room(member: Member, count: int) -> int:
-    """How many of `count` members like this one make a stack."""
+    """Count how many of `count` members like this one make a stack."""
     fitting = int(MEMORY * free_bytes(_device(member)) / max(_cost(member).bytes, 1.0))
     return max(1, min(MOST, count, fitting))
 
 
 def pays(members: Sequence[Member]) -> bool:
-    """Whether a stack of these members is faster than one after the other; tried once for a structure and size."""
+    """Tell whether a stack of these members is faster than one after the other; tried once for a structure and size."""
     shared = len({member.same_order for member in members}) == 1
     key = _key(members[0]), len(members).bit_length(), shared
     if key not in _PAYS:
@@ -74,22 +75,22 @@ def forget() -> None:
 
 
 def free_bytes(device: torch.device) -> float:
-    """Memory that a process may fill: of a GPU what is free, of the machine its share of what is available.
+    """Estimate the memory that a process may fill: what is free on a GPU, its share of what is available otherwise.
 
-    Where the system does not say what is available (only Linux does), that is half of the memory there is.
+    Where the system does not tell what is available (only Linux does), that is half of the memory there is.
     """
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
     if MEMINFO.exists():
-        held = dict(line.split(":") for line in MEMINFO.read_text().splitlines())
-        available = float(held["MemAvailable"].split()[0]) * 1024
+        lines = dict(line.split(":") for line in MEMINFO.read_text().splitlines())
+        available = float(lines["MemAvailable"].split()[0]) * 1024
     else:
         available = 0.5 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return available / (os.cpu_count() or 1)
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Whether an error says that memory is short, of a GPU or of the machine."""
+    """Tell whether an error means that memory is short, of a GPU or of the machine."""
     known = isinstance(error, MemoryError | torch.OutOfMemoryError)
     return known or "not enough memory" in str(error) or "can't allocate memory" in str(error)
 
@@ -103,32 +104,32 @@ def _cost(member: Member) -> Cost:
 
 def _tried(member: Member) -> Cost:
     """Two steps of a twin alone; the first is for its bytes."""
-    descent = Descent(member.twin, member.recordings, member.settings)
-    held: dict[int, int] = {}
+    loop = TrainingLoop(member.twin, member.recordings, member.settings)
+    saved: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        held[storage.data_ptr()] = storage.nbytes()
+        saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     member.twin.train()
     queue = list(islice(steps(member.recordings, member.settings, member.order), 2))
     with saved_tensors_hooks(note, lambda tensor: tensor):
-        descent.step(queue[0])
-    seconds = _seconds(lambda: descent.step(queue[-1]), _device(member))
+        loop.step(queue[0])
+    seconds = _seconds(lambda: loop.step(queue[-1]), _device(member))
     parameters = sum(each.numel() * each.element_size() for each in member.twin.parameters())
-    return Cost(seconds, 2.0 * sum(held.values()) + COPIES * parameters)
+    return Cost(seconds, 2.0 * sum(saved.values()) + COPIES * parameters)
 
 
 def _stacked_seconds(members: Sequence[Member], hopeless: float) -> float:
     """Seconds of a step of a stack for each member that takes part in it, the better of two."""
 
     def tried() -> float:
-        descent = StackedDescent([member.again() for member in members])
+        loop = StackedTrainingLoop([member.again() for member in members])
         seconds = float("inf")
-        for turns, batches in islice(descent.turns(), 2):
-            step = lambda: descent.step(turns, batches, [1e-3] * len(members))  # noqa: B023, E731
-            seconds = min(seconds, _seconds(step, descent.device) / len(turns))
+        for turns, batches in islice(loop.turns(), 2):
+            step = lambda: loop.step(turns, batches, [1e-3] * len(members))  # noqa: B023, E731
+            seconds = min(seconds, _seconds(step, loop.device) / len(turns))
             if seconds > hopeless:
                 break
         return seconds
@@ -137,13 +138,13 @@ def _stacked_seconds(members: Sequence[Member], hopeless: float) -> float:
 
 
 def _undone(members: Sequence[Member], action: Callable[[], T]) -> T:
-    """What an action gives; twins and their draws are afterwards what they were."""
-    before = [Snapshot(member.twin) for member in members]
+    """Run an action and give its result; twins and their draws are afterwards what they were."""
+    before = [StateCopy(member.twin) for member in members]
     try:
         return action()
     finally:
-        for snapshot, member in zip(before, members, strict=True):
-            snapshot.restore(member.twin)
+        for copy, member in zip(before, members, strict=True):
+            copy.restore(member.twin)
 
 
 def _seconds(action: Callable[[], object], device: torch.device) -> float:

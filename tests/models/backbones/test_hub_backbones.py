@@ -365,7 +365,8 @@ def test_code_that_comes_with_a_model_is_never_run(tmp_path):
 def test_the_driver_needs_no_torch():
     models = {name: tiny_model(kind) for name, kind in DRIVEN.items()}
     code = (
-        f"import sys; from models.backbones import BACKBONES; from models.backbones.transformers.hub_files import fingerprint\n"
+        "import sys; from models.backbones import BACKBONES\n"
+        "from models.backbones.transformers.hub_files import fingerprint\n"
         f"for name, model in {models!r}.items():\n"
         f"    print(name, BACKBONES[name].block_count({{'model': model}}), len(fingerprint({{'model': model}})))\n"
         f"assert not {{'torch', 'numpy', 'transformers'}} & set(sys.modules)"

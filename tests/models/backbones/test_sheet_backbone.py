@@ -4,13 +4,13 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
+from benchmarks.rewired_sheet import rewired_null
+from benchmarks.sheet_maps import map_smoothness
 from models.backbones import BACKBONES
 from models.spiking_sheet.layers import feed_forwardness, hop_counts
 from models.spiking_sheet.learning import young_sheet
-from models.spiking_sheet.maps import map_smoothness
 from models.spiking_sheet.natural import dead_leaves
 from models.spiking_sheet.neurons import EXACT, exactly
-from models.spiking_sheet.rewired import rewired_null
 
 torch.set_num_threads(1)
 

@@ -9,6 +9,7 @@ from scipy import stats
 from models.backbones import BACKBONES
 from models.latents.data import LatentData, LatentTraining
 from models.latents.fit import _Stage, fit_latent
+from models.latents.twin import LikelihoodSettings
 from models.objectives.likelihoods import zig_links
 from models.readouts import READOUTS
 
@@ -124,12 +125,12 @@ def test_fit_of_clips(changes, padding):
     for found in (
         twin.predict_prior(clips, 2, key="a"),
         twin.predict_conditioned(clips, responses, key="a"),
-        twin.log_likelihood(clips, responses, 2, joint=True, key="a"),
+        twin.log_likelihood(clips, responses, LikelihoodSettings(2, joint=True), key="a"),
     ):
         assert found.shape[:2] == (10, 14)
         assert found[:, :lost].isnan().all()
         assert found[0, lost:].isfinite().all()
-    assert twin.log_likelihood(clips, responses, 2, key="a").isfinite().all()
+    assert twin.log_likelihood(clips, responses, LikelihoodSettings(2), key="a").isfinite().all()
 
 
 def test_seed_decides_everything_and_state_goes_through_safetensors():
@@ -308,9 +309,11 @@ def test_planted_rank_is_recovered(rank, kl_weight):
     assert gain_of_conditioning(fit.twin, features, responses)[0] > 0.05
     still = fitted(features, responses, parameters | {"latents": 0}, LatentTraining(0.02, 30, 8, 2, 0, 0.0, 8, 20))
     rest, units = slice(102, None), torch.arange(UNITS) % 2 == 0
-    pair = [each.twin.log_likelihood(features[rest], responses[rest], 100, joint=True).mean() for each in (fit, still)]
+    joint = LikelihoodSettings(100, joint=True)
+    pair = [each.twin.log_likelihood(features[rest], responses[rest], joint).mean() for each in (fit, still)]
     assert pair[0] > pair[1] + 1
     pair = [
-        each.twin.log_likelihood(features[rest], responses[rest], 50, given=units).nanmean() for each in (fit, still)
+        each.twin.log_likelihood(features[rest], responses[rest], LikelihoodSettings(50), given=units).nanmean()
+        for each in (fit, still)
     ]
     assert pair[0] > pair[1] + 0.01

@@ -11,7 +11,7 @@ from metrics.prediction.likelihood import poisson_log_likelihood, zero_inflated_
 from models.backbones import BACKBONES
 from models.latents.populations import ClipReadout, PopulationSpec
 from models.latents.recognition import Recognition, divergence, hidden_entries, sample_prior
-from models.latents.twin import LatentTwin
+from models.latents.twin import LatentTwin, LikelihoodSettings
 from models.objectives.likelihoods import zero_inflated_gamma_mean
 from models.readouts import READOUTS
 
@@ -155,7 +155,7 @@ def test_log_likelihood_is_the_one_that_is_scored(likelihood, joint, memory):
     clips, population = torch.randn(3, 3, 7, 1, 1, generator=generator()), twin.population()
     responses = torch.poisson(torch.full((3, 7, 5), 1.0), generator=generator())
     responses[0, :, 2], responses[1, 3], responses[:, :, 4] = torch.nan, torch.nan, torch.nan
-    found = twin.log_likelihood(clips, responses, 6, joint, bits=True, seed=4)
+    found = twin.log_likelihood(clips, responses, LikelihoodSettings(6, joint, bits=True, seed=4))
     g = generator(4)
     with torch.no_grad():
         drives = population.drives(twin.maps(clips, population))
@@ -179,12 +179,13 @@ def test_only_the_joint_likelihood_credits_what_units_share():
         latents = sample_prior((20, 20, 1), 0.0, generator(8))
         rates = twin.outcome(population.drives({0: clips}), population, latents)[0]
     responses = torch.poisson(rates, generator=generator(9))
-    joint = twin.log_likelihood(clips, responses, 200, joint=True).mean()
-    alone = twin.log_likelihood(clips, responses, 200).sum()
+    joint = twin.log_likelihood(clips, responses, LikelihoodSettings(200, joint=True)).mean()
+    alone = twin.log_likelihood(clips, responses, LikelihoodSettings(200)).sum()
     assert joint - alone > 0.3
     population.free.data.zero_()
-    joint = twin.log_likelihood(clips, responses, 2, joint=True).mean()
-    torch.testing.assert_close(joint, twin.log_likelihood(clips, responses, 2).sum(), rtol=1e-4, atol=1e-4)
+    joint = twin.log_likelihood(clips, responses, LikelihoodSettings(2, joint=True)).mean()
+    alone = twin.log_likelihood(clips, responses, LikelihoodSettings(2)).sum()
+    torch.testing.assert_close(joint, alone, rtol=1e-4, atol=1e-4)
 
 
 def test_prior_predictions():
@@ -220,7 +221,7 @@ def test_conditioning_sees_the_given_units_alone():
     outcome = twin.outcome(twin.population().drives({0: clips}), twin.population(), mean)
     torch.testing.assert_close(before, twin.mean_response(outcome, twin.population()).detach())
     assert (spread > 0).all()
-    scored = twin.log_likelihood(clips, responses, 3, given=given_units)
+    scored = twin.log_likelihood(clips, responses, LikelihoodSettings(3), given=given_units)
     assert torch.equal(scored.isnan(), given_units)
     with pytest.raises(ValueError, match="a mask of 5 units with one at least"):
         twin.infer(responses, torch.zeros(5, dtype=torch.bool))

@@ -8,7 +8,7 @@ import torch
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GroupKFold, LeaveOneGroupOut
 
-from models.linear.banded import balanced, fit_banded, mean_diagonal, share_candidates
+from models.linear.banded import ShareSearch, balanced, fit_banded, mean_diagonal, share_candidates
 from models.linear.ridge import ALPHAS, decompose_kernel, fit_ridge
 
 GROUPS = np.repeat(np.arange(8), 5)
@@ -48,7 +48,7 @@ def test_leaving_each_group_out_equals_himalaya_with_a_refit_for_every_group(mon
     bands, y = toy()
     shares = positive(share_candidates(2, 8, seed=1))
     monkeypatch.setattr("models.linear.banded.share_candidates", lambda bands, count, seed: shares)
-    fitted = fit_banded(kernels_of(bands), torch.from_numpy(y), GROUPS, iterations=8, seed=1)
+    fitted = fit_banded(kernels_of(bands), torch.from_numpy(y), GROUPS, search=ShareSearch(iterations=8, seed=1))
     folds = list(LeaveOneGroupOut().split(y, y, GROUPS))
     predicted, alphas, chosen = himalaya(kernels_of(bands), y, shares, folds)
     np.testing.assert_allclose(fitted.alpha, alphas, rtol=1e-9)
@@ -65,7 +65,9 @@ def test_grouped_folds_are_those_of_himalaya_and_its_backend_is_left_as_it_was()
     before = get_backend()
     set_backend("torch")
     try:
-        fitted = fit_banded(kernels_of(bands), torch.from_numpy(y), GROUPS, folds=4, iterations=6, seed=2)
+        fitted = fit_banded(
+            kernels_of(bands), torch.from_numpy(y), GROUPS, search=ShareSearch(folds=4, iterations=6, seed=2)
+        )
         assert get_backend().name == "torch"
     finally:
         set_backend(before)
@@ -77,8 +79,10 @@ def test_grouped_folds_are_those_of_himalaya_and_its_backend_is_left_as_it_was()
 @pytest.mark.parametrize("folds", ["each", 8])
 def test_both_searches_agree_where_the_folds_are_the_groups(folds: int | str) -> None:
     bands, y = toy(seed=3)
-    one = fit_banded(kernels_of(bands), torch.from_numpy(y), GROUPS, iterations=5, seed=0)
-    other = fit_banded(kernels_of(bands), torch.from_numpy(y), GROUPS, folds=folds, iterations=5, seed=0)
+    one = fit_banded(kernels_of(bands), torch.from_numpy(y), GROUPS, search=ShareSearch(iterations=5, seed=0))
+    other = fit_banded(
+        kernels_of(bands), torch.from_numpy(y), GROUPS, search=ShareSearch(folds=folds, iterations=5, seed=0)
+    )
     torch.testing.assert_close(one.shares, other.shares, rtol=1e-6, atol=1e-9)
     torch.testing.assert_close(one.left_out_error, other.left_out_error, rtol=1e-6, atol=0)
     torch.testing.assert_close(one.predict(kernels_of(bands)), other.predict(kernels_of(bands)), rtol=1e-6, atol=1e-6)
@@ -86,7 +90,7 @@ def test_both_searches_agree_where_the_folds_are_the_groups(folds: int | str) ->
 
 def test_chosen_shares_are_penalties_of_scikit_learns_ridge_on_scaled_bands() -> None:
     bands, y = toy(seed=4)
-    fitted = fit_banded(kernels_of(bands), torch.from_numpy(y), GROUPS, iterations=10)
+    fitted = fit_banded(kernels_of(bands), torch.from_numpy(y), GROUPS, search=ShareSearch(iterations=10))
     new, _ = toy(seed=5)
     found = fitted.predict([torch.from_numpy(b @ a.T) for a, b in zip(bands, new, strict=True)])
     scales = [((band - band.mean(axis=0)) ** 2).sum(axis=1).mean() for band in bands]
@@ -102,11 +106,11 @@ def test_one_band_is_ridge(alpha: float | str) -> None:
     bands, y = toy()
     (kernel,), targets = kernels_of(bands[1:]), torch.from_numpy(y)
     ridge = fit_ridge(decompose_kernel(kernel), kernel, targets, GROUPS, alpha)
-    banded = fit_banded([kernel], targets, GROUPS, alpha, iterations=50)
+    banded = fit_banded([kernel], targets, GROUPS, alpha, search=ShareSearch(iterations=50))
     torch.testing.assert_close(banded.alpha, ridge.alpha)
     torch.testing.assert_close(banded.left_out_error, ridge.left_out_error, rtol=1e-9, atol=0)
     torch.testing.assert_close(banded.predict([kernel]), ridge.predict(kernel), rtol=1e-9, atol=1e-9)
-    folded = fit_banded([kernel], targets, GROUPS, alpha, folds=8)
+    folded = fit_banded([kernel], targets, GROUPS, alpha, search=ShareSearch(folds=8))
     torch.testing.assert_close(folded.predict([kernel]), ridge.predict(kernel), rtol=1e-6, atol=1e-6)
 
 
@@ -116,7 +120,7 @@ def test_a_band_that_matters_gets_the_larger_share_and_beats_equal_shares() -> N
     signal = random.standard_normal((60, 5))
     y = torch.from_numpy(signal @ random.standard_normal((5, 3)) + 0.3 * random.standard_normal((60, 3)))
     kernels = kernels_of([signal, noise])
-    fitted = fit_banded(kernels, y, groups, iterations=30)
+    fitted = fit_banded(kernels, y, groups, search=ShareSearch(iterations=30))
     assert (fitted.shares[0] > 0.9).all()
     both, _ = balanced(kernels)
     assert (fitted.left_out_error < 0.7 * fit_ridge(decompose_kernel(both), both, y, groups).left_out_error).all()
@@ -136,14 +140,14 @@ def test_balanced_kernels_are_those_of_concatenated_features_scaled_to_one_size(
 def test_bands_without_variance_get_no_share_and_none_at_all_predicts_the_mean(folds: int | str) -> None:
     bands, y = toy()
     flat, targets = np.full((40, 7), 2.5), torch.from_numpy(y)
-    alone = fit_banded(kernels_of(bands[:1]), targets, GROUPS, folds=folds)
-    beside = fit_banded(kernels_of([flat, bands[0]]), targets, GROUPS, folds=folds)
+    alone = fit_banded(kernels_of(bands[:1]), targets, GROUPS, search=ShareSearch(folds=folds))
+    beside = fit_banded(kernels_of([flat, bands[0]]), targets, GROUPS, search=ShareSearch(folds=folds))
     assert mean_diagonal(kernels_of([flat])[0]) == 0
     assert (beside.shares[0] == 0).all()
     torch.testing.assert_close(
         beside.predict(kernels_of([flat, bands[0]])), alone.predict(kernels_of(bands[:1])), rtol=1e-9, atol=1e-9
     )
-    nothing = fit_banded(kernels_of([flat, flat]), targets, GROUPS, folds="each")
+    nothing = fit_banded(kernels_of([flat, flat]), targets, GROUPS, search=ShareSearch(folds="each"))
     predicted = nothing.predict(kernels_of([flat, flat]))
     torch.testing.assert_close(predicted, targets.mean(dim=0).expand(40, -1), rtol=1e-9, atol=1e-6)
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ridge_forms import CONVENTIONS, absolute_alpha, decompose, leave_group_out_residuals
 from sklearn.linear_model import Ridge, RidgeCV
 from torch import Tensor
 
@@ -17,15 +18,12 @@ from models.linear import ridge
 from models.linear.block_choice import choose_block
 from models.linear.ridge import (
     ALPHAS,
-    CONVENTIONS,
     Decomposition,
-    absolute_alpha,
-    decompose,
+    alpha_candidates,
     decompose_features,
     decompose_kernel,
     fit_ridge,
     group_indices,
-    leave_group_out_residuals,
 )
 
 SHAPES = [(40, 15), (40, 39), (40, 40), (40, 41), (40, 200)]
@@ -196,9 +194,19 @@ def test_alphas_of_every_convention_are_the_same_ridge() -> None:
         np.testing.assert_allclose(fitted.predict(kernel), predicted, atol=1e-8)
 
 
-def test_an_unknown_convention_names_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"relative \| absolute \| shrinkage \| normalised-shrinkage; got 'log'"):
-        absolute_alpha(1.0, "log", decompose(torch.eye(4)))
+def test_alphas_that_are_chosen_from_are_those_given() -> None:
+    """Of other alphas the best is taken, as scikit-learn does; a single one among them is as if it were given."""
+    x, y = toy(50, 20, units=6)
+    parts, kernel, own = decompose(torch.from_numpy(x)), torch.from_numpy(x @ x.T), [0.02, 0.7, 5.0]
+    fitted = fit_ridge(parts, kernel, torch.from_numpy(y), np.arange(50), own)
+    for unit in range(y.shape[1]):
+        search = RidgeCV(alphas=[alpha * parts.scale for alpha in own], scoring="neg_mean_squared_error")
+        assert search.fit(x, y[:, unit]).alpha_ == pytest.approx(float(fitted.alpha[unit]) * parts.scale)
+    listed, single = (fit_ridge(parts, kernel, torch.from_numpy(y), np.arange(50), alpha) for alpha in ([0.7], 0.7))
+    assert torch.equal(listed.dual, single.dual)
+    assert alpha_candidates("auto") == sorted(ALPHAS, reverse=True)
+    with pytest.raises(ValueError, match="a number, numbers, or auto; got 'each'"):
+        alpha_candidates("each")
 
 
 def blocks(seed: int = 0, stimuli: int = 40) -> tuple[list[np.ndarray], np.ndarray]:
@@ -264,7 +272,7 @@ def test_groups_of_any_size_are_left_out_as_if_each_were_fitted_without(
         ridge.decompose_kernel(torch.tensor(features @ features.T)),
     ):
         index = ridge.group_indices(groups)
-        found = ridge.leave_group_out_residuals(parts, torch.tensor(y), alphas, index).numpy()
+        found = leave_group_out_residuals(parts, torch.tensor(y), alphas, index).numpy()
         for place, alpha in enumerate(alphas.tolist()):
             for group in range(14):
                 out = groups == group

@@ -4,8 +4,12 @@ import scipy.stats
 import torch
 from torch.nn import functional as F
 
+from models.objectives.correlation import correlation_loss
+from models.objectives.gaussian import gaussian_loss
 from models.objectives.likelihoods import RHO
-from models.objectives.losses import LOSSES, correlation_loss, gaussian_loss, poisson_loss, zero_inflated_gamma_loss
+from models.objectives.losses import LOSSES
+from models.objectives.poisson import poisson_loss
+from models.objectives.zero_inflated_gamma import zero_inflated_gamma_loss
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from frozen import fit_frozen
 from torch.nn import functional as F
 
 from models.objectives.losses import LOSSES
@@ -8,7 +9,7 @@ from models.readouts import READOUTS
 from models.readouts.gaussian import GaussianReadout, sample, shrink
 from models.readouts.initial_positions import located, response_statistics, starting_positions
 from models.readouts.sampling import sample_own
-from models.training.frozen_backbone import fit_frozen
+from models.training.frozen_backbone import FrozenFit
 
 torch.set_num_threads(1)
 
@@ -112,7 +113,7 @@ def test_constant_maps_and_responses_are_harmless():
     maps, _, _, responses, (train, select, _) = toy()
     maps[:, 0], responses[:, 0] = 3.0, 1.0
     assert starting_positions(maps, responses, train, select).isfinite().all()
-    readout = fit_frozen("gaussian", [maps], responses, train, select, DEFAULTS | {"epochs": 3}, 0)
+    readout = fit_frozen(FrozenFit("gaussian", [maps], responses, train, select, DEFAULTS | {"epochs": 3}, 0))
     assert readout(maps).isfinite().all()
 
 
@@ -120,7 +121,7 @@ def test_constant_maps_and_responses_are_harmless():
 def test_fit_recovers_positions_and_rates(loss):
     maps, truth, rates, responses, (train, select, report) = toy()
     responses[::7, 3] = torch.nan
-    readout = fit_frozen("gaussian", [maps], responses, train, select, DEFAULTS | {"loss": loss}, 0)
+    readout = fit_frozen(FrozenFit("gaussian", [maps], responses, train, select, DEFAULTS | {"loss": loss}, 0))
     with torch.no_grad():
         found = correlation(readout(maps[report]), rates[report])
     assert (readout.mean - truth.mean).norm(dim=1).median() < 0.1
@@ -132,9 +133,9 @@ def test_fit_takes_maps_of_any_scale_and_size():
     """Predictions do not move with the scale of a channel, nor does it matter who averages the maps."""
     maps, _, _, responses, (train, select, _) = toy()
     parameters = DEFAULTS | {"pool": 6, "epochs": 4}
-    plain = fit_frozen("gaussian", [maps], responses, train, select, parameters, 0)
-    scaled = fit_frozen("gaussian", [100 * maps + 7], responses, train, select, parameters, 0)
-    pooled = fit_frozen("gaussian", [shrink(maps, 6)], responses, train, select, parameters, 0)
+    plain = fit_frozen(FrozenFit("gaussian", [maps], responses, train, select, parameters, 0))
+    scaled = fit_frozen(FrozenFit("gaussian", [100 * maps + 7], responses, train, select, parameters, 0))
+    pooled = fit_frozen(FrozenFit("gaussian", [shrink(maps, 6)], responses, train, select, parameters, 0))
     torch.testing.assert_close(plain(maps), scaled(100 * maps + 7), rtol=1e-2, atol=1e-2)
     torch.testing.assert_close(plain(maps), pooled(maps))
     torch.testing.assert_close(plain(maps), plain(shrink(maps, 6)))
@@ -143,16 +144,16 @@ def test_fit_takes_maps_of_any_scale_and_size():
 def test_fit_is_deterministic():
     maps, _, _, responses, (train, select, _) = toy()
     torch.manual_seed(0)
-    one = fit_frozen("gaussian", [maps], responses, train, select, DEFAULTS | {"epochs": 3}, 5)
+    one = fit_frozen(FrozenFit("gaussian", [maps], responses, train, select, DEFAULTS | {"epochs": 3}, 5))
     torch.manual_seed(1)
-    two = fit_frozen("gaussian", [maps], responses, train, select, DEFAULTS | {"epochs": 3}, 5)
+    two = fit_frozen(FrozenFit("gaussian", [maps], responses, train, select, DEFAULTS | {"epochs": 3}, 5))
     assert torch.equal(one(maps), two(maps))
 
 
 def test_l1_makes_weights_small():
     maps, _, _, responses, (train, select, _) = toy()
     sums = [
-        fit_frozen("gaussian", [maps], responses, train, select, DEFAULTS | {"l1": l1, "epochs": 20}, 0)
+        fit_frozen(FrozenFit("gaussian", [maps], responses, train, select, DEFAULTS | {"l1": l1, "epochs": 20}, 0))
         .weights.abs()
         .sum()
         for l1 in (0.0, 0.3)
@@ -212,12 +213,12 @@ def planted_map(units=40, kind="free", seed=3):
 def test_planted_positions_come_back(kind, position):
     maps, responses, places, coordinates, (train, select, _) = planted_map(kind=position)
     given = DEFAULTS | {"loss": "gaussian", "covariance": kind, "position": position, "epochs": 25}
-    readout = fit_frozen("gaussian", [maps], responses, train, select, given, 0, coordinates)
+    readout = fit_frozen(FrozenFit("gaussian", [maps], responses, train, select, given, 0, coordinates))
     error = (readout.centres() - places).norm(dim=1)
     assert error.median() < (0.035 if position == "free" else 0.12)  # the search alone ends at 0.07 and 0.11
     if position == "free":
         return
-    alone = fit_frozen("gaussian", [maps], responses, train, select, given | {"position": "free"}, 0)
+    alone = fit_frozen(FrozenFit("gaussian", [maps], responses, train, select, given | {"position": "free"}, 0))
 
     assert error.mean() < 0.5 * (alone.centres() - places).norm(dim=1).mean()  # neighbours help
 

@@ -2,18 +2,20 @@
 
 import pytest
 import torch
+from frozen import fit_frozen
 from safetensors.torch import load, save
 from torch.func import functional_call, jacrev, stack_module_state, vmap
 from torch.nn import functional as F
 
 from metrics.nonlinearity.jacobians import ResidualJacobian
 from models.objectives.losses import LOSSES
-from models.readouts import LOSS_NAMES, READOUTS
+from models.readouts import READOUTS
 from models.readouts.mlp import ACTIVATIONS
 from models.readouts.sampling import moved, sample, stacked
 from models.training.data import take
-from models.training.frozen_backbone import FrozenFit, fit_frozen, fit_frozen_many
-from models.training.gradient_fit import FitSettings, ReadoutData, batch_loss, fit_twin
+from models.training.frozen_backbone import FrozenFit, fit_frozen_many
+from models.training.gradient_fit import FitSettings, ReadoutData, fit_twin
+from models.training.twin_loss import batch_loss
 from models.twin import Twin
 
 torch.set_num_threads(1)
@@ -51,7 +53,7 @@ def maps_of(shapes, stimuli=7, seed=0):
 
 
 def test_losses_are_those_of_the_registry():
-    assert tuple(LOSSES) == LOSS_NAMES
+    assert tuple(LOSSES) == ("poisson", "gaussian", "correlation", "zero-inflated-gamma")
 
 
 @pytest.mark.parametrize("name", GRADIENT)
@@ -157,7 +159,7 @@ def test_features_beside_and_calibration(name, changes):
         readout.calibrate(torch.full((UNITS,), 2.0), torch.ones(UNITS))
         readout.calibrate(gain, offset)
         torch.testing.assert_close(readout(maps, None, beside), gain * (2 * found + 1) + offset)
-    with pytest.raises(ValueError, match="made for 2 features beside the map, 0 came"):
+    with pytest.raises(ValueError, match="made for 2 features beside the map, got 0"):
         readout(maps)
 
 
@@ -208,8 +210,8 @@ def test_moved_and_stacked_maps_keep_places():
 
 def test_masks_are_normalised_and_pay():
     """Penalty of the factorised readout by hand; blowing a mask up changes nothing."""
-    prices = {"l1": 0.5, "mask_l1": 0.25, "laplace": 2.0}
-    readout, maps = build("factorised", **prices).eval(), maps_of(ONE)
+    penalties = {"l1": 0.5, "mask_l1": 0.25, "laplace": 2.0}
+    readout, maps = build("factorised", **penalties).eval(), maps_of(ONE)
     with torch.no_grad():
         found, paid = readout(maps), readout.penalty()
         masks = readout.masks[0] / readout.masks[0].flatten(1).norm(dim=1)[:, None, None]
@@ -282,7 +284,7 @@ def test_frozen_fit_predicts(name, loss):
     short = {"epochs": 20, "patience": 5, "learning_rate": 0.05}
     long = {"epochs": 60, "patience": 30, "learning_rate": 0.003}
     shown = defaults(name, loss=loss, **(long if name == "mlp" else short))
-    readout = fit_frozen(name, maps, responses, train, select, shown, 0)
+    readout = fit_frozen(FrozenFit(name, maps, responses, train, select, shown, 0))
     with torch.no_grad():
         found = readout([each[report] for each in maps])
     assert not readout.training
@@ -303,7 +305,7 @@ def test_mlp_beats_its_linear_twin_on_a_quadratic_unit():
     found = {}
     for activation in ("relu", "none"):
         given = defaults("mlp", hidden=48, activation=activation, epochs=250, patience=20, learning_rate=0.003)
-        readout = fit_frozen("mlp", [maps], responses, train, select, given, 0)
+        readout = fit_frozen(FrozenFit("mlp", [maps], responses, train, select, given, 0))
         found[activation] = torch.corrcoef(torch.cat([readout(maps[report]), responses[report]], dim=1).detach().T)[
             0, 1
         ]
@@ -317,10 +319,10 @@ def test_refit_has_seen_the_select_rows(name):
     maps, responses, (train, select, report) = frozen_toy(240)
     responses = responses + torch.rand(responses.shape, generator=torch.Generator().manual_seed(5)) * 2
     given = defaults(name, epochs=12, patience=12, loss="gaussian", l1=0.0)
-    plain = fit_frozen(name, maps, responses, train, select, given, 3)
+    plain = fit_frozen(FrozenFit(name, maps, responses, train, select, given, 3))
     wanted = FrozenFit(name, maps, responses, train, select, given, 3, refit=True)
     (((_, (first, second, _)),),) = fit_frozen_many([wanted])
-    again = fit_frozen(name, maps, responses, train, select, given, 3, refit=True)
+    again = fit_frozen(FrozenFit(name, maps, responses, train, select, given, 3, refit=True))
     with torch.no_grad():
         assert torch.equal(plain(maps), first(maps))
         assert torch.equal(second(maps), again(maps))
@@ -336,7 +338,7 @@ def test_several_sizes_of_maps_and_a_single_channel(name):
     maps = torch.randn(60, 1, 1, 1, generator=generator)
     responses = maps[:, :, 0, 0].expand(-1, 2) + 4
     rows = torch.arange(60).split([40, 20])
-    readout = fit_frozen(name, [maps], responses, *rows, defaults(name, epochs=3, loss="gaussian"), 0)
+    readout = fit_frozen(FrozenFit(name, [maps], responses, *rows, defaults(name, epochs=3, loss="gaussian"), 0))
     assert readout(maps).isfinite().all()
 
 

@@ -11,6 +11,8 @@ from scipy import sparse, stats
 from scipy.sparse.csgraph import shortest_path
 from scipy.spatial.distance import pdist
 
+from benchmarks.rewired_sheet import BIN, rewired_null
+from benchmarks.sheet_maps import gratings, map_smoothness, orientation_tuning, wiring_cost
 from models.backbones import BACKBONES
 from models.spiking_sheet.layers import (
     feed_forwardness,
@@ -19,8 +21,6 @@ from models.spiking_sheet.layers import (
     rank_correlation,
     strong_synapses,
 )
-from models.spiking_sheet.maps import gratings, map_smoothness, orientation_tuning, wiring_cost
-from models.spiking_sheet.rewired import BIN, rewired_null
 from models.spiking_sheet.settings import SheetSettings
 from models.spiking_sheet.wiring import (
     START_WEIGHT,

@@ -7,20 +7,11 @@ from torch.nn import functional as F
 from models.backbones import BACKBONES
 from models.readouts import READOUTS
 from models.readouts.gaussian import GaussianReadout
-from models.training.data import take
-from models.training.gradient_fit import (
-    BestState,
-    Descent,
-    FitSettings,
-    ReadoutData,
-    batch_loss,
-    fit_twin,
-    penalty,
-    predict,
-    prepared,
-    refit_twin,
-    shuffled_batches,
-)
+from models.training.data import shuffled_batches, take
+from models.training.gradient_fit import FitSettings, ReadoutData, fit_twin, predict, prepared, refit_twin
+from models.training.state_copy import BestState
+from models.training.training_loop import TrainingLoop
+from models.training.twin_loss import batch_loss, penalty
 from models.twin import Twin, map_shapes
 
 torch.set_num_threads(1)
@@ -117,8 +108,8 @@ def test_gradient_reaches_every_parameter():
 def test_smoothness_enters_the_penalty():
     keys = tuple(DEPTHS)
     rough, plain = twin(1, smoothness=2.0, l1=0.5), twin(1, l1=0.5)
-    prices = torch.cat([plain.readout(key).weights.abs().sum(dim=(1, 2)) for key in keys])
-    expected = 2.0 * (rough.core.regularizer() / 2.0) + 0.5 * prices.mean()
+    penalties = torch.cat([plain.readout(key).weights.abs().sum(dim=(1, 2)) for key in keys])
+    expected = 2.0 * (rough.core.regularizer() / 2.0) + 0.5 * penalties.mean()
     torch.testing.assert_close(penalty(rough, keys), expected)
     assert plain.regularizer().item() == 0.0
 
@@ -328,7 +319,7 @@ def test_a_step_together_has_the_mean_gradient():
         model.zero_grad()
         loss = batch_loss(model, take(recording, recording.train, CPU)) + penalty(model, tuple(recording.responses))
         grads.append(torch.autograd.grad(loss, list(model.parameters()), allow_unused=True, materialize_grads=True))
-    Descent(model, ready, FitSettings(batch=None, together=True)).epoch(1e-3)
+    TrainingLoop(model, ready, FitSettings(batch=None, together=True)).epoch(1e-3)
     for (name, parameter), *each in zip(model.named_parameters(), *grads, strict=True):
         if name.endswith("spread"):  # its gradient is made of the noise
             continue

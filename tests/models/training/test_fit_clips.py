@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from models.backbones import BACKBONES
 from models.readouts import READOUTS
-from models.training.assembly import assemble
+from models.training.assembly import ReadoutPlan, assemble
 from models.training.data import crop, take
 from models.training.gradient_fit import FitSettings, ReadoutData, fit_twin, predict, refit_twin
 from models.twin import Twin
@@ -63,7 +63,7 @@ def recording(seed=0, planting=(0.0, 0), **changes):
 
 def fitted(data, settings=None, depth=1, behaviour=False, gaze=False, **changes):
     given = GAUSSIAN | {"loss": "gaussian", "l1": 0.0}
-    twin = assemble(core(**changes), "gaussian", given, data, {"a": depth}, 0, None, behaviour, gaze)
+    twin = assemble(core(**changes), ReadoutPlan("gaussian", given, {"a": depth}), data, 0, behaviour, gaze)
     history = fit_twin(twin, data, settings or FitSettings(0.03, 12, 12, batch=4))
     return twin, history
 
@@ -130,7 +130,7 @@ def test_behaviour_is_z_scored_within_each_recording():
     data = {"r": recording(), "s": recording(1)}
     moved = data["s"].behaviour * 40.0 + 100.0
     data["s"] = dataclasses.replace(data["s"], responses={"b": data["s"].responses["a"]}, behaviour=moved)
-    twin = assemble(core(), "gaussian", GAUSSIAN, data, {"a": 1, "b": 1}, 0, None, behaviour=True)
+    twin = assemble(core(), ReadoutPlan("gaussian", GAUSSIAN, {"a": 1, "b": 1}), data, 0, behaviour=True)
     fit_twin(twin, data, FitSettings(0.01, 1, batch=8))
     for name, held in data.items():
         scored = twin.branch.standardized(name)(held.behaviour[ROWS[0]]).flatten(0, 1)
@@ -140,13 +140,13 @@ def test_behaviour_is_z_scored_within_each_recording():
         twin.branch.standardized("q")
     silent = {name: dataclasses.replace(held, behaviour=None) for name, held in data.items()}
     with pytest.raises(ValueError, match="behaviour is asked for, but no recording has any"):
-        assemble(core(), "gaussian", GAUSSIAN, silent, {"a": 1, "b": 1}, 0, None, behaviour=True)
+        assemble(core(), ReadoutPlan("gaussian", GAUSSIAN, {"a": 1, "b": 1}), silent, 0, behaviour=True)
 
 
 def test_gradient_reaches_the_branch_and_the_shifters():
     data = {"r": recording(), "s": recording(1)}
     data["s"] = dataclasses.replace(data["s"], responses={"b": data["s"].responses["a"]})
-    twin = assemble(core(), "gaussian", GAUSSIAN, data, {"a": 1, "b": (0, 1)}, 0, None, True, True).train()
+    twin = assemble(core(), ReadoutPlan("gaussian", GAUSSIAN, {"a": 1, "b": (0, 1)}), data, 0, True, True).train()
     for name, held in data.items():
         batch = take(held, ROWS[0][:3], CPU)
         views = twin.views(batch.inputs, [{"r": "a", "s": "b"}[name]], batch.behaviour, batch.pupil)
@@ -193,7 +193,7 @@ def test_fit_with_everything_on_is_deterministic_and_learns():
         data["s"].responses["b"][:, :4], data["s"].responses["b"][3] = torch.nan, torch.nan
         settings = FitSettings(0.02, 4, 1, 6, 7, weight_decay=0.01, warmup=2, decays=1, together=True, frames=10)
         given = GAUSSIAN | {"loss": "gaussian", "balance": "areas"}
-        twin = assemble(core(padding="none"), "gaussian", given, data, {"a": 1, "b": 0}, 0, None, True, True)
+        twin = assemble(core(padding="none"), ReadoutPlan("gaussian", given, {"a": 1, "b": 0}), data, 0, True, True)
         history = fit_twin(twin, data, settings)
         refit_twin(twin, data, settings, history)
         found.append(twin.state_dict())

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from models.training.data import ReadoutData, steps
-from models.training.early_stopping import BestState, Schedule
+from models.training.early_stopping import Schedule
 from models.training.settings import FitSettings
+from models.training.state_copy import BestState
 
 
 def test_settings_come_from_what_has_their_names():
@@ -23,7 +24,7 @@ def test_learning_rates_rise_and_fall_with_the_best_state_put_back():
         with torch.no_grad():
             module.weight.fill_(float(epoch))
         if best.offer(loss, epoch):
-            schedule.gained(epoch)
+            schedule.improved(epoch)
         ended.append(schedule.ends(epoch, best))
         weights.append(module.weight.item())
         if ended[-1]:

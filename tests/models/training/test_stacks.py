@@ -6,15 +6,17 @@ import pytest
 import torch
 
 from models.backbones import BACKBONES
-from models.readouts import LOSS_NAMES, READOUTS
-from models.training.assembly import assemble
+from models.objectives.losses import LOSSES
+from models.readouts import READOUTS
+from models.training.assembly import ReadoutPlan, assemble
 from models.training.early_stopping import FitHistory
 from models.training.frozen_backbone import FrozenFit, fit_frozen_many
 from models.training.gradient_fit import FitSettings, ReadoutData, fit_twin, predict
 from models.training.stacked import fit_many as stacks
-from models.training.stacked.fit_many import Wanted, fit_twins
+from models.training.stacked.fit_many import TwinFit, fit_twins
 from models.training.stacked.grouping import structure
-from models.training.stacked.optimizer import Member, StackedDescent
+from models.training.stacked.member import Member
+from models.training.stacked.stacked_training_loop import StackedTrainingLoop
 from models.training.stacked.strategy import free_bytes, out_of_memory, pays, room
 from models.twin import Twin
 
@@ -76,7 +78,7 @@ def assert_same(wanted, ours, alone):
                 torch.testing.assert_close(readout(each.maps), other(each.maps), **TOLERANCE)
 
 
-@pytest.mark.parametrize("loss", LOSS_NAMES)
+@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize(
     ("name", "changes"),
     [
@@ -112,12 +114,12 @@ def made(monkeypatch):
     """The sizes of the stacks that are made."""
     sizes = []
 
-    class Watched(StackedDescent):
+    class Watched(StackedTrainingLoop):
         def __init__(self, members):
             sizes.append(len(members))
             super().__init__(members)
 
-    monkeypatch.setattr(stacks, "StackedDescent", Watched)
+    monkeypatch.setattr(stacks, "StackedTrainingLoop", Watched)
     return sizes
 
 
@@ -157,7 +159,7 @@ def test_negative_responses_are_refused_before_anything_is_fitted(made):
 def test_a_stack_without_memory_is_halved(monkeypatch):
     sizes = []
 
-    class Short(StackedDescent):
+    class Short(StackedTrainingLoop):
         def epoch(self, rates):
             sizes.append(len(self.members))
             if len(self.members) > 2:
@@ -165,7 +167,7 @@ def test_a_stack_without_memory_is_halved(monkeypatch):
                 raise torch.OutOfMemoryError("CUDA out of memory")
             return super().epoch(rates)
 
-    monkeypatch.setattr(stacks, "StackedDescent", Short)
+    monkeypatch.setattr(stacks, "StackedTrainingLoop", Short)
     wanted = frozen("gaussian", 7)
     assert_same(wanted, outcomes(wanted, "stack"), outcomes(wanted, "each"))
     assert max(sizes) == 7
@@ -176,7 +178,7 @@ def test_other_errors_are_not_taken_for_a_want_of_memory(monkeypatch):
     def broken(self, rates):
         raise RuntimeError("something else")
 
-    monkeypatch.setattr(StackedDescent, "epoch", broken)
+    monkeypatch.setattr(StackedTrainingLoop, "epoch", broken)
     with pytest.raises(RuntimeError, match="something else"):
         outcomes(frozen("gaussian", 3), "stack")
     assert out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"))
@@ -250,12 +252,14 @@ def trained(core, seeds, depths, data, together=False, refit=True, behaviour=Fal
         own = settled | {"smoothness": [0.1, 1.0][turn % 2]}
         where = {key: depth for each in data.values() for key in each.responses}
         twins = [
-            assemble(component.load()(own, seed), "gaussian", given, data, where, seed, None, behaviour, behaviour)
+            assemble(
+                component.load()(own, seed), ReadoutPlan("gaussian", given, where), data, seed, behaviour, behaviour
+            )
             for _ in range(2)
         ]
         changes = {"learning_rate": [0.01, 0.003][turn % 2], "together": together, "weight_decay": [0.0, 0.1][turn % 2]}
         settings = FitSettings.of(seed, given, own, changes)
-        found.append(Wanted(twins[0], data, settings, core, twins[1] if refit else None))
+        found.append(TwinFit(twins[0], data, settings, core, twins[1] if refit else None))
     return found
 
 
@@ -279,7 +283,7 @@ def test_trained_cores_are_what_they_are_alone(core, seeds, depths, names, optio
         found = dict(each for done in fit_twins(wanted, path) for each in done)
         assert all(isinstance(found[turn], FitHistory) for turn in range(len(wanted)))
     for each, other in zip(ours, alone, strict=True):
-        for twin, expected in ((each.twin, other.twin), (each.kept, other.kept)):
+        for twin, expected in ((each.twin, other.twin), (each.select_twin, other.select_twin)):
             for held in data.values():
                 asked = (held.inputs, list(held.responses))
                 said = predict(twin, *asked, behaviour=held.behaviour, pupil=held.pupil)

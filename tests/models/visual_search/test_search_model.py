@@ -15,6 +15,7 @@ from models.backbones import BACKBONES
 from models.visual_search.attention import (
     Raster,
     Sharpening,
+    Surround,
     TargetAttention,
     attention_raster,
     blurred,
@@ -367,8 +368,7 @@ def test_a_lone_item_is_found_whatever_a_patch_leaves_over(patch, margin):
         displays[:1, :, 20:36, 20:36],
         [0] * 9,
         SHARP,
-        whole=whole,
-        ground=0.5,
+        surround=Surround(whole, 0.5),
     )
     found = search(attention, displays, list(range(9)), task)
     assert found.saccades.tolist() == [1.0] * 9
@@ -385,7 +385,7 @@ def test_pictures_of_whole_patches_are_shown_as_they_are():
         return network.forward_blocks(pictures, [0])
 
     crops, targets = torch.rand(1, 3, 144, 144), torch.rand(1, 3, 48, 48)
-    found = TargetAttention(features, targets, [0], SHARP, whole=16)(crops, torch.tensor([0]))
+    found = TargetAttention(features, targets, [0], SHARP, surround=Surround(16))(crops, torch.tensor([0]))
     assert shown[0] is targets
     assert shown[1] is crops
     assert found.shape == (1, 9, 9)

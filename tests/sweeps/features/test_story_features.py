@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from ridge_forms import decompose
 from tiny_models import SENTENCE, tiny_model
 
 from models.backbones import BACKBONES
-from models.linear.ridge import decompose, fit_ridge
+from models.linear.ridge import fit_ridge
 from sweeps.errors import InputError
 from sweeps.features.story_features import Reading, read_texts, story_features, text_maps, word_contexts, word_rate
 

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from declared import with_version
 from inline import ProcessDied, plan_of, run_inline, trials_of
+from registries import declare
 from slow_sweep import written
 
 from models.backbones import BACKBONES
@@ -270,7 +271,7 @@ def test_a_raised_version_repeats_what_uses_the_component_and_nothing_else(
         shutil.copytree(tmp_path / "cache", tmp_path / name / "cache")
         seen = Deaths("nobody")
         with monkeypatch.context() as patch:
-            patch.setitem(table, name, replace(table[name], version=table[name].version + 1))
+            declare(patch, table, name, replace(table[name], version=table[name].version + 1))
             newer = plan_of(mixed, tmp_path / name)
             sweep = run_inline(newer, before=seen)
         uses = before[before[column] == name]

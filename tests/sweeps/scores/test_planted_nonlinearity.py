@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from frozen import fit_frozen
 
 from metrics import jne_streaming
 from models.readouts import READOUTS
-from models.training.frozen_backbone import fit_frozen
+from models.training.frozen_backbone import FrozenFit
 
 UNITS = 8
 
@@ -31,7 +32,7 @@ def test_planted_quadratic_units_have_higher_jne_at_equal_explained_variance() -
     given |= {"hidden": 64, "epochs": 400, "patience": 40, "learning_rate": 0.003}
     features, responses = planted(1600, noise=0.75)
     train, select, report = torch.arange(1600).split([1000, 200, 400])
-    readout = fit_frozen("mlp", [features], responses, train, select, given, 0)
+    readout = fit_frozen(FrozenFit("mlp", [features], responses, train, select, given, 0))
     with torch.no_grad():
         error = (readout(features[report]) - responses[report]).square().mean(dim=0)
     explained = (1 - error / responses[report].var(dim=0)).numpy()

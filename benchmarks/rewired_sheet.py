@@ -1,4 +1,4 @@
-"""What degrees and distances alone would give: a random wiring that keeps both."""
+"""What degrees and distances alone would give: a random wiring of a sheet that keeps both."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def rewired_null(wiring: Wiring, positions: Tensor, seed: int, rounds: int = 100
 
 @dataclass
 class _Trading:
-    """The table of sources under way, who each neuron hears, and the synapses (row, slot) with their bins."""
+    """The table of sources under way, the senders of each neuron, and the synapses (row, slot) with their bins."""
 
     sources: np.ndarray
     places: np.ndarray
-    heard: list[set[int]]
+    senders: list[set[int]]
     rows: np.ndarray
     slots: np.ndarray
     bins: np.ndarray
@@ -46,8 +46,8 @@ class _Trading:
         """The wiring before any trade."""
         sources, places = wiring.sources.cpu().numpy().copy(), positions.cpu().numpy()
         rows, slots = np.nonzero(sources >= 0)
-        heard = [set(row[row >= 0].tolist()) for row in sources]
-        return cls(sources, places, heard, rows, slots, _bins(places, sources[rows, slots], rows))
+        senders = [set(row[row >= 0].tolist()) for row in sources]
+        return cls(sources, places, senders, rows, slots, _bins(places, sources[rows, slots], rows))
 
     def round(self, random: np.random.Generator) -> int:
         """Offer every synapse one partner of its bin; how many traded."""
@@ -63,11 +63,11 @@ class _Trading:
         """Trade the sources of two synapses unless that gives a self-connection or a double synapse."""
         (i, j), (s, t) = self.rows[[one, other]].tolist(), self.slots[[one, other]].tolist()
         a, b = int(self.sources[i, s]), int(self.sources[j, t])
-        if a == b or i == b or j == a or b in self.heard[i] or a in self.heard[j]:
+        if a == b or i == b or j == a or b in self.senders[i] or a in self.senders[j]:
             return False
         self.sources[i, s], self.sources[j, t] = b, a
-        self.heard[i] ^= {a, b}
-        self.heard[j] ^= {a, b}
+        self.senders[i] ^= {a, b}
+        self.senders[j] ^= {a, b}
         return True
 
 
