@@ -69,7 +69,7 @@ def guide(
     Raises InputError for bad input, and for an area that no twin predicts well enough, before anything is made.
     """
     held, plan, jobs = plan_guidance(storage, guidance, areas, data, cache)
-    from sweeps.features.worker_data import Workshop
+    from sweeps.features.worker_data import WorkerData
     from sweeps.guidance.rows import gallery_id
     from sweeps.guidance.synthesis import Studio
 
@@ -80,7 +80,7 @@ def guide(
         known = _known(storage, store)
         fresh = [job for job, gallery in zip(jobs, ids, strict=True) if gallery not in known]
         if fresh:
-            workshop = Workshop(plan.context())
+            workshop = WorkerData(plan.context())
             studio = Studio(workshop, held, _parts(held, plan, str(workshop.device)))
             for job in fresh:
                 say(f"{job.target}: {held.seeds} pictures by {held.method}, {len(job.twins) - 1} judges")

@@ -20,9 +20,10 @@ from models.guidance.pipeline import Parts
 from models.inputs.tensors import as_images
 from sweeps.errors import InputError
 from sweeps.experiment.guidance import Guidance
-from sweeps.features.worker_data import Recent, Workshop
+from sweeps.features.worker_data import WorkerData
 from sweeps.fitting.predictors import Predictor, predictors_of
 from sweeps.guidance.twins import ChosenTwin, Target
+from sweeps.io.lru_cache import LRUCache
 from sweeps.recordings.recording import Recording
 from sweeps.storage.columns import PICTURE_KINDS as KINDS
 
@@ -64,10 +65,10 @@ class Judged:
 class Studio:
     """Makes pictures and shows them to twins."""
 
-    def __init__(self, workshop: Workshop, guidance: Guidance, parts: Parts | None = None) -> None:
+    def __init__(self, workshop: WorkerData, guidance: Guidance, parts: Parts | None = None) -> None:
         self.workshop, self.guidance, self.parts = workshop, guidance, parts
-        self._predictors = Recent(2)
-        self._natural = Recent(1)
+        self._predictors = LRUCache(2)
+        self._natural = LRUCache(1)
 
     def make(self, target: Target, guide: ChosenTwin) -> Made:
         """Guided and unguided pictures of every seed, and the natural ones.
