@@ -28,7 +28,7 @@ from sweeps.execution.cell_runner import Bench
 from sweeps.experiment.parse_space import read_space
 from sweeps.experiment.schema import Search
 from sweeps.experiment.space import Space
-from sweeps.features.worker_data import Workshop
+from sweeps.features.worker_data import WorkerData
 from sweeps.planning.packs import Pack, jobs_of
 from sweeps.planning.plan import Plan, make_plan
 from sweeps.planning.scheduler import Sweep
@@ -102,7 +102,7 @@ def simulate(kind: type[Sweep], plan: Plan, workers: int) -> tuple[float, float]
     sweep = kind(plan.experiment, plan.planner, proposer, ledger, plan.score_keys, common)
     if kind is InBatches:
         sweep.pack_size = lambda cells: math.ceil(len(sweep.unpacked) / (PACKS_PER_WORKER * workers))
-    bench, now, worked, longest = Bench(Workshop(plan.context())), 0.0, 0.0, 0.0
+    bench, now, worked, longest = Bench(WorkerData(plan.context())), 0.0, 0.0, 0.0
     busy: list[tuple[float, str, Pack]] = []
     while True:
         while len(busy) < workers:

@@ -57,10 +57,10 @@ class OneTrial(tune.Trainable):
 
         from sweeps.execution.cell_runner import Bench
         from sweeps.experiment.worker_context import Context
-        from sweeps.features.worker_data import Workshop
+        from sweeps.features.worker_data import WorkerData
 
         torch.set_num_threads(1)
-        self.bench = Bench(Workshop(Context(**config["context"])))
+        self.bench = Bench(WorkerData(Context(**config["context"])))
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -71,12 +71,12 @@ class OneTrial(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Fit and score every cell anew: nothing that depends on the configuration is kept from the trial before."""
         from sweeps.experiment.cells import Cell
-        from sweeps.features.worker_data import Recent
+        from sweeps.io.lru_cache import LRUCache
         from sweeps.planning.trial_scores import join_scores
 
         shop = self.bench.workshop
         for name in ("_kernels", "bands", "standardised", "_decompositions", "readouts"):
-            setattr(shop, name, Recent(2))
+            setattr(shop, name, LRUCache(2))
         rows = []
         for raw in self.cells:
             cell = Cell(**{**raw, "blocks": tuple(raw["blocks"])})

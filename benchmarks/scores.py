@@ -17,7 +17,7 @@ from typing import Any
 from machine import describe_machine
 
 from sweeps.execution.cell_runner import Bench
-from sweeps.features.worker_data import Workshop
+from sweeps.features.worker_data import WorkerData
 from sweeps.fitting.fit_cells import fits_of
 from sweeps.planning.plan import make_plan
 from sweeps.scores import SCORES
@@ -44,9 +44,9 @@ def main() -> None:
                 "scores": options.scores,
             }
             plan = make_plan(experiment, storage=folder, cache=options.cache)
-            bench = Bench(Workshop(plan.context()))
+            bench = Bench(WorkerData(plan.context()))
             [cell] = plan.planner.cells(next(iter(plan.space.grid())))
-            ((_, [fit]),) = next(fits_of(bench.workshop, [[cell]]))
+            ((_, [fit]),) = next(fits_of(bench.workshop, [[cell]], bench.fits))
             for score in options.scores:
                 print(f"{name:10}{score:24}{_timed(bench, cell, fit, score)}", flush=True)
 

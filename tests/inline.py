@@ -11,7 +11,7 @@ import pandas as pd
 
 from sweeps.commands.run import _settle, _sweep
 from sweeps.execution.cell_runner import Bench
-from sweeps.features.worker_data import Workshop
+from sweeps.features.worker_data import WorkerData
 from sweeps.planning.failures import Death
 from sweeps.planning.packs import Pack, jobs_of
 from sweeps.planning.plan import Plan, make_plan
@@ -33,7 +33,7 @@ def run_inline(
     ledger = Ledger(Store(plan.storage), plan.columns())
     sweep = _sweep(plan, ledger, retry_failed)
     sweep.pack_size = lambda cells: pack_size
-    bench = Bench(Workshop(plan.context()))
+    bench = Bench(WorkerData(plan.context()))
     store = Store(plan.storage)
     while (found := sweep.next_pack()) is not None:
         token, pack = found
@@ -59,7 +59,7 @@ def run_simulated(plan: Plan, workers: int, seconds: Callable[[Pack], float]) ->
     had been proposed by then.
     """
     ledger, store = Ledger(Store(plan.storage), plan.columns()), Store(plan.storage)
-    sweep, bench = _sweep(plan, ledger, False), Bench(Workshop(plan.context()))
+    sweep, bench = _sweep(plan, ledger, False), Bench(WorkerData(plan.context()))
     now, in_vain = 0.0, []
     busy: list[tuple[float, str, Pack]] = []
     while True:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from models.readouts import READOUTS
-from sweeps.fitting.planted_depths import kept_truths
+from sweeps.fitting.planted_depths import cached_truths
 from sweeps.hashing import content_id
 from sweeps.planning.plan import Plan
 from sweeps.storage.row_log import Ledger
@@ -39,7 +39,7 @@ def _find_truths(plan: Plan, ledger: Ledger, resources: Mapping[str, float], dis
     if not any("teacher" in facts.notes for facts in plan.facts):
         return
     if not _truths_known(plan, ledger) or not _truth_ids(plan):
-        found = kept_truths(plan.context())
+        found = cached_truths(plan.context())
         if found is None:
             display.say("making the simulated recording, and the depths that cannot be told apart in it")
             found = find_truths(plan.context(), resources)

@@ -6,19 +6,22 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from models.backbones import BACKBONES
 from sweeps.experiment.cells import Cell, components_of
 from sweeps.experiment.depths import depth_text
-from sweeps.features.worker_data import Recent, Workshop
-from sweeps.fitting.cell_fit import CellFit
+from sweeps.features.block_features import BlockFeatures
+from sweeps.features.worker_data import WorkerData
+from sweeps.fitting.cell_fit import CellFit, FitCache
 from sweeps.fitting.fit_cells import fits_of
 from sweeps.fitting.predictors import Predictor, frozen_network, has_predictor, is_linear, predictors_of
+from sweeps.fitting.successive_halving import Decide, SuccessiveHalving
 from sweeps.hashing import canonical
+from sweeps.io.lru_cache import LRUCache
 from sweeps.scores import SCORES, cell_columns, in_order
 from sweeps.scores.interval import replicates
 from sweeps.scores.view import CellView
@@ -67,11 +70,17 @@ class Scored:
 
 
 class Bench:
-    """Turns jobs into rows in one worker process."""
+    """Turns jobs into rows in one worker process.
 
-    def __init__(self, workshop: Workshop) -> None:
+    `decide` is what successive halving asks (see `sweeps.fitting.successive_halving`); it is this process's own without
+    it.
+    """
+
+    def __init__(self, workshop: WorkerData, decide: Decide | None = None) -> None:
         self.workshop = workshop
-        self._predictors = Recent(1)
+        self.halving = SuccessiveHalving.of(workshop.context.halving, decide)
+        self.fits = FitCache(Path(workshop.context.cache), workshop.context.fits_gb * 1e9)
+        self._predictors = LRUCache(1)
 
     def rows(
         self,
@@ -88,8 +97,8 @@ class Bench:
         start = time.perf_counter()
         again = [job for job in jobs if any(cell.cell_id in earlier for cell in job)]  # done before: never ended now
         fresh = [job for job in jobs if not any(cell.cell_id in earlier for cell in job)]
-        for chosen, halving in ((again, None), (fresh, self.workshop.halving)):
-            for done in fits_of(self.workshop, chosen, halving):
+        for chosen, halving in ((again, None), (fresh, self.halving)):
+            for done in fits_of(self.workshop, chosen, self.fits, halving):
                 shared = (time.perf_counter() - start) / sum(len(chosen[number]) for number, _ in done)
                 for number, fits in done:
                     yield self._rows(chosen[number], fits, attempt, earlier, shared)
@@ -184,7 +193,7 @@ class Bench:
             cell_id=cell.cell_id,
             seed=cell.random_seed(),
             common_units=min(len(recording.units(area)) for area in recording.area_names()),
-            remember=self.workshop.brain.get,
+            remember=self.workshop.of_recordings.get,
             transferred=fit.transferred.get(split),
             linear=is_linear(cell.readout),
             predictor=(lambda: self._predictor(together, cell))
@@ -194,14 +203,14 @@ class Bench:
             extras={name: each[rows] for name, each in fit.extras[split].items()},
             network=(lambda: frozen_network(self.workshop, cell)) if sees and not cell.twin else None,
             backbone_key=cell.network_key(),
-            keep=self.workshop.kept.get,
+            keep=self.workshop.results.get,
             probes=probes,
         )
 
     def _sees(self, cell: Cell) -> bool:
         """Whether a cell's twin can be shown pictures."""
         recording = self.workshop.recording(cell.recording)
-        return recording.geometry is not None and BACKBONES[cell.backbone["name"]].sees in ("images", "clips")
+        return recording.geometry is not None and cell.backbone_component.sees in ("images", "clips")
 
     def _predictor(self, together: Sequence[Cell], cell: Cell) -> Predictor:
         key = tuple(each.cell_id for each in together)
@@ -210,7 +219,8 @@ class Bench:
 
     def _maps(self, cell: Cell, rows: np.ndarray) -> np.ndarray:
         recording, pool = self.workshop.recording(cell.recording), cell.readout.get("pool", 1)
-        return self.workshop.maps(recording, "fit", cell.backbone, cell.seed, cell.depth, pool)[rows]
+        block = BlockFeatures(recording, cell.backbone, cell.seed, cell.depth, pool)
+        return self.workshop.maps(block, "fit")[rows]
 
     def _row(
         self, cell: Cell, attempt: int, seconds: float, asked: Asked, error: str | None, status: str
@@ -239,7 +249,8 @@ class Bench:
 
     def _sizes(self, cell: Cell) -> dict[str, Any]:
         recording = self.workshop.recording(cell.recording)
-        groups = self.workshop.brain.get(("groups", recording.fingerprint), lambda: len(np.unique(recording.groups)))
+        key = ("groups", recording.fingerprint)
+        groups = self.workshop.of_recordings.get(key, lambda: len(np.unique(recording.groups)))
         folds = len(self.workshop.folds(recording, cell.seed))
         return {
             "units": len(recording.units(cell.area)),

@@ -49,16 +49,16 @@ def find_truths(context: Context, resources: Mapping[str, float]) -> list[Truth]
 
 
 class Rungs:
-    """The actor of a sweep that successive halving asks; see `sweeps.fitting.successive_halving.Rungs`."""
+    """The actor of a sweep that successive halving asks; see `sweeps.fitting.successive_halving.RungScores`."""
 
     def __init__(self, factor: int) -> None:
-        from sweeps.fitting.successive_halving import Rungs as Held
+        from sweeps.fitting.successive_halving import RungScores
 
-        self.held = Held(factor)
+        self.scores = RungScores(factor)
 
     def stays(self, group: str, epochs: int, fit: str, score: float) -> bool:
         """Whether a fit goes on."""
-        return self.held.stays(group, epochs, fit, score)
+        return self.scores.stays(group, epochs, fit, score)
 
 
 @contextmanager

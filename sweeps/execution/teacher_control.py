@@ -8,7 +8,7 @@ import numpy as np
 
 from sweeps.execution.cell_runner import Bench
 from sweeps.experiment.cells import Cell
-from sweeps.features.worker_data import Workshop
+from sweeps.features.worker_data import WorkerData
 from sweeps.fitting.cell_fit import SPLITS, CellFit, empty_fit, mean_response
 from sweeps.recordings.recording import Recording
 from sweeps.recordings.simulation.simulated import SimulatedSpec, teacher_rates
@@ -32,7 +32,7 @@ def teacher_scores(
     return {cell.area: bench.score(cell, _as_fit(workshop, recording, cell, rates), names) for cell in cells}
 
 
-def _as_fit(workshop: Workshop, recording: Recording, cell: Cell, rates: dict[str, np.ndarray]) -> CellFit:
+def _as_fit(workshop: WorkerData, recording: Recording, cell: Cell, rates: dict[str, np.ndarray]) -> CellFit:
     units = recording.units(cell.area)
     fit = empty_fit(recording, len(units))
     for fold in workshop.folds(recording, cell.seed):

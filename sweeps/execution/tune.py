@@ -55,7 +55,7 @@ class SweepPack(tune.Trainable):
     """
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Check the code of this process, then open the workshop."""
+        """Check the code of this process, then open its data."""
         self._refused = ""
         self._fresh = True
         self._bench: Any = None
@@ -74,12 +74,12 @@ class SweepPack(tune.Trainable):
 
         from sweeps.execution.cell_runner import Bench
         from sweeps.experiment.worker_context import Context
-        from sweeps.features.worker_data import Workshop
+        from sweeps.features.worker_data import WorkerData
         from sweeps.storage.retry import PATIENCE
         from sweeps.storage.store import Store
 
         torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", "1"))))
-        self._bench = Bench(Workshop(Context(**context), rungs_of(context)))
+        self._bench = Bench(WorkerData(Context(**context)), rungs_of(context))
         self._store = Store(context["storage"], PATIENCE)
 
     def _load(self, config: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.backbones import BACKBONES
+from models.component import Component
 from models.readouts import READOUTS
 from sweeps.experiment.depths import blocks_of, plain, resolve
 from sweeps.experiment.schema import Split
@@ -38,6 +39,16 @@ class Cell:
         """The deepest block that is read."""
         return self.blocks[-1]
 
+    @property
+    def backbone_component(self) -> Component:
+        """The declaration of the backbone."""
+        return BACKBONES[self.backbone["name"]]
+
+    @property
+    def readout_component(self) -> Component:
+        """The declaration of the readout."""
+        return READOUTS[self.readout["name"]]
+
     def configuration(self) -> Configuration:
         """The part of a trial's configuration that decides this cell."""
         return {
@@ -59,15 +70,14 @@ class Cell:
 
     def network_key(self) -> str:
         """Equal for cells that read the same network."""
-        component = BACKBONES[self.backbone["name"]]
-        seed = component.seed_in_use(self.backbone, self.seed)
-        return canonical([component.identity(self.backbone), seed, self.twin])
+        seed = self.backbone_component.seed_in_use(self.backbone, self.seed)
+        return canonical([self.backbone_component.identity(self.backbone), seed, self.twin])
 
     def data(self) -> str:
         """Cells with the same text share recording and features, or are of twins that may be trained as a stack."""
         if self.twin:
             return canonical([self.backbone["name"], self.readout["name"]])
-        seed = BACKBONES[self.backbone["name"]].seed_in_use(self.backbone, self.seed)
+        seed = self.backbone_component.seed_in_use(self.backbone, self.seed)
         return canonical([self.recording, self.backbone, seed, self.readout["name"]])
 
 
@@ -106,7 +116,7 @@ class Planner:
             "readout": READOUTS[readout["name"]].identity(readout),
             "seed": configuration["seed"],
             "split": self.split,
-            "twin": [twin, [each.fingerprint for each in self.facts]] if twin else [],
+            "twin": [twin, [one.fingerprint for one in self.facts]] if twin else [],
         }
         blocks = blocks_of(configuration["depth"][area])
         return Cell(content_id(identity), facts.name, area, blocks, backbone, readout, configuration["seed"], twin)

@@ -90,7 +90,7 @@ def centred_kernels(load: Load, names: Sequence[str], key: str, lags: Lags | Non
     shown = {name: ((load(name) - centre) @ fit.T).double() for name in names}
     kernel = (fit @ fit.T).double()
     if lags:
-        kernel, shown = lags.of_kernel(kernel), {name: lags.of_shown(held) for name, held in shown.items()}
+        kernel, shown = lags.of_kernel(kernel), {name: lags.of_shown(rows) for name, rows in shown.items()}
     return Kernels(kernel, shown, fit, key, centre, lags)
 
 
@@ -114,14 +114,14 @@ class Columns:
 
         The code of Conwell et al. 2021 z-scores over all images, those it then predicts included.
         """
-        seen = self.fit[torch.from_numpy(rows).to(self.fit.device)]
-        deviation, shift = torch.std_mean(seen, dim=0, correction=0)
-        size = seen.square().mean(dim=0).sqrt()
-        varies = deviation > max(ROUNDING, torch.finfo(seen.dtype).eps) * 10 * size
+        fitted = self.fit[torch.from_numpy(rows).to(self.fit.device)]
+        deviation, shift = torch.std_mean(fitted, dim=0, correction=0)
+        size = fitted.square().mean(dim=0).sqrt()
+        varies = deviation > max(ROUNDING, torch.finfo(fitted.dtype).eps) * 10 * size
         factor = torch.where(varies, 1.0 / deviation, torch.zeros_like(deviation))
-        scaled = {name: (held - shift) * factor for name, held in {"fit": self.fit, **self.shown}.items()}
+        scaled = {name: (columns - shift) * factor for name, columns in {"fit": self.fit, **self.shown}.items()}
         fit = scaled.pop("fit")
-        kernel, shown = (fit @ fit.T).double(), {name: (held @ fit.T).double() for name, held in scaled.items()}
+        kernel, shown = (fit @ fit.T).double(), {name: (columns @ fit.T).double() for name, columns in scaled.items()}
         if self.lags:
             kernel, shown = self.lags.of_kernel(kernel), {name: self.lags.of_shown(k) for name, k in shown.items()}
         return Kernels(kernel, shown, fit, key, self.centre, self.lags, Scaling(self.projection, shift, factor))
@@ -132,8 +132,8 @@ def columns_of(load: Load, names: Sequence[str], key: str, lags: Lags | None, si
     fit = load("fit")
     centre = fit.mean(dim=0)
     projection = SparseProjection(fit.shape[1], size, seed) if size else None
-    held = {name: _projected(load(name) - centre, projection) for name in ("fit", *names)}
-    return Columns(held.pop("fit"), held, centre, projection, key, lags)
+    columns = {name: _projected(load(name) - centre, projection) for name in ("fit", *names)}
+    return Columns(columns.pop("fit"), columns, centre, projection, key, lags)
 
 
 def _projected(features: Tensor, projection: SparseProjection | None) -> Tensor:

@@ -63,12 +63,12 @@ def text_maps(
     table = recording.sets[role].table
     if recording.words is not None and {"run", "time"} <= set(table):
         reading = Reading(**{key: parameters[key] for key in ("context", "after", "resample", "zscore")})
-        found = story_features(recording.words, table, network.forward_texts, blocks, reading, recording.frame_rate)
+        maps = story_features(recording.words, table, network.forward_texts, blocks, reading, recording.frame_rate)
     elif "caption" in table:
-        found = read_texts(network.forward_texts, table["caption"].astype(str).tolist(), blocks)
+        maps = read_texts(network.forward_texts, table["caption"].astype(str).tolist(), blocks)
     else:
         raise InputError(f"recording {recording.name} has no words and, for role {role}, no column `caption`")
-    return [vectors.astype(np.float32)[:, :, None, None] for vectors in found]
+    return [vectors.astype(np.float32)[:, :, None, None] for vectors in maps]
 
 
 def read_texts(forward: Forward, texts: Sequence[str], blocks: Sequence[int]) -> list[np.ndarray]:
@@ -92,9 +92,9 @@ def word_contexts(words: pd.DataFrame, before: int, after: int) -> list[str]:
     texts = np.empty(len(words), dtype=object)
     for _, rows in _runs(words["run"]):
         order = rows[np.argsort(words["time"].to_numpy(dtype=float)[rows], kind="stable")]
-        held = words["word"].astype(str).to_numpy()[order].tolist()
+        spoken = words["word"].astype(str).to_numpy()[order].tolist()
         for place, row in enumerate(order):
-            texts[row] = " ".join(held[max(place - before, 0) : place + 1 + after])
+            texts[row] = " ".join(spoken[max(place - before, 0) : place + 1 + after])
     return texts.tolist()
 
 
@@ -124,16 +124,16 @@ def story_features(
     words, rows = _checked(words, ("run", "time", "word"), "words"), _checked(rows, ("run", "time"), "rows")
     words = words[words["run"].isin(rows["run"].unique())].reset_index(drop=True)
     vectors = read_texts(forward, word_contexts(words, reading.context, reading.after), blocks) if len(words) else []
-    spoken = dict(_runs(words["run"]))
-    results = [np.zeros((len(rows), found.shape[1])) for found in vectors]
-    for run, places in _runs(rows["run"]):
-        heard = _words_of(spoken, run)
-        weights = _Weights(words["time"].to_numpy()[heard], rows["time"].to_numpy()[places], rate, run)
-        kept = _kept(len(places), reading.ends, run)
-        for result, found in zip(results, vectors, strict=True):
-            values = weights.sums(found[heard]) if reading.resample == "sum" else weights.means(found[heard])
-            result[places] = _zscored(values, kept) if reading.zscore else values
-    return results
+    words_of_runs = dict(_runs(words["run"]))
+    features = [np.zeros((len(rows), block.shape[1])) for block in vectors]
+    for run, samples in _runs(rows["run"]):
+        spoken = _words_of(words_of_runs, run)
+        weights = _Weights(words["time"].to_numpy()[spoken], rows["time"].to_numpy()[samples], rate, run)
+        inner = _inner_samples(len(samples), reading.ends, run)
+        for result, block in zip(features, vectors, strict=True):
+            values = weights.sums(block[spoken]) if reading.resample == "sum" else weights.means(block[spoken])
+            result[samples] = _zscored(values, inner) if reading.zscore else values
+    return features
 
 
 def word_rate(words: pd.DataFrame, rows: pd.DataFrame, rate: float | None = None) -> np.ndarray:
@@ -164,32 +164,36 @@ class _Weights:
         values = self.sums(vectors) / np.where(silent[:, None], 1.0, total)
         if silent.any():
             values[silent] = values[~silent].mean(axis=0)
-            told = f"{silent.sum()} of {len(silent)} samples of run {self.run} have less than half a word around them"
-            warnings.warn(f"{told}: they are given the mean of its other samples", RuntimeWarning, stacklevel=4)
+            problem = (
+                f"{silent.sum()} of {len(silent)} samples of run {self.run} have less than half a word around them"
+            )
+            warnings.warn(f"{problem}: they are given the mean of its other samples", RuntimeWarning, stacklevel=4)
         return values
 
 
-def _zscored(values: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """(values - mean) / standard deviation over the kept samples; a constant column becomes 0."""
-    centred = values - values[kept].mean(axis=0)
-    deviation = centred[kept].std(axis=0)
+def _zscored(values: np.ndarray, inner: np.ndarray) -> np.ndarray:
+    """(values - mean) / standard deviation over the inner samples; a constant column becomes 0."""
+    centred = values - values[inner].mean(axis=0)
+    deviation = centred[inner].std(axis=0)
     flat = deviation <= 1e-9 * np.abs(values).max(axis=0, initial=0.0)
     scaled = centred / np.where(flat, 1.0, deviation)
     scaled[:, flat] = 0.0
     return scaled
 
 
-def _kept(samples: int, ends: tuple[int, int], run: Any) -> np.ndarray:
-    kept = trim(np.zeros(samples), *ends)
-    if not kept.any():
+def _inner_samples(samples: int, ends: tuple[int, int], run: Any) -> np.ndarray:
+    """Which samples of a run its mean and deviation are taken over."""
+    inner = trim(np.zeros(samples), *ends)
+    if not inner.any():
         raise InputError(f"run {run} has {samples} samples, and ends = {ends} leaves none of them")
-    return kept
+    return inner
 
 
-def _words_of(spoken: Mapping[Any, np.ndarray], run: Any) -> np.ndarray:
-    if run not in spoken:
-        raise InputError(f"run {run} has no words; runs with words: {', '.join(map(str, spoken)) or 'none'}")
-    return spoken[run]
+def _words_of(words_of_runs: Mapping[Any, np.ndarray], run: Any) -> np.ndarray:
+    if run not in words_of_runs:
+        runs = ", ".join(map(str, words_of_runs)) or "none"
+        raise InputError(f"run {run} has no words; runs with words: {runs}")
+    return words_of_runs[run]
 
 
 def _runs(labels: pd.Series) -> Iterable[tuple[Any, np.ndarray]]:

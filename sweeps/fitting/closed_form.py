@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.backbones import BACKBONES
 from models.linear.banded import ShareSearch, balanced, fit_banded
 from models.linear.block_choice import choose_block
 from models.linear.pls import fit_pls
@@ -18,8 +17,9 @@ from models.linear.projection import johnson_lindenstrauss_size
 from models.linear.ridge import fit_ridge
 from models.readouts import READOUTS
 from sweeps.experiment.cells import Cell
-from sweeps.features.kernels import Kernels, feature_sets
-from sweeps.features.worker_data import Workshop, rows_key
+from sweeps.features.block_features import blocks_of_cell
+from sweeps.features.kernels import Kernels
+from sweeps.features.worker_data import WorkerData, rows_key
 from sweeps.hashing import canonical
 from sweeps.recordings.recording import Recording
 
@@ -44,39 +44,32 @@ class Dual:
         return (parts[0] if len(parts) == 1 else torch.stack(parts).sum(dim=0)) + self.offset
 
 
-def bands_of(workshop: Workshop, recording: Recording, cell: Cell, rows: np.ndarray) -> Bands:
-    """Kernels that a cell's readout is fitted from at the stimuli `rows`, kept for the cells that share them."""
+def bands_of(worker: WorkerData, recording: Recording, cell: Cell, rows: np.ndarray) -> Bands:
+    """Kernels that a cell's readout is fitted from at the stimuli `rows`, shared by the cells that read the same."""
     how, readout = cell.readout.get("kernel", "centred"), cell.readout
     size = johnson_lindenstrauss_size(len(recording.groups), readout["eps"]) if how == "projection" else 0
-    used = BACKBONES[cell.backbone["name"]].seed_in_use(cell.backbone, cell.seed)
-    settings = (int(readout.get("pool", 1)), int(readout.get("delays", 0)))
-    drawn = (size, readout["projection_seed"] if size else 0)
-    key = (recording.fingerprint, canonical(cell.backbone), used, cell.blocks, settings, how, drawn)
-    wanted = [(recording, backbone, cell.seed, block, *settings) for backbone, block in _sources(recording, cell)]
+    projection = (size, readout["projection_seed"] if size else 0)
+    blocks = blocks_of_cell(recording, cell)
+    key = (tuple(block.key for block in blocks), how, projection)
     if how == "centred":
-        bands: Bands = workshop.bands.get(key, lambda: tuple(workshop.kernels(*each) for each in wanted))
+        bands: Bands = worker.bands.get(key, lambda: tuple(map(worker.kernels, blocks)))
         return bands
-    columns = workshop.bands.get(key, lambda: tuple(workshop.columns(*each, *drawn) for each in wanted))
-    place = rows_key(rows)
-    scaled: Bands = workshop.standardised.get(
-        (key, place), lambda: tuple(each.standardised(rows, f"{each.key} {place.hex()}") for each in columns)
+    columns = worker.bands.get(key, lambda: tuple(worker.columns(block, *projection) for block in blocks))
+    fitted = rows_key(rows)
+    scaled: Bands = worker.standardised.get(
+        (key, fitted), lambda: tuple(block.standardised(rows, f"{block.key} {fitted.hex()}") for block in columns)
     )
     return scaled
 
 
-def _sources(recording: Recording, cell: Cell) -> list[tuple[Mapping[str, Any], int]]:
-    """Backbone and block of every band."""
-    if cell.backbone["name"] != "features":
-        return [(cell.backbone, block) for block in cell.blocks]
-    return [({**cell.backbone, "set": name}, 0) for name in feature_sets(recording, cell.backbone["set"])]
-
-
-def fit_readout(workshop: Workshop, recording: Recording, bands: Bands, cell: Cell, rows: np.ndarray) -> Readout:
+def fit_readout(
+    worker: WorkerData, recording: Recording, bands: Bands, cell: Cell, rows: np.ndarray
+) -> ClosedFormReadout:
     """The readout of a cell's units from some stimuli; cells that differ in seed only may share it."""
     responses = recording.fit.average[:, recording.units(cell.area)]
     key = (tuple(band.key for band in bands), cell.area, canonical(cell.readout), rows_key(rows))
-    readout: Readout = workshop.readouts.get(
-        key, lambda: Readout.fit(workshop, recording, bands, responses, rows, cell.readout)
+    readout: ClosedFormReadout = worker.readouts.get(
+        key, lambda: ClosedFormReadout.fit(worker, recording, bands, responses, rows, cell.readout)
     )
     return readout
 
@@ -96,7 +89,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Readout:
+class ClosedFormReadout:
     """Readouts of the units of a cell; units with missing stimuli are fitted on the ones they have.
 
     A unit that was recorded in one group of them or none is predicted as constant: its mean there, or 0. `parts` are
@@ -110,13 +103,13 @@ class Readout:
     @classmethod
     def fit(
         cls,
-        workshop: Workshop,
+        worker: WorkerData,
         recording: Recording,
         bands: Bands,
         responses: np.ndarray,
         rows: np.ndarray,
         readout: Mapping[str, Any],
-    ) -> Readout:
+    ) -> ClosedFormReadout:
         """Fit responses (stimuli, units) at `rows`, one decomposition per pattern of missing stimuli."""
         solve = SOLVERS[READOUTS[readout["name"]].fitted_by]
         present = np.isfinite(responses[rows])
@@ -128,7 +121,7 @@ class Readout:
             recorded = torch.from_numpy(responses[np.ix_(used, own)]).to(bands[0].fit.device)
             sample = Sample(recorded, used, recording.groups[used])
             enough = len(used) > 0 and bool((sample.groups != sample.groups[0]).any())
-            parts.append((own, used, solve(workshop, bands, readout, sample) if enough else _constant(bands, sample)))
+            parts.append((own, used, solve(worker, bands, readout, sample) if enough else _constant(bands, sample)))
         return cls(parts, responses.shape[1])
 
     def predict(self, kernels: Sequence[Tensor]) -> np.ndarray:
@@ -149,8 +142,8 @@ def _patterns(present: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Distinct columns of what is present (stimuli, units), and which of them every unit has."""
     if present.all():
         return present[:, :1], np.zeros(present.shape[1], dtype=int)
-    found: tuple[np.ndarray, np.ndarray] = np.unique(present, axis=1, return_inverse=True)
-    return found
+    patterns: tuple[np.ndarray, np.ndarray] = np.unique(present, axis=1, return_inverse=True)
+    return patterns
 
 
 def _constant(bands: Bands, sample: Sample) -> Dual:
@@ -160,19 +153,19 @@ def _constant(bands: Bands, sample: Sample) -> Dual:
     return Dual(duals, offset, torch.full_like(offset, torch.nan))
 
 
-def _ridge(workshop: Workshop, bands: Bands, readout: Mapping[str, Any], sample: Sample) -> Dual:
+def _ridge(worker: WorkerData, bands: Bands, readout: Mapping[str, Any], sample: Sample) -> Dual:
     if readout.get("layer") == "nested" and len(bands) > 1:
-        return _nested(workshop, bands, readout, sample)
+        return _nested(worker, bands, readout, sample)
     kernel, factors = balanced(sample.inside(bands))
-    parts = workshop.decomposition(bands, kernel, sample.rows)
+    parts = worker.decomposition(bands, kernel, sample.rows)
     fitted = fit_ridge(parts, kernel, sample.responses, sample.groups, readout["alpha"], left_out=False)
     return Dual(torch.stack([fitted.dual * factor for factor in factors]), fitted.offset, fitted.alpha)
 
 
-def _nested(workshop: Workshop, bands: Bands, readout: Mapping[str, Any], sample: Sample) -> Dual:
+def _nested(worker: WorkerData, bands: Bands, readout: Mapping[str, Any], sample: Sample) -> Dual:
     """Every unit from the one band that predicts it best among the stimuli of the fit, by leave-one-group-out."""
     kernels = sample.inside(bands)
-    parts = [workshop.decomposition((band,), held, sample.rows) for band, held in zip(bands, kernels, strict=True)]
+    parts = [worker.decomposition((band,), kernel, sample.rows) for band, kernel in zip(bands, kernels, strict=True)]
     choice = choose_block(kernels, sample.responses, sample.groups, readout["alpha"], parts=parts)
     taken = torch.arange(len(bands), device=choice.block.device)[:, None] == choice.block
     duals = torch.stack([fit.dual for fit in choice.fits]) * taken[:, None]
@@ -180,14 +173,14 @@ def _nested(workshop: Workshop, bands: Bands, readout: Mapping[str, Any], sample
     return Dual(duals, (offset * taken).sum(dim=0), (alpha * taken).sum(dim=0))
 
 
-def _pls(workshop: Workshop, bands: Bands, readout: Mapping[str, Any], sample: Sample) -> Dual:
+def _pls(worker: WorkerData, bands: Bands, readout: Mapping[str, Any], sample: Sample) -> Dual:
     kernel, factors = balanced(sample.inside(bands))
     fitted = fit_pls(kernel, sample.responses, readout["components"])
     duals = torch.stack([fitted.dual * factor for factor in factors])
     return Dual(duals, fitted.offset, torch.full_like(fitted.offset, torch.nan))
 
 
-def _banded(workshop: Workshop, bands: Bands, readout: Mapping[str, Any], sample: Sample) -> Dual:
+def _banded(worker: WorkerData, bands: Bands, readout: Mapping[str, Any], sample: Sample) -> Dual:
     search = ShareSearch(readout["folds"], readout["iterations"], readout["search_seed"])
     fitted = fit_banded(sample.inside(bands), sample.responses, sample.groups, readout["alpha"], search)
     return Dual(fitted.duals, fitted.offset, fitted.alpha)
@@ -197,31 +190,31 @@ SOLVERS: dict[str, Callable[..., Dual]] = {"ridge": _ridge, "pls": _pls, "banded
 """How a readout is fitted in closed form, by the `fitted_by` of its component."""
 
 
-def linear_layer(workshop: Workshop, cell: Cell) -> Callable[[Tensor], Tensor]:
+def linear_layer(worker: WorkerData, cell: Cell) -> Callable[[Tensor], Tensor]:
     """A cell's report readout in primal form, mean over folds, of the flat maps (n, features) of its blocks, in order.
 
     response = (maps - centre) @ W + offset, with W = X' duals for every block (back through z-scoring and projection,
     where there are any). With delays it is the response to a picture that is held.
     """
-    recording = workshop.recording(cell.recording)
-    folds = workshop.folds(recording, cell.seed)
+    recording = worker.recording(cell.recording)
+    folds = worker.folds(recording, cell.seed)
     summed: list[Tensor] = []
     for fold in folds:
         rows = fold.fitted_on("report", cell.readout["refit"])
-        bands = bands_of(workshop, recording, cell, rows)
-        found = _primal(bands, fit_readout(workshop, recording, bands, cell, rows))
-        summed = [a + b for a, b in zip(summed, found, strict=True)] if summed else list(found)
-    weights, offset = ((each / len(folds)).float().to(workshop.device) for each in summed)
+        bands = bands_of(worker, recording, cell, rows)
+        primal = _primal(bands, fit_readout(worker, recording, bands, cell, rows))
+        summed = [a + b for a, b in zip(summed, primal, strict=True)] if summed else list(primal)
+    weights, offset = ((total / len(folds)).float().to(worker.device) for total in summed)
     centre = torch.cat([band.centre for band in bands]).to(weights)
     return lambda maps: (maps - centre) @ weights + offset
 
 
-def _primal(bands: Bands, readout: Readout) -> tuple[Tensor, Tensor]:
+def _primal(bands: Bands, readout: ClosedFormReadout) -> tuple[Tensor, Tensor]:
     """Weights (features of all bands, units) on centred features, and offset (units,), float64."""
     weights = torch.zeros(sum(len(band.centre) for band in bands), readout.units, dtype=torch.float64)
     offset = torch.zeros(readout.units, dtype=torch.float64)
     for own, used, fitted in readout.parts:
-        found = [band.weights(dual, used) for band, dual in zip(bands, fitted.duals, strict=True)]
-        weights[:, own] = torch.cat([each for each, _ in found]).cpu()
-        offset[own] = (torch.stack([constant for _, constant in found]).sum(dim=0) + fitted.offset).cpu()
+        of_bands = [band.weights(dual, used) for band, dual in zip(bands, fitted.duals, strict=True)]
+        weights[:, own] = torch.cat([own_weights for own_weights, _ in of_bands]).cpu()
+        offset[own] = (torch.stack([constant for _, constant in of_bands]).sum(dim=0) + fitted.offset).cpu()
     return weights, offset

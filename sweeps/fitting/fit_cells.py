@@ -4,41 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
-from models.backbones import BACKBONES
-from models.readouts import READOUTS
 from sweeps.experiment.cells import Cell
-from sweeps.features.worker_data import Workshop, rows_key
-from sweeps.fitting.cell_fit import SPLITS, CellFit, empty_fit, mean_response
+from sweeps.features.worker_data import WorkerData, rows_key
+from sweeps.fitting.cell_fit import SPLITS, CellFit, FitCache, empty_fit, mean_response
 from sweeps.fitting.closed_form import bands_of, fit_readout
-from sweeps.fitting.feature_transfer import _transfers
-from sweeps.fitting.successive_halving import Halving
+from sweeps.fitting.feature_transfer import feature_transfers
+from sweeps.fitting.successive_halving import SuccessiveHalving
+
+T = TypeVar("T")
 
 Done = list[tuple[int, list[CellFit] | Exception]]
 """Numbers of jobs that are done together, and the fits of their cells, or the error that ended them."""
 
+Fitter = Callable[[WorkerData, Sequence[Sequence[Cell]], SuccessiveHalving | None], Iterator[Done]]
+"""Fits many jobs at once."""
 
-def fits_of(workshop: Workshop, jobs: Sequence[Sequence[Cell]], halving: Halving | None = None) -> Iterator[Done]:
+
+def fits_of(
+    worker: WorkerData, jobs: Sequence[Sequence[Cell]], cache: FitCache, halving: SuccessiveHalving | None = None
+) -> Iterator[Done]:
     """The fits of jobs (cells that belong together), as they are done: from this node's cache, else fitted.
 
-    What was kept is what a fit gives, to the last bit. With `halving` fits by gradient descent may be ended half-way.
-    Nothing is raised from here.
+    What the cache gives is what a fit gives, to the last bit. With `halving` fits by gradient descent may be ended
+    half-way. Nothing is raised from here.
     """
     missing = []
     for number, cells in enumerate(jobs):
-        held = _held(workshop, cells)
-        if held is None:
+        fits = _or_error(partial(_cached_fits, worker, cells, cache))
+        if fits is None:
             missing.append(number)
         else:
-            yield [(number, held)]
-    for done in fit_jobs(workshop, [jobs[number] for number in missing], halving):
-        yield [(missing[turn], _kept(workshop, jobs[missing[turn]], outcome)) for turn, outcome in done]
+            yield [(number, fits)]
+    for done in fit_jobs(worker, [jobs[number] for number in missing], halving):
+        yield [(missing[turn], _saved(worker, jobs[missing[turn]], outcome, cache)) for turn, outcome in done]
 
 
-def fit_cells(workshop: Workshop, cells: Sequence[Cell]) -> list[CellFit]:
+def fit_cells(worker: WorkerData, cells: Sequence[Cell]) -> list[CellFit]:
     """Fit cells that belong together: a single cell of a frozen backbone, or all cells of one trained twin.
 
     Closed forms: select predictions come from a fit on train, report predictions from one on train + select (with
@@ -46,64 +51,70 @@ def fit_cells(workshop: Workshop, cells: Sequence[Cell]) -> list[CellFit]:
     groups out. Gradient readouts: one fit on train, stopped early on select, gives both, or with `refit` a second one
     on train + select the report predictions. Raises what went wrong.
     """
-    (((_, found),),) = fit_jobs(workshop, [cells])
-    if isinstance(found, Exception):
-        raise found
-    return found
+    (((_, fits),),) = fit_jobs(worker, [cells])
+    if isinstance(fits, Exception):
+        raise fits
+    return fits
 
 
-def fit_jobs(workshop: Workshop, jobs: Sequence[Sequence[Cell]], halving: Halving | None = None) -> Iterator[Done]:
-    """Fit jobs, see `fit_cells`: gradient descent many at once, closed forms and twins with latents in turn.
-
-    Where something unforeseen ends the fit of many, those that are left are fitted one by one.
-    """
-    many: dict[Fitter, list[int]] = {_frozen: [], _trained: []}
+def fit_jobs(
+    worker: WorkerData, jobs: Sequence[Sequence[Cell]], halving: SuccessiveHalving | None = None
+) -> Iterator[Done]:
+    """Fit jobs, see `fit_cells`: gradient descent many at once, closed forms and twins with latents in turn."""
+    by_fitter: dict[Fitter, list[int]] = {_frozen: [], _trained: []}
     for number, cells in enumerate(jobs):
-        if READOUTS[cells[0].readout["name"]].fitted_by == "gradient":
-            many[_trained if cells[0].twin else _frozen].append(number)
+        if cells[0].readout_component.fitted_by == "gradient":
+            by_fitter[_trained if cells[0].twin else _frozen].append(number)
         else:
-            yield [(number, _tried(lambda cells=cells: _fit_in_turn(workshop, cells)))]  # type: ignore[misc]
-    for fit, numbers in many.items():
-        left = dict.fromkeys(numbers)
-        try:
-            for done in fit(workshop, [jobs[number] for number in numbers], halving):
-                for turn, _ in done:
-                    left.pop(numbers[turn])
-                yield [(numbers[turn], outcome) for turn, outcome in done]
-        except Exception as error:
+            yield [(number, _or_error(partial(_fit_in_turn, worker, cells)))]
+    for fitter, numbers in by_fitter.items():
+        yield from _fit_together(fitter, worker, jobs, numbers, halving)
+
+
+def _fit_together(
+    fitter: Fitter,
+    worker: WorkerData,
+    jobs: Sequence[Sequence[Cell]],
+    numbers: Sequence[int],
+    halving: SuccessiveHalving | None,
+) -> Iterator[Done]:
+    """Some of the jobs at once; where something unforeseen ends that, those that are left are fitted one by one."""
+    left = dict.fromkeys(numbers)
+    try:
+        for done in fitter(worker, [jobs[number] for number in numbers], halving):
+            for turn, _ in done:
+                left.pop(numbers[turn])
+            yield [(numbers[turn], outcome) for turn, outcome in done]
+    except Exception as error:
+        for number in left:
             if len(numbers) == 1:
-                yield [(number, error) for number in left]
-                continue
-            for number in left:
-                for done in fit_jobs(workshop, [jobs[number]], halving):
-                    yield [(number, outcome) for _, outcome in done]
+                yield [(number, error)]
+            else:
+                yield from _fit_together(fitter, worker, jobs, [number], halving)
 
 
-Fitter = Callable[[Workshop, Sequence[Sequence[Cell]], Halving | None], Iterator[Done]]
-
-
-def _frozen(workshop: Workshop, jobs: Sequence[Sequence[Cell]], halving: Halving | None) -> Iterator[Done]:
+def _frozen(worker: WorkerData, jobs: Sequence[Sequence[Cell]], halving: SuccessiveHalving | None) -> Iterator[Done]:
     from sweeps.fitting.frozen_backbones import fit_frozen_cells
 
-    for done in fit_frozen_cells(workshop, [cell for (cell,) in jobs], halving):
+    for done in fit_frozen_cells(worker, [cell for (cell,) in jobs], halving):
         yield [(turn, outcome if isinstance(outcome, Exception) else [outcome]) for turn, outcome in done]
 
 
-def _trained(workshop: Workshop, jobs: Sequence[Sequence[Cell]], halving: Halving | None) -> Iterator[Done]:
+def _trained(worker: WorkerData, jobs: Sequence[Sequence[Cell]], halving: SuccessiveHalving | None) -> Iterator[Done]:
     from sweeps.fitting.trained_cores import fit_trained_twins
 
-    yield from fit_trained_twins(workshop, jobs, halving)
+    yield from fit_trained_twins(worker, jobs, halving)
 
 
-def _fit_in_turn(workshop: Workshop, cells: Sequence[Cell]) -> list[CellFit]:
-    if READOUTS[cells[0].readout["name"]].fitted_by == "latent":
+def _fit_in_turn(worker: WorkerData, cells: Sequence[Cell]) -> list[CellFit]:
+    if cells[0].readout_component.fitted_by == "latent":
         from sweeps.fitting.latent_twins import fit_latent_twin
 
-        return fit_latent_twin(workshop, cells)
-    return [_fit_closed_form(workshop, cell) for cell in cells]
+        return fit_latent_twin(worker, cells)
+    return [_fit_closed_form(worker, cell) for cell in cells]
 
 
-def _tried(action: Callable[[], list[CellFit] | None]) -> Any:
+def _or_error(action: Callable[[], T]) -> T | Exception:
     """What an action gives, or its error."""
     try:
         return action()
@@ -111,56 +122,54 @@ def _tried(action: Callable[[], list[CellFit] | None]) -> Any:
         return error
 
 
-def _held(workshop: Workshop, cells: Sequence[Cell]) -> list[CellFit] | Exception | None:
+def _cached_fits(worker: WorkerData, cells: Sequence[Cell], cache: FitCache) -> list[CellFit] | None:
     """The fits of a job from the cache, None unless all are there."""
-    return _tried(lambda: _loaded(workshop, cells))
-
-
-def _loaded(workshop: Workshop, cells: Sequence[Cell]) -> list[CellFit] | None:
-    found = []
+    fits = []
     for cell in cells:
-        fit = workshop.fits.load(cell.cell_id, _shown_keys(workshop, cell))
+        fit = cache.load(cell.cell_id, _shown_keys(worker, cell))
         if fit is None:
             return None
-        fit.transferred = _transfers(workshop, cell)
-        found.append(fit)
-    return found
+        fit.transferred = feature_transfers(worker, cell)
+        fits.append(fit)
+    return fits
 
 
-def _kept(workshop: Workshop, cells: Sequence[Cell], fits: list[CellFit] | Exception) -> list[CellFit] | Exception:
+def _saved(
+    worker: WorkerData, cells: Sequence[Cell], fits: list[CellFit] | Exception, cache: FitCache
+) -> list[CellFit] | Exception:
     """Fits of a job, after they were put into the cache."""
     if isinstance(fits, Exception):
         return fits
     for cell, fit in zip(cells, fits, strict=True):
         if not fit.pruned:
-            workshop.fits.save(cell.cell_id, fit, _shown_keys(workshop, cell))
-        fit.transferred = _transfers(workshop, cell)
+            cache.save(cell.cell_id, fit, _shown_keys(worker, cell))
+        fit.transferred = feature_transfers(worker, cell)
     return fits
 
 
-def _shown_keys(workshop: Workshop, cell: Cell) -> dict[str, str]:
-    return workshop.shown_keys(workshop.recording(cell.recording), BACKBONES[cell.backbone["name"]].sees)
+def _shown_keys(worker: WorkerData, cell: Cell) -> dict[str, str]:
+    return worker.shown_keys(worker.recording(cell.recording), cell.backbone_component.sees)
 
 
-def _fit_closed_form(workshop: Workshop, cell: Cell) -> CellFit:
-    recording = workshop.recording(cell.recording)
-    folds = workshop.folds(recording, cell.seed)
-    found, alphas = empty_fit(recording, len(recording.units(cell.area))), []
+def _fit_closed_form(worker: WorkerData, cell: Cell) -> CellFit:
+    recording = worker.recording(cell.recording)
+    folds = worker.folds(recording, cell.seed)
+    fit, alphas = empty_fit(recording, len(recording.units(cell.area))), []
     for fold in folds:
         for split in SPLITS:
-            held, fitted = fold.held_out(split), fold.fitted_on(split, cell.readout["refit"])
-            bands = bands_of(workshop, recording, cell, fitted)
-            readout = fit_readout(workshop, recording, bands, cell, fitted)
-            found.held_out[split][held] = readout.predict([band.fit[held] for band in bands])
-            place = ("mean", recording.fingerprint, cell.area, rows_key(fitted))
+            held_out, fitted = fold.held_out(split), fold.fitted_on(split, cell.readout["refit"])
+            bands = bands_of(worker, recording, cell, fitted)
+            readout = fit_readout(worker, recording, bands, cell, fitted)
+            fit.held_out[split][held_out] = readout.predict([band.fit[held_out] for band in bands])
+            key = ("mean", recording.fingerprint, cell.area, rows_key(fitted))
             mean = partial(mean_response, recording, cell.area, fitted)
-            found.baseline[split][held] = workshop.brain.get(place, mean)
+            fit.baseline[split][held_out] = worker.of_recordings.get(key, mean)
             for name in bands[0].shown:
                 share = readout.predict([band.shown[name] for band in bands]) / len(folds)
-                found.shown[split][name] = found.shown[split].get(name, 0.0) + share
+                fit.shown[split][name] = fit.shown[split].get(name, 0.0) + share
             alphas.append(readout.alpha)
     alpha = np.concatenate(alphas)
     alpha = alpha[np.isfinite(alpha)]
     if len(alpha):
-        found.facts["alpha"] = float(np.median(alpha))
-    return found
+        fit.facts["alpha"] = float(np.median(alpha))
+    return fit

@@ -1,4 +1,4 @@
-"""Video twins whose units share latent factors: fitted to single trials, and asked what part of a population tells."""
+"""Video twins whose units share latent factors: fitted to single trials, they predict units from other units, too."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.backbones import BACKBONES
 from models.latents.data import LatentData, LatentTraining
 from models.latents.fit import fit_latent
 from models.latents.twin import LatentTwin, LikelihoodSettings
 from sweeps.experiment.cells import Cell
-from sweeps.features.worker_data import Workshop
+from sweeps.features.worker_data import WorkerData
 from sweeps.fitting.cell_fit import SPLITS, CellFit, empty_fit, mean_response
-from sweeps.fitting.leakage import kept_apart
-from sweeps.fitting.trained_inputs import Items, all_items, places
+from sweeps.fitting.leakage import rows_without_leakage
+from sweeps.fitting.twin_inputs import TwinInputs, all_twin_inputs, coordinates_of
 from sweeps.recordings.recording import Recording
 from sweeps.recordings.splits import Fold
 
@@ -26,7 +25,7 @@ SAMPLES = 100
 LIKELIHOOD = LikelihoodSettings(SAMPLES, joint=True, bits=True)
 
 
-def fit_latent_twin(workshop: Workshop, cells: Sequence[Cell]) -> list[CellFit]:
+def fit_latent_twin(worker: WorkerData, cells: Sequence[Cell]) -> list[CellFit]:
     """A twin with latent factors, once per outer fold; the units of all areas of a recording share the factors.
 
     Predictions are those from the stimulus alone (the mean over the prior). `extras` hold, for the held-out trials,
@@ -35,18 +34,18 @@ def fit_latent_twin(workshop: Workshop, cells: Sequence[Cell]) -> list[CellFit]:
     that frame. One fit, stopped early on select, gives both splits.
     """
     names = list(dict.fromkeys(cell.recording for cell in cells))
-    recordings = {name: workshop.recording(name) for name in names}
-    shown = {name: all_items(workshop, cells[0], recording) for name, recording in recordings.items()}
-    found = [empty_fit(recordings[cell.recording], len(recordings[cell.recording].units(cell.area))) for cell in cells]
-    folds = {name: workshop.folds(recording, cells[0].seed) for name, recording in recordings.items()}
-    for turn in range(max(len(each) for each in folds.values())):
-        now = {name: each[min(turn, len(each) - 1)] for name, each in folds.items()}
-        twin = _train(workshop, cells, recordings, {name: each["fit"] for name, each in shown.items()}, now)
+    recordings = {name: worker.recording(name) for name in names}
+    shown = {name: all_twin_inputs(worker, cells[0], recording) for name, recording in recordings.items()}
+    fits = [empty_fit(recordings[cell.recording], len(recordings[cell.recording].units(cell.area))) for cell in cells]
+    folds = {name: worker.folds(recording, cells[0].seed) for name, recording in recordings.items()}
+    for turn in range(max(map(len, folds.values()))):
+        fold = {name: own_folds[min(turn, len(own_folds) - 1)] for name, own_folds in folds.items()}
+        twin = _train(worker, cells, recordings, {name: inputs["fit"] for name, inputs in shown.items()}, fold)
         for name in names:
             if turn < len(folds[name]):
-                own = [(cell, each) for cell, each in zip(cells, found, strict=True) if cell.recording == name]
-                _keep(twin, own, recordings[name], shown[name], now[name], len(folds[name]))
-    return found
+                own = [(cell, fit) for cell, fit in zip(cells, fits, strict=True) if cell.recording == name]
+                _add_fold(twin, own, recordings[name], shown[name], fold[name], len(folds[name]))
+    return fits
 
 
 def _units(cells: Sequence[Cell], recording: Recording) -> np.ndarray:
@@ -55,65 +54,67 @@ def _units(cells: Sequence[Cell], recording: Recording) -> np.ndarray:
 
 
 def _train(
-    workshop: Workshop,
+    worker: WorkerData,
     cells: Sequence[Cell],
     recordings: Mapping[str, Recording],
-    items: Mapping[str, Items],
+    inputs: Mapping[str, TwinInputs],
     folds: Mapping[str, Fold],
 ) -> LatentTwin:
     first = cells[0]
-    core = BACKBONES[first.backbone["name"]].load()(first.backbone, first.seed).to(workshop.device)
-    rows = kept_apart(items, {name: each.groups for name, each in recordings.items()}, folds)
-    data = {name: _data(cells, recordings[name], items[name], *rows[name]) for name in recordings}
+    core = first.backbone_component.load()(first.backbone, first.seed).to(worker.device)
+    rows = rows_without_leakage(inputs, {name: one.groups for name, one in recordings.items()}, folds)
+    data = {name: _data(cells, recordings[name], inputs[name], *rows[name]) for name in recordings}
     fit = fit_latent(core, data, first.readout, LatentTraining.of(first.backbone), first.seed)
     return fit.twin
 
 
 def _data(
-    cells: Sequence[Cell], recording: Recording, items: Items, train: np.ndarray, select: np.ndarray
+    cells: Sequence[Cell], recording: Recording, inputs: TwinInputs, train: np.ndarray, select: np.ndarray
 ) -> LatentData:
     units = _units(cells, recording)
-    trials, shown = _trials(recording, items, units)
+    trials, shown = _trials(recording, inputs, units)
     depths = [cell.depth for cell in cells if cell.recording == recording.name for _ in recording.units(cell.area)]
-    first, second = (torch.isin(shown, items.among(rows)).nonzero()[:, 0] for rows in (train, select))
-    return LatentData(items.inputs, trials, first, second, depths, places(recording, units), shown)
+    first, second = (torch.isin(shown, inputs.among(rows)).nonzero()[:, 0] for rows in (train, select))
+    return LatentData(inputs.stimuli, trials, first, second, depths, coordinates_of(recording, units), shown)
 
 
-def _trials(recording: Recording, items: Items, units: np.ndarray) -> tuple[Tensor, Tensor]:
+def _trials(recording: Recording, inputs: TwinInputs, units: np.ndarray) -> tuple[Tensor, Tensor]:
     """Single trials (trials, frames, units) that have any response, and the clip of each."""
     responses = recording.fit.responses[:, units]
-    repeats = [items.gathered(responses[:, :, repeat]) for repeat in range(responses.shape[2])]
+    repeats = [inputs.gathered(responses[:, :, repeat]) for repeat in range(responses.shape[2])]
     every = torch.stack(repeats, dim=1)  # (clips, repeats, frames, units)
-    there = ~every.isnan().all(dim=3).all(dim=2)
-    return every[there], there.nonzero()[:, 0]
+    recorded = ~every.isnan().all(dim=3).all(dim=2)
+    return every[recorded], recorded.nonzero()[:, 0]
 
 
-def _keep(
+def _add_fold(
     twin: LatentTwin,
     own: Sequence[tuple[Cell, CellFit]],
     recording: Recording,
-    shown: Mapping[str, Items],
+    shown: Mapping[str, TwinInputs],
     fold: Fold,
     folds: int,
 ) -> None:
     key, cells = recording.name, [cell for cell, _ in own]
-    prior = {name: each.scattered(twin.predict_prior(each.inputs, SAMPLES, key=key)) for name, each in shown.items()}
+    prior = {
+        name: inputs.scattered(twin.predict_prior(inputs.stimuli, SAMPLES, key=key)) for name, inputs in shown.items()
+    }
     conditioned, joint = _given_others(twin, recording, shown["fit"], _units(cells, recording), fold)
     start = 0
     for cell, fit in own:
         count = len(recording.units(cell.area))
-        mine = slice(start, start + count)
+        own_units = slice(start, start + count)
         start += count
         for split in SPLITS:
             baseline, rows = mean_response(recording, cell.area, fold.train), fold.held_out(split)
-            fit.keep(fold, split, baseline, {name: array[:, mine] for name, array in prior.items()}, folds)
-            for name, array in (("conditioned", conditioned[:, mine]), ("joint", joint)):
+            fit.add_fold(fold, split, baseline, {name: array[:, own_units] for name, array in prior.items()}, folds)
+            for name, array in (("conditioned", conditioned[:, own_units]), ("joint", joint)):
                 blank = np.full(array.shape, np.nan)
                 fit.extras[split].setdefault(name, blank)[rows] = array[rows]
 
 
 def _given_others(
-    twin: LatentTwin, recording: Recording, items: Items, units: np.ndarray, fold: Fold
+    twin: LatentTwin, recording: Recording, inputs: TwinInputs, units: np.ndarray, fold: Fold
 ) -> tuple[np.ndarray, np.ndarray]:
     """Expected responses (rows, units, repeats) of each half of the units given the other, and joint bits per unit.
 
@@ -122,17 +123,17 @@ def _given_others(
     """
     responses = recording.fit.responses[:, units]
     rows, repeats = len(responses), responses.shape[2]
-    found, joint = np.full((rows, len(units), repeats), np.nan), np.full((rows, repeats), np.nan)
-    held = items.among(np.concatenate([fold.select, fold.report]))
-    part = Items(items.inputs[held], items.rows[held.numpy()])
+    conditioned, joint = np.full((rows, len(units), repeats), np.nan), np.full((rows, repeats), np.nan)
+    held_out = inputs.among(np.concatenate([fold.select, fold.report]))
+    part = TwinInputs(inputs.stimuli[held_out], inputs.rows[held_out.numpy()])
     first = torch.arange(len(units)) % 2 == 0
     for repeat in range(repeats):
         trials = part.gathered(responses[:, :, repeat])
         for given in (first, ~first):
-            expected = twin.predict_conditioned(part.inputs, trials, given, recording.name).to(trials.device)
+            expected = twin.predict_conditioned(part.stimuli, trials, given, recording.name).to(trials.device)
             expected = torch.where(trials.isnan(), torch.nan, expected)
-            found[: part.count, (~given).numpy(), repeat] = part.scattered(expected)[:, (~given).numpy()]
-        bits = twin.log_likelihood(part.inputs, trials, LIKELIHOOD, key=recording.name)
-        seen = (~trials.isnan()).sum(dim=2).to(bits)
-        joint[: part.count, repeat] = part.scattered((bits / seen)[..., None])[:, 0]
-    return found, joint
+            conditioned[: part.count, (~given).numpy(), repeat] = part.scattered(expected)[:, (~given).numpy()]
+        bits = twin.log_likelihood(part.stimuli, trials, LIKELIHOOD, key=recording.name)
+        recorded = (~trials.isnan()).sum(dim=2).to(bits)
+        joint[: part.count, repeat] = part.scattered((bits / recorded)[..., None])[:, 0]
+    return conditioned, joint

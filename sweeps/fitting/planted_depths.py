@@ -1,6 +1,6 @@
 """The truth of a simulated recording: which depths cannot be told apart, computed before the sweep.
 
-Imports torch only to compute: the driver reads what its node has kept.
+Imports torch only to compute: the driver reads what its node has on disk.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sweeps.recordings import read_spec
 from sweeps.recordings.simulation.simulated import SimulatedSpec, noise_free, recording_folder
 
 if TYPE_CHECKING:
-    from sweeps.features.worker_data import Workshop
+    from sweeps.features.worker_data import WorkerData
 
 MARGIN = 0.02
 """Noise-free select correlations closer than this to the planted depth's cannot be told apart."""
@@ -46,28 +46,28 @@ class Truth:
 
 
 def truths(context: Context) -> list[Truth]:
-    """Make every simulated recording on this node and compute its truth (kept in the cache).
+    """Make every simulated recording on this node and compute its truth, once: it is in the cache from then on.
 
     A ridge readout of every block of the teacher (maps averaged to 7 x 7) is fitted to the noise-free rates of the
     train stimuli and scored on the select stimuli of seed 0, in the first fold where there are several. Raises
     InputError when the depths that cannot be told apart are more than a quarter of all: such an answer could not be
     checked.
     """
-    from sweeps.features.worker_data import Workshop
+    from sweeps.features.worker_data import WorkerData
 
-    workshop = Workshop(context)
-    return [each for spec in _simulated(context) for each in _truths_of(workshop, spec)]
+    worker = WorkerData(context)
+    return [truth for spec in _simulated(context) for truth in _truths_of(worker, spec)]
 
 
-def kept_truths(context: Context) -> list[Truth] | None:
-    """What `truths` would return, where this node has made the recordings and kept their truths; else None."""
-    found: list[Truth] = []
+def cached_truths(context: Context) -> list[Truth] | None:
+    """What `truths` would return, where this node has the recordings and their truths on disk; else None."""
+    truths: list[Truth] = []
     for spec in _simulated(context):
-        held = _kept(context, spec)
-        if held is None or not recording_folder(spec, _cache(context)).exists():
+        cached = _cached(context, spec)
+        if cached is None or not recording_folder(spec, _cache(context)).exists():
             return None
-        found += held
-    return found
+        truths += cached
+    return truths
 
 
 def _simulated(context: Context) -> Iterator[SimulatedSpec]:
@@ -80,55 +80,56 @@ def _cache(context: Context) -> Path:
 
 
 def _file(context: Context, spec: SimulatedSpec) -> Path:
-    """Where the truth of a recording is kept, under everything that decides it."""
+    """Where the truth of a recording lies, under everything that decides it."""
     versions = [READOUTS["ridge"].version, BACKBONES[spec.teacher.backbone].version]
     identity = content_id([spec.identity(), context.split, MARGIN, versions])
     return _cache(context) / "simulated" / f"truth-{identity}.json"
 
 
-def _kept(context: Context, spec: SimulatedSpec) -> list[Truth] | None:
-    """The truth of a recording as it is kept, or None; a shuffled one has none to keep."""
+def _cached(context: Context, spec: SimulatedSpec) -> list[Truth] | None:
+    """The truth of a recording on disk, or None; that of a shuffled one is empty."""
     if spec.shuffled:
         return []
     try:
-        held = json.loads(_file(context, spec).read_text())
+        rows = json.loads(_file(context, spec).read_text())
     except FileNotFoundError:
         return None
-    return [Truth(**{**each, "alike": tuple(each["alike"]), "recording": spec.name}) for each in held]
+    return [Truth(**{**row, "alike": tuple(row["alike"]), "recording": spec.name}) for row in rows]
 
 
-def _truths_of(workshop: Workshop, spec: SimulatedSpec) -> list[Truth]:
-    recording = workshop.recording(spec.name)
-    kept = _kept(workshop.context, spec)
-    if kept is not None:
-        return kept
-    found = _compute(workshop, spec)
-    for each in found:
-        if 4 * len(each.alike) > len(each.correlations):
+def _truths_of(worker: WorkerData, spec: SimulatedSpec) -> list[Truth]:
+    recording = worker.recording(spec.name)
+    cached = _cached(worker.context, spec)
+    if cached is not None:
+        return cached
+    truths = _compute(worker, spec)
+    for truth in truths:
+        if 4 * len(truth.alike) > len(truth.correlations):
             raise InputError(
-                f"depths {list(each.alike)} of {len(each.correlations)} cannot be told apart, more than a quarter: "
+                f"depths {list(truth.alike)} of {len(truth.correlations)} cannot be told apart, more than a quarter: "
                 "add scenes or units, or plant another depth",
-                key=f"recordings.{recording.name}.areas.{each.area}.depth",
-                value=each.planted,
+                key=f"recordings.{recording.name}.areas.{truth.area}.depth",
+                value=truth.planted,
             )
-    file = _file(workshop.context, spec)
-    with replacing(file) as held:
-        held.write(json.dumps([asdict(each) for each in found]).encode())
-    return found
+    with replacing(_file(worker.context, spec)) as file:
+        file.write(json.dumps([asdict(truth) for truth in truths]).encode())
+    return truths
 
 
-def _compute(workshop: Workshop, spec: SimulatedSpec) -> list[Truth]:
-    from sweeps.fitting.closed_form import Readout
+def _compute(worker: WorkerData, spec: SimulatedSpec) -> list[Truth]:
+    from sweeps.features.block_features import BlockFeatures
+    from sweeps.fitting.closed_form import ClosedFormReadout
 
-    recording = workshop.recording(spec.name)
-    rates = noise_free(spec, Path(workshop.context.cache))
-    fold = workshop.folds(recording, 0)[0]
+    recording = worker.recording(spec.name)
+    rates = noise_free(spec, Path(worker.context.cache))
+    fold = worker.folds(recording, 0)[0]
     backbone = {"name": spec.teacher.backbone, "weights": spec.teacher.weights}
     component = BACKBONES[spec.teacher.backbone]
+    ridge = {"name": "ridge", "alpha": "auto"}
     scores = []
     for depth in range(component.block_count(backbone)):
-        kernels = workshop.kernels(recording, backbone, spec.seed, depth, 7)
-        readout = Readout.fit(workshop, recording, (kernels,), rates, fold.train, {"name": "ridge", "alpha": "auto"})
+        kernels = worker.kernels(BlockFeatures(recording, backbone, spec.seed, depth, pool=7))
+        readout = ClosedFormReadout.fit(worker, recording, (kernels,), rates, fold.train, ridge)
         predicted = readout.predict([kernels.fit[fold.select]])
         scores.append(np.asarray(correlation(predicted, rates[fold.select])))
     table = np.array(scores)

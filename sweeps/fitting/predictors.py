@@ -16,11 +16,11 @@ from models.readouts.protocol import Readout
 from models.readouts.sampling import Maps, as_list, shrink
 from models.twin import Twin
 from sweeps.experiment.cells import Cell, cell_key
-from sweeps.features.worker_data import Workshop
+from sweeps.features.worker_data import WorkerData
 from sweeps.fitting.closed_form import SOLVERS, linear_layer
 from sweeps.fitting.frozen_backbones import frozen_readouts
 from sweeps.fitting.trained_cores import trained_twins
-from sweeps.fitting.trained_inputs import held_still, still_frames
+from sweeps.fitting.twin_inputs import held_still, still_frames
 from sweeps.recordings.recording import Recording
 
 Layer = Callable[[Tensor], Tensor]
@@ -41,11 +41,11 @@ class Predictor:
     def __call__(self, pictures: Tensor) -> Tensor:
         """Responses (n, units)."""
         shared: dict[int, Tensor] = {}
-        found = []
+        responses = []
         for maps, readout in self.parts:
             shared[id(maps)] = shared[id(maps)] if id(maps) in shared else maps(pictures)
-            found.append(readout(shared[id(maps)]))
-        return torch.stack(found).mean(dim=0)
+            responses.append(readout(shared[id(maps)]))
+        return torch.stack(responses).mean(dim=0)
 
 
 def is_linear(readout: Mapping[str, Any]) -> bool:
@@ -60,34 +60,34 @@ LINEAR_LOSSES = ("gaussian", "correlation")
 
 
 def has_predictor(readout: Mapping[str, Any]) -> bool:
-    """Whether a readout can be had as a function of pictures: not where units share latent factors."""
+    """Whether a readout can be turned into a function of pictures: not where units share latent factors."""
     return READOUTS[readout["name"]].fitted_by != "latent"
 
 
-def predictors_of(workshop: Workshop, cells: Sequence[Cell]) -> list[Predictor]:
+def predictors_of(worker: WorkerData, cells: Sequence[Cell]) -> list[Predictor]:
     """Predictors of cells that belong together (see fitting.fit_cells); gradient readouts are fitted again."""
     if cells[0].twin:
-        return _of_trained(workshop, cells)
-    return [_of_frozen(workshop, cell) for cell in cells]
+        return _of_trained(worker, cells)
+    return [_of_frozen(worker, cell) for cell in cells]
 
 
-def _of_frozen(workshop: Workshop, cell: Cell) -> Predictor:
-    recording = workshop.recording(cell.recording)
-    network, device, shape = frozen_network(workshop, cell), workshop.device, _shape(recording)
+def _of_frozen(worker: WorkerData, cell: Cell) -> Predictor:
+    recording = worker.recording(cell.recording)
+    network, device, shape = frozen_network(worker, cell), worker.device, _shape(recording)
     pool = cell.readout.get("pool", 1)
 
     def maps(pictures: Tensor) -> list[Tensor]:
-        found = network.forward_blocks(pictures, cell.blocks)  # type: ignore[operator]
-        return [shrink(each, pool) for each in found]
+        blocks = network.forward_blocks(pictures, cell.blocks)  # type: ignore[operator]
+        return [shrink(block, pool) for block in blocks]
 
-    if READOUTS[cell.readout["name"]].fitted_by in SOLVERS:
-        return Predictor([(lambda pictures: _flat(maps(pictures)), linear_layer(workshop, cell))], shape, device)
-    readouts = [found.report.requires_grad_(False) for found in frozen_readouts(workshop, cell)]
+    if cell.readout_component.fitted_by in SOLVERS:
+        return Predictor([(lambda pictures: _flat(maps(pictures)), linear_layer(worker, cell))], shape, device)
+    readouts = [fitted.report.requires_grad_(False) for fitted in frozen_readouts(worker, cell)]
     return Predictor([_part(maps, readout, readout) for readout in readouts], shape, device)
 
 
 def _flat(maps: Sequence[Tensor]) -> Tensor:
-    return torch.cat([each.flatten(1) for each in maps], dim=1)
+    return torch.cat([block.flatten(1) for block in maps], dim=1)
 
 
 def _part(
@@ -105,22 +105,23 @@ def _part(
     return lambda pictures: _flat(maps(pictures)), joined
 
 
-def frozen_network(workshop: Workshop, cell: Cell) -> torch.nn.Module:
-    make = partial(workshop.cache.network, cell.backbone, cell.seed)
-    network: torch.nn.Module = workshop.networks.get(cell.network_key(), make)
+def frozen_network(worker: WorkerData, cell: Cell) -> torch.nn.Module:
+    """The frozen backbone of a cell, made once for the cells that read it."""
+    make = partial(worker.features.network, cell.backbone, cell.seed)
+    network: torch.nn.Module = worker.networks.get(cell.network_key(), make)
     return network
 
 
-def _of_trained(workshop: Workshop, cells: Sequence[Cell]) -> list[Predictor]:
-    twins = [twin.eval().requires_grad_(False) for twin in trained_twins(workshop, cells)]
-    still = still_frames(cells[0].backbone)
-    found = []
+def _of_trained(worker: WorkerData, cells: Sequence[Cell]) -> list[Predictor]:
+    twins = [twin.eval().requires_grad_(False) for twin in trained_twins(worker, cells)]
+    still = still_frames(cells[0])
+    predictors = []
     for cell in cells:
-        key, recording = cell_key(cell), workshop.recording(cell.recording)
-        own = twins[: len(workshop.folds(recording, cell.seed))]
+        key, recording = cell_key(cell), worker.recording(cell.recording)
+        own = twins[: len(worker.folds(recording, cell.seed))]
         parts = [_twin_part(twin, key, still) for twin in own]
-        found.append(Predictor(parts, _shape(recording), workshop.device))
-    return found
+        predictors.append(Predictor(parts, _shape(recording), worker.device))
+    return predictors
 
 
 def _twin_part(twin: Twin, key: str, still: int) -> tuple[Layer, Layer]:
@@ -135,12 +136,12 @@ def _twin_part(twin: Twin, key: str, still: int) -> tuple[Layer, Layer]:
     beside = None if branch is None else branch(missing, twin.recordings.get(key, "")).reshape(-1, branch.out)[-1:]
 
     def maps(pictures: Tensor) -> list[Tensor]:
-        seen = twin.views(held_still(pictures, still) if still else pictures, [key])[key]
-        return [each[seen.frames - 1 :: seen.frames] if seen.frames else each for each in seen.maps]
+        view = twin.views(held_still(pictures, still) if still else pictures, [key])[key]
+        return [block[view.frames - 1 :: view.frames] if view.frames else block for block in view.maps]
 
     def answer(maps: Maps) -> Tensor:
         count = len(as_list(maps)[0])
-        expanded = (None if each is None else each.expand(count, -1) for each in (shift, beside))
+        expanded = (None if values is None else values.expand(count, -1) for values in (shift, beside))
         response: Tensor = readout(maps, *expanded)
         return response
 
@@ -148,5 +149,5 @@ def _twin_part(twin: Twin, key: str, still: int) -> tuple[Layer, Layer]:
 
 
 def _shape(recording: Recording) -> tuple[int, int]:
-    assert recording.geometry is not None, "predictors are asked of recordings with pictures"
+    assert recording.geometry is not None, "predictors need a recording with pictures"
     return recording.geometry.shape

@@ -12,54 +12,54 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-Ask = Callable[[str, int, str, float], bool]
-"""(group, epochs, fit, score) -> whether the fit goes on: `Rungs.stays` of this process or of an actor."""
+Decide = Callable[[str, int, str, float], bool]
+"""(group, epochs, fit, score) -> whether the fit goes on: `RungScores.stays` of this process or of an actor."""
 
 
-class Rungs:
+class RungScores:
     """The scores that fits had at each rung, by group; only those of one group are compared."""
 
     def __init__(self, factor: int) -> None:
         self.factor = factor
         self.scores: dict[tuple[str, int], list[float]] = {}
-        self.known: dict[tuple[str, int, str], float] = {}
+        self.by_fit: dict[tuple[str, int, str], float] = {}
 
     def stays(self, group: str, epochs: int, fit: str, score: float) -> bool:
-        """Note the score of a fit after so many epochs, and say whether it is among the best 1 / factor.
+        """Note the score of a fit after so many epochs; True where it is among the best 1 / factor.
 
         True while fewer than `factor` have come. A fit that comes again, because its process died, counts once. NaN is
         below all others; ties go on.
         """
         score = -math.inf if math.isnan(score) else score
-        held = self.scores.setdefault((group, epochs), [])
-        earlier = self.known.get((group, epochs, fit))
+        scores = self.scores.setdefault((group, epochs), [])
+        earlier = self.by_fit.get((group, epochs, fit))
         if earlier is not None:
-            held.pop(bisect_left(held, earlier))
-        insort(held, score)
-        self.known[group, epochs, fit] = score
-        if len(held) < self.factor:
+            scores.pop(bisect_left(scores, earlier))
+        insort(scores, score)
+        self.by_fit[group, epochs, fit] = score
+        if len(scores) < self.factor:
             return True
-        return score >= held[len(held) - math.ceil(len(held) / self.factor)]
+        return score >= scores[len(scores) - math.ceil(len(scores) / self.factor)]
 
 
 @dataclass(frozen=True)
-class Halving:
-    """Settings of halving (`first` rung, `factor`) in a worker, and whom it asks."""
+class SuccessiveHalving:
+    """Settings of halving (`first` rung, `factor`) in a worker, and what decides."""
 
     first: int
     factor: int
-    ask: Ask
+    decide: Decide
 
     @classmethod
-    def of(cls, settings: Mapping[str, Any], ask: Ask | None = None) -> Halving | None:
-        """From a context's `halving`; None where there is none. Without `ask`, rungs of this process's own."""
+    def of(cls, settings: Mapping[str, Any], decide: Decide | None = None) -> SuccessiveHalving | None:
+        """From a context's `halving`; None where there is none. Without `decide`, rungs of this process's own."""
         if not settings:
             return None
-        return cls(settings["first"], settings["factor"], ask or Rungs(settings["factor"]).stays)
+        return cls(settings["first"], settings["factor"], decide or RungScores(settings["factor"]).stays)
 
-    def judge(self, group: str, fit: str) -> RungJudge:
-        """The judge of one fit (`models.training.early_stopping.Pruner`)."""
-        return RungJudge(self, group, fit)
+    def pruner(self, group: str, fit: str) -> RungPruner:
+        """The pruner of one fit (`models.training.early_stopping.Pruner`)."""
+        return RungPruner(self, group, fit)
 
     def rung(self, epochs: int) -> bool:
         """Whether there is a rung after so many epochs."""
@@ -69,10 +69,10 @@ class Halving:
 
 
 @dataclass(frozen=True)
-class RungJudge:
-    """See `models.training.early_stopping.Pruner`."""
+class RungPruner:
+    """Ends one fit that is behind the others of its group (see `models.training.early_stopping`)."""
 
-    halving: Halving
+    halving: SuccessiveHalving
     group: str
     fit: str
 
@@ -81,5 +81,5 @@ class RungJudge:
         return self.halving.rung(epochs)
 
     def stays(self, epochs: int, score: float) -> bool:
-        """See `Rungs.stays`."""
-        return self.halving.ask(self.group, epochs, self.fit, score)
+        """See `RungScores.stays`."""
+        return self.halving.decide(self.group, epochs, self.fit, score)

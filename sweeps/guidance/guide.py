@@ -70,7 +70,7 @@ def guide(
     Raises InputError for bad input, and for an area that no twin predicts well enough, before anything is made.
     """
     settings, plan, jobs = plan_guidance(storage, guidance, areas, data, cache)
-    from sweeps.features.worker_data import Workshop
+    from sweeps.features.worker_data import WorkerData
     from sweeps.guidance.rows import gallery_id
     from sweeps.guidance.synthesis import Synthesizer
 
@@ -81,8 +81,8 @@ def guide(
         known = _known(storage, store)
         fresh = [job for job, gallery in zip(jobs, ids, strict=True) if gallery not in known]
         if fresh:
-            workshop = Workshop(plan.context())
-            synthesizer = Synthesizer(workshop, settings, _parts(settings, plan, str(workshop.device)))
+            worker = WorkerData(plan.context())
+            synthesizer = Synthesizer(worker, settings, _parts(settings, plan, str(worker.device)))
             for job in fresh:
                 say(f"{job.target}: {settings.seeds} pictures by {settings.method}, {len(job.twins) - 1} judges")
                 _write(store, settings, job, synthesizer)
@@ -156,7 +156,7 @@ def _write(store: Store, guidance: Guidance, job: GuidanceJob, synthesizer: Synt
     rows = rows_of(guidance, target, job.twins, judgements, folder)
     rows[0] |= transfers(judgements[1:], best_pictures(guidance, judgements[0]))
     rows[0] |= statistics(synthesizer, target, guiding, pictures)
-    origin = {**provenance(commit(), str(synthesizer.workshop.device)), "attempt": 0}
+    origin = {**provenance(commit(), str(synthesizer.worker.device)), "attempt": 0}
     drawn = gallery(rows, pictures, [judgement.objective for judgement in judgements])
     files = {**_png_files(pictures), "gallery.png": drawn}
     for name, content in files.items():

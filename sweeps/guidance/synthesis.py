@@ -20,9 +20,10 @@ from models.guidance.pipeline import Parts
 from models.inputs.tensors import as_images
 from sweeps.errors import InputError
 from sweeps.experiment.guidance import Guidance
-from sweeps.features.worker_data import Recent, Workshop
+from sweeps.features.worker_data import WorkerData
 from sweeps.fitting.predictors import Predictor, predictors_of
 from sweeps.guidance.twins import ChosenTwin, Target
+from sweeps.io.lru_cache import LRUCache
 from sweeps.recordings.recording import Recording
 from sweeps.storage.columns import PICTURE_KINDS as KINDS
 
@@ -64,10 +65,10 @@ class Judgement:
 class Synthesizer:
     """Makes pictures and shows them to twins."""
 
-    def __init__(self, workshop: Workshop, guidance: Guidance, parts: Parts | None = None) -> None:
-        self.workshop, self.guidance, self.parts = workshop, guidance, parts
-        self._predictors = Recent(2)
-        self._natural = Recent(1)
+    def __init__(self, worker: WorkerData, guidance: Guidance, parts: Parts | None = None) -> None:
+        self.worker, self.guidance, self.parts = worker, guidance, parts
+        self._predictors = LRUCache(2)
+        self._natural = LRUCache(1)
 
     def make(self, target: Target, guide: ChosenTwin) -> PictureSets:
         """Make guided and unguided pictures of every seed, and take the natural ones.
@@ -99,14 +100,14 @@ class Synthesizer:
 
     def natural(self, recording: str) -> Tensor:
         """Return pictures of a recording, at most MOST_NATURAL, as its twins see them."""
-        pictures: Tensor = self._natural.get(recording, lambda: _natural_pictures(self.workshop.recording(recording)))
+        pictures: Tensor = self._natural.get(recording, lambda: _natural_pictures(self.worker.recording(recording)))
         return pictures
 
     def predictor(self, twin: ChosenTwin, area: str) -> Predictor:
         """Return the predictor of a twin's area; those that are fitted together are made together."""
         group = twin.together(area)
         key = tuple(cell.cell_id for cell in group)
-        predictors: list[Predictor] = self._predictors.get(key, lambda: predictors_of(self.workshop, group))
+        predictors: list[Predictor] = self._predictors.get(key, lambda: predictors_of(self.worker, group))
         return predictors[group.index(twin.cell(area))]
 
     def features(self, twin: ChosenTwin, area: str, pictures: Tensor) -> np.ndarray:
@@ -157,7 +158,7 @@ class Synthesizer:
                 settings["steps"], settings["step"], settings["jitter"], decorrelated=settings["decorrelated"], **common
             )
             ascent = ascent if guided else replace(ascent, steps=0)
-            return ascend(objective, seeds, shape, ascent, self.workshop.device).pictures.cpu()
+            return ascend(objective, seeds, shape, ascent, self.worker.device).pictures.cpu()
         gamma = settings["gamma"] if guided else 0.0
         options = (settings[name] for name in ("attention", "unit_norm", "blend"))
         diffusion = DiffusionSettings(settings["steps"], gamma, *options, **common)

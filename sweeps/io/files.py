@@ -5,9 +5,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -78,34 +77,3 @@ def locked(path: Path, wait: bool = True) -> Iterator[bool]:
             yield True
         finally:
             fcntl.flock(file, fcntl.LOCK_UN)
-
-
-def prune(files: Iterable[Path], limit: float) -> None:
-    """Remove files that were used longest ago, and their locks, until the others are `limit` bytes.
-
-    What processes that died left half written goes, too. Other processes may add and remove files meanwhile.
-    """
-    total = 0
-    for used, path in sorted(((last_used(path), path) for path in files), reverse=True):
-        total += size_of(path)
-        half = path.name.startswith(".") and time.time() - used > HALF_WRITTEN_SECONDS
-        if half or total > limit:
-            for each in (path, path.with_suffix(".lock")):
-                with suppress(OSError):
-                    each.unlink()
-
-
-def last_used(path: Path) -> float:
-    """When a file or folder was last used; 0 where it is gone."""
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
-
-
-def size_of(path: Path) -> int:
-    """Bytes in a file, or in the files of a folder; 0 where it is gone."""
-    try:
-        return sum(map(size_of, path.iterdir())) if path.is_dir() else path.stat().st_size
-    except FileNotFoundError:
-        return 0

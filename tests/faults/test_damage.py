@@ -18,7 +18,10 @@ from inline import plan_of, run_inline
 from processes import ROOT, environment
 
 import sweeps
+from sweeps.features.block_features import BlockFeatures
 from sweeps.features.feature_cache import FeatureCache
+from sweeps.features.shown_stimuli import ShownStimuli
+from sweeps.recordings.recording import Recording
 from sweeps.storage.row_log import Ledger
 from sweeps.storage.store import Store
 
@@ -36,15 +39,18 @@ from pathlib import Path
 place = Path(sys.argv[1])
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(place)], check=True)
 from sweeps.fitting.cell_fit import FitCache, CellFit
-from sweeps.io.disk_cache import Kept
+from sweeps.io.disk_cache import DiskCache
+from sweeps.features.block_features import BlockFeatures
 from sweeps.features.feature_cache import FeatureCache
+from sweeps.features.shown_stimuli import ShownStimuli
 images = np.random.default_rng(0).integers(0, 255, (40, 32, 32, 3), dtype=np.uint8)
-given = ({"name": "efficientnet-lite0", "weights": "random"}, 0, "key", 40, lambda rows: images[rows], [0, 1], 1, 8)
+block = BlockFeatures(None, {"name": "efficientnet-lite0", "weights": "random"}, 0, 1, 8)
+given = (block, ShownStimuli("key", 40, lambda rows: images[rows]), [0, 1])
 full = FeatureCache(place, 1e9, torch.device("cpu")).maps(*given)
 calm = FeatureCache(Path(sys.argv[2]), 1e9, torch.device("cpu")).maps(*given)
 assert np.array_equal(full, calm)
 big = {"a": np.zeros(10**6)}
-assert Kept(place).get(["key"], lambda: big)["a"].shape == (10**6,)
+assert DiskCache(place / "kept", 1e9).get(["key"], lambda: big)["a"].shape == (10**6,)
 cache = FitCache(place, 1e9)
 held = {split: np.random.default_rng(0).standard_normal((10**5, 3)) for split in ("select", "report")}
 cache.save("a" * 20, CellFit(held, held, {"select": {}, "report": {}}), {})
@@ -119,14 +125,15 @@ def test_a_flipped_bit_in_a_page_is_noticed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", [how for how in CUT if how != "another file"])
 def test_a_damaged_feature_file_is_computed_again(how: str, tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 255, (20, 32, 32, 3), dtype=np.uint8)
-    backbone = {"name": "efficientnet-lite0", "weights": "random"}
+    recording = Recording("r", "f", np.array(["V1"]), {})
+    block = BlockFeatures(recording, {"name": "efficientnet-lite0", "weights": "random"}, 0, 1, 4)
     cache = FeatureCache(tmp_path, 1e9, torch.device("cpu"))
 
     def maps() -> np.ndarray:
-        return cache.maps(backbone, 0, "key", 20, lambda rows: images[rows], [0, 1], 1, 4)
+        return cache.maps(block, ShownStimuli("key", 20, lambda rows: images[rows]), [0, 1])
 
     first = maps()
-    files = list(tmp_path.rglob("*.npy"))
+    files = list(tmp_path.rglob("*.arrays"))
     assert files
     for path in files:
         content = bytearray(path.read_bytes())

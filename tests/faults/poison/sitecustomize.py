@@ -60,10 +60,10 @@ def poisoned(module: ModuleType) -> None:
     """Wrap `fits_of` of sweeps.execution.cell_runner."""
     real = module.fits_of  # type: ignore[attr-defined]
 
-    def fits_of(workshop: Any, jobs: Any, halving: Any) -> Iterator[Any]:
+    def fits_of(worker: Any, jobs: Any, cache: Any, halving: Any) -> Iterator[Any]:
         with open(os.environ["POISON"]) as file:
             deeds = json.load(file)
-        for done in real(workshop, jobs, halving):
+        for done in real(worker, jobs, cache, halving):
             given = []
             for number, fits in done:
                 try:

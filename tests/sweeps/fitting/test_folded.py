@@ -10,7 +10,7 @@ from inline import plan_of
 
 from metrics import correlation
 from sweeps.execution.cell_runner import Bench
-from sweeps.features.worker_data import Workshop
+from sweeps.features.worker_data import WorkerData
 from sweeps.fitting.fit_cells import fit_cells
 from sweeps.scores.prediction import compute as prediction
 
@@ -37,7 +37,7 @@ def test_a_twin_without_signal_scores_zero_over_folds(make_recording: Any, tmp_p
             "scores": ["prediction"],
         }
         plan = plan_of(experiment, tmp_path / str(seed))
-        bench = Bench(Workshop(plan.context()))
+        bench = Bench(WorkerData(plan.context()))
         [cell] = plan.planner.cells(next(iter(plan.space.grid())))
         [fit] = fit_cells(bench.workshop, [cell])
         view = bench._view([cell], cell, fit, "report")
@@ -58,7 +58,7 @@ def test_a_twin_that_predicts_the_training_mean_predicts_nothing(make_recording:
         "scores": ["prediction"],
     }
     plan = plan_of(experiment, tmp_path)
-    bench = Bench(Workshop(plan.context()))
+    bench = Bench(WorkerData(plan.context()))
     [cell] = plan.planner.cells(next(iter(plan.space.grid())))
     (([row], _),) = bench.rows([[cell]], 0)
     assert row["error"] is None

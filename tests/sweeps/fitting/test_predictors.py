@@ -11,7 +11,7 @@ import torch
 from inline import plan_of, run_inline
 
 from models.inputs.tensors import as_images
-from sweeps.features.worker_data import Workshop
+from sweeps.features.worker_data import WorkerData
 from sweeps.fitting.fit_cells import fit_cells
 from sweeps.fitting.predictors import predictors_of
 from sweeps.storage.load import load
@@ -35,18 +35,18 @@ def test_it_predicts_what_was_scored(name: str, make_recording: Any, tmp_path: P
         "space": {"backbone": backbone, "depth": {"V1": [0], "V4": [1]}, "readout": readout},
     }
     plan = plan_of(experiment, tmp_path)
-    workshop = Workshop(plan.context())
+    worker = WorkerData(plan.context())
     cells = plan.planner.cells(next(iter(plan.space.grid())))
     groups = [cells] if cells[0].twin else [[cell] for cell in cells]
     for group in groups:
-        recording = workshop.recording(group[0].recording)
+        recording = worker.recording(group[0].recording)
         pictures = as_images(recording.fit.images(slice(0, 240)), torch.device("cpu"))
-        for fit, predictor in zip(fit_cells(workshop, group), predictors_of(workshop, group), strict=True):
+        for fit, predictor in zip(fit_cells(worker, group), predictors_of(worker, group), strict=True):
             held = fit.held_out["report"]
             rows = np.flatnonzero(np.isfinite(held).any(axis=1))
             found = predictor(pictures[rows]).detach().double().numpy()
             np.testing.assert_allclose(found, held[rows], rtol=2e-3, atol=2e-3)
-            shown = as_images(workshop.shown(recording)["probe.objects"].load(slice(0, 8)), torch.device("cpu"))
+            shown = as_images(worker.shown(recording)["probe.objects"].load(slice(0, 8)), torch.device("cpu"))
             expected = fit.shown["report"]["probe.objects"][:8]
             np.testing.assert_allclose(predictor(shown).detach().double().numpy(), expected, rtol=2e-3, atol=2e-3)
 
@@ -61,7 +61,7 @@ def test_it_can_be_differentiated(make_recording: Any, tmp_path: Path) -> None:
         "scores": ["prediction"],
     }
     plan = plan_of(experiment, tmp_path)
-    [predictor] = predictors_of(Workshop(plan.context()), plan.planner.cells(next(iter(plan.space.grid()))))
+    [predictor] = predictors_of(WorkerData(plan.context()), plan.planner.cells(next(iter(plan.space.grid()))))
     pictures = torch.rand(2, 3, 32, 32, requires_grad=True)
     predictor(pictures).sum().backward()
     assert pictures.grad is not None

@@ -21,7 +21,8 @@ from models.linear.projection import SparseProjection, johnson_lindenstrauss_siz
 from models.linear.ridge import ALPHAS
 from models.readouts import READOUTS
 from sweeps.experiment.cells import Cell
-from sweeps.features.worker_data import Workshop
+from sweeps.features.block_features import BlockFeatures
+from sweeps.features.worker_data import WorkerData
 from sweeps.fitting.cell_fit import CellFit
 from sweeps.fitting.fit_cells import fit_cells
 from sweeps.fitting.predictors import is_linear, predictors_of
@@ -92,22 +93,23 @@ def test_every_readout_predicts_and_no_number_depends_on_the_pack(
 
 
 def fitted(experiment: dict[str, Any], tmp_path: Path, change: Callable[[Cell], Cell] = lambda cell: cell) -> Any:
-    """Workshop, recording, cell, fold and fit of the first cell of an experiment."""
+    """WorkerData, recording, cell, fold and fit of the first cell of an experiment."""
     plan = plan_of(experiment, tmp_path)
-    workshop = Workshop(plan.context())
+    worker = WorkerData(plan.context())
     cell = change(plan.planner.cells(next(iter(plan.space.grid())))[0])
-    [fit] = fit_cells(workshop, [cell])
-    recording = workshop.recording(cell.recording)
-    return workshop, recording, cell, workshop.folds(recording, cell.seed), fit
+    [fit] = fit_cells(worker, [cell])
+    recording = worker.recording(cell.recording)
+    return worker, recording, cell, worker.folds(recording, cell.seed), fit
 
 
 def only(experiment: dict[str, Any], depth: Any, readout: dict[str, Any]) -> dict[str, Any]:
     return {**experiment, "space": {**experiment["space"], "depth": {"V1": [depth]}, "readout": readout}}
 
 
-def flat_maps(workshop: Workshop, recording: Any, cell: Cell) -> list[np.ndarray]:
+def flat_maps(worker: WorkerData, recording: Any, cell: Cell) -> list[np.ndarray]:
     """Features of every block (stimuli, features), float64."""
-    maps = [workshop.maps(recording, "fit", cell.backbone, 0, block, cell.readout["pool"]) for block in cell.blocks]
+    blocks = [BlockFeatures(recording, cell.backbone, 0, block, cell.readout["pool"]) for block in cell.blocks]
+    maps = [worker.maps(block, "fit") for block in blocks]
     return [each.reshape(len(each), -1).astype(np.float64) for each in maps]
 
 
@@ -134,8 +136,8 @@ def check(fit: CellFit, folds: list, expected: Callable[[np.ndarray, np.ndarray]
 
 def test_ridge_of_several_blocks_is_that_of_their_features_side_by_side(small: dict[str, Any], tmp_path: Path) -> None:
     held = fitted(only(small, [0, 1], {"ridge": {"pool": 4}}), tmp_path)
-    workshop, recording, cell, folds, fit = held
-    bands, y = flat_maps(workshop, recording, cell), recording.fit.average[:, recording.units("V1")]
+    worker, recording, cell, folds, fit = held
+    bands, y = flat_maps(worker, recording, cell), recording.fit.average[:, recording.units("V1")]
     assert len(bands) == 2
 
     def expected(rows: np.ndarray, held: np.ndarray) -> np.ndarray:
@@ -149,8 +151,8 @@ def test_nested_ridge_takes_each_unit_from_the_block_that_is_best_inside_the_fit
     small: dict[str, Any], tmp_path: Path
 ) -> None:
     held = fitted(only(small, [0, 1], {"ridge": {"pool": 4, "layer": "nested"}}), tmp_path)
-    workshop, recording, cell, folds, fit = held
-    bands, y = flat_maps(workshop, recording, cell), recording.fit.average[:, recording.units("V1")]
+    worker, recording, cell, folds, fit = held
+    bands, y = flat_maps(worker, recording, cell), recording.fit.average[:, recording.units("V1")]
     taken = []
 
     def expected(rows: np.ndarray, held: np.ndarray) -> np.ndarray:
@@ -177,8 +179,8 @@ def test_srp_ridge_is_a_pipeline_of_scikit_learn(
 ) -> None:
     """Project, z-score by the stimuli of the fit alone, leave-one-out ridge per unit."""
     settings = {"pool": 4, "eps": 0.4, "kernel": kernel, "projection_seed": 3}
-    workshop, recording, cell, folds, fit = fitted(only(small, depth, {"srp-ridge": settings}), tmp_path)
-    bands, y = flat_maps(workshop, recording, cell), recording.fit.average[:, recording.units("V1")]
+    worker, recording, cell, folds, fit = fitted(only(small, depth, {"srp-ridge": settings}), tmp_path)
+    bands, y = flat_maps(worker, recording, cell), recording.fit.average[:, recording.units("V1")]
     size = johnson_lindenstrauss_size(210, 0.4)
     if kernel == "projection":
         bands = [SparseProjection(x.shape[1], size, 3)(torch.from_numpy(x)).numpy() for x in bands]
@@ -207,8 +209,8 @@ def test_responses_that_are_held_out_change_no_prediction(name: str, small: dict
 
 def test_pls_is_that_of_scikit_learn_on_all_units_of_the_area(small: dict[str, Any], tmp_path: Path) -> None:
     held = fitted(only(small, 1, {"pls": {"pool": 4, "components": 5}}), tmp_path)
-    workshop, recording, cell, folds, fit = held
-    [x], y = flat_maps(workshop, recording, cell), recording.fit.average[:, recording.units("V1")]
+    worker, recording, cell, folds, fit = held
+    [x], y = flat_maps(worker, recording, cell), recording.fit.average[:, recording.units("V1")]
 
     def expected(rows: np.ndarray, held: np.ndarray) -> np.ndarray:
         return PLSRegression(5, scale=False, max_iter=10_000, tol=1e-12).fit(x[rows], y[rows]).predict(x[held])
@@ -233,13 +235,13 @@ def test_the_twin_as_a_function_of_pictures_gives_what_was_scored(
 ) -> None:
     experiment = only(small, [0, 1], readout_of(name))
     experiment["probes"] = {"objects": {"rendered": {"rotations": 4}}, "captions": None}
-    workshop, recording, cell, folds, fit = fitted(experiment, tmp_path)
+    worker, recording, cell, folds, fit = fitted(experiment, tmp_path)
     assert is_linear(cell.readout)
-    [predictor] = predictors_of(workshop, [cell])
+    [predictor] = predictors_of(worker, [cell])
     rows = folds[0].report
     pictures = as_images(recording.fit.images(slice(0, 210)), torch.device("cpu"))[rows]
     np.testing.assert_allclose(predictor(pictures).double().numpy(), fit.held_out["report"][rows], atol=3e-3)
-    shown = as_images(workshop.shown(recording)["probe.objects"].load(slice(0, 8)), torch.device("cpu"))
+    shown = as_images(worker.shown(recording)["probe.objects"].load(slice(0, 8)), torch.device("cpu"))
     expected = fit.shown["report"]["probe.objects"][:8]
     np.testing.assert_allclose(predictor(shown).double().numpy(), expected, atol=3e-3)
 

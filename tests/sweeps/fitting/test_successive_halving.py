@@ -17,7 +17,7 @@ import sweeps
 from models.readouts import READOUTS
 from models.training.frozen_backbone import FrozenFit, fit_frozen_many
 from sweeps.errors import InputError
-from sweeps.fitting.successive_halving import Halving, Rungs
+from sweeps.fitting.successive_halving import RungScores, SuccessiveHalving
 from sweeps.storage.load import load
 
 Writer = Callable[..., Path]
@@ -25,7 +25,7 @@ Writer = Callable[..., Path]
 
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=40, unique=True), st.integers(2, 5))
 def test_a_fit_goes_on_if_it_is_among_the_best_that_have_come(scores: list[float], factor: int) -> None:
-    rungs = Rungs(factor)
+    rungs = RungScores(factor)
     for turn, score in enumerate(scores):
         come = scores[: turn + 1]
         best = sorted(come, reverse=True)[: math.ceil(len(come) / factor)]
@@ -33,7 +33,7 @@ def test_a_fit_goes_on_if_it_is_among_the_best_that_have_come(scores: list[float
 
 
 def test_groups_and_rungs_are_apart_and_a_fit_counts_once() -> None:
-    rungs = Rungs(2)
+    rungs = RungScores(2)
     assert rungs.stays("V1", 4, "a", 0.9)
     assert rungs.stays("V4", 4, "b", 0.1)
     assert rungs.stays("V1", 8, "c", 0.1)
@@ -45,7 +45,7 @@ def test_groups_and_rungs_are_apart_and_a_fit_counts_once() -> None:
 
 @pytest.mark.parametrize(("first", "factor", "rungs"), [(1, 2, [1, 2, 4, 8, 16]), (4, 3, [4, 12]), (6, 3, [6, 18])])
 def test_rungs(first: int, factor: int, rungs: list[int]) -> None:
-    halving = Halving(first, factor, lambda *_: True)
+    halving = SuccessiveHalving(first, factor, lambda *_: True)
     assert [epochs for epochs in range(1, 20) if halving.rung(epochs)] == rungs
 
 
@@ -64,12 +64,12 @@ def test_a_stack_and_single_fits_ask_the_same() -> None:
             heard.append((fit, epochs, score))
             return fit != "1"
 
-        halving = Halving(2, 2, ask)
+        halving = SuccessiveHalving(2, 2, ask)
         wanted = []
         for turn, (l1, seed) in enumerate([(0.0, 0), (0.1, 0), (0.0, 1)]):
             chosen = parameters | {"loss": "gaussian", "epochs": 9, "l1": l1}
-            rows, judge = (torch.arange(80), torch.arange(80, 120)), halving.judge("V1", str(turn))
-            wanted.append(FrozenFit("gaussian", [maps], responses, *rows, chosen, seed, None, True, judge))
+            rows, pruner = (torch.arange(80), torch.arange(80, 120)), halving.pruner("V1", str(turn))
+            wanted.append(FrozenFit("gaussian", [maps], responses, *rows, chosen, seed, None, True, pruner))
         found = dict(each for done in fit_frozen_many(wanted, path) for each in done)
         assert [found[turn].pruned for turn in range(3)] == [False, True, False]
         assert torch.equal(found[1].select(maps), found[1].report(maps)), "an ended fit has no second one"

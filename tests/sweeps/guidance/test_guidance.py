@@ -22,7 +22,7 @@ from sweeps.commands.run import _keep_experiment
 from sweeps.errors import InputError
 from sweeps.experiment.guidance import DIFFUSION, FOURIER, Guidance
 from sweeps.experiment.schema import parse_experiment
-from sweeps.features.worker_data import Workshop
+from sweeps.features.worker_data import WorkerData
 from sweeps.guidance.gallery import title, twin_name
 from sweeps.guidance.guide import GuidanceResult, guide, plan_guidance
 from sweeps.guidance.rows import best_pictures
@@ -137,7 +137,7 @@ def test_what_is_known_is_not_made_again(made: GuidanceResult, finished: str, mo
 def test_pictures_for_a_contrast_have_more_of_it_than_pictures_for_the_area_alone(finished: str) -> None:
     section = {**SECTION, "areas": ["V4"], "contrast": {"target": "V4", "against": "V1", "weight": 2.0}}
     held, plan, [alone, contrast] = plan_guidance(finished, Guidance(**section, twins="best:1"))
-    synthesizer = Synthesizer(Workshop(plan.context()), held)
+    synthesizer = Synthesizer(WorkerData(plan.context()), held)
     shown = [synthesizer.make(job.target, job.twins[0]) for job in (alone, contrast)]
     for_area, for_contrast = (synthesizer.judge(contrast.target, contrast.twins[0], each) for each in shown)
     assert (for_contrast.objective["guided"] > for_area.objective["guided"] + 0.3).all()

@@ -22,7 +22,7 @@ from models.backbones import BACKBONES
 from models.readouts import READOUTS
 from sweeps.commands.run import _sweep
 from sweeps.execution.cell_runner import Bench
-from sweeps.features.worker_data import Workshop
+from sweeps.features.worker_data import WorkerData
 from sweeps.planning.failures import Death
 from sweeps.planning.packs import Pack, jobs_of
 from sweeps.planning.plan import Plan
@@ -196,7 +196,7 @@ def test_where_memory_is_short_no_innocent_cell_fails(
     It dies with them, or survives them, as the process that began first does, until it is done as the last one.
     """
     plan = plan_of(edited(experiment, compute__max_failures=failures), tmp_path)
-    store, bench, guilty = Store(plan.storage), Bench(Workshop(plan.context())), some_cell(plan)
+    store, bench, guilty = Store(plan.storage), Bench(WorkerData(plan.context())), some_cell(plan)
     sweep = _sweep(plan, Ledger(store, plan.columns()), False)
     sweep.pack_size = lambda cells: size
     running: dict[str, Pack] = {}

@@ -17,8 +17,8 @@ from metrics import depth_map_p
 from sweeps.errors import InputError
 from sweeps.execution.cell_runner import Bench
 from sweeps.execution.teacher_control import teacher_scores
-from sweeps.features.worker_data import Workshop
-from sweeps.fitting.planted_depths import Truth, kept_truths, truths
+from sweeps.features.worker_data import WorkerData
+from sweeps.fitting.planted_depths import Truth, cached_truths, truths
 from sweeps.planning.plan import Plan
 from sweeps.recordings.simulation.simulated import DEFAULT_AREAS, SimulatedSpec
 from sweeps.report.analysis import are_recovered, recovered
@@ -93,7 +93,7 @@ def percentiles_of_the_teacher(plan: Plan, planted: dict[str, int]) -> dict[str,
     cells = load(plan.storage, "cells").query("data_fingerprint == @plan.facts[0].fingerprint")
     configuration = {**configuration_of(cells.iloc[0]), "depth": planted}
     spec = SimulatedSpec(**plan.experiment.recordings[0])
-    teacher = teacher_scores(Bench(Workshop(plan.context())), spec, plan.planner.cells(configuration), names)
+    teacher = teacher_scores(Bench(WorkerData(plan.context())), spec, plan.planner.cells(configuration), names)
     found = {}
     for name in names:
         table = cells.pivot(index="area", columns="depth", values=f"score.{name}").loc[list(planted)].to_numpy()
@@ -124,7 +124,7 @@ def test_the_teacher_is_among_the_best_twins_on_every_alignment_at_full_size(tmp
 
 def test_responses_to_captions_follow_the_semantic_axis_with_growing_gain(home: Path) -> None:
     plan = plan_of(simulated(), home)
-    recording = Workshop(plan.context()).recording("simulated")
+    recording = WorkerData(plan.context()).recording("simulated")
     read = recording.sets["text"].average
     spread = [float(read[:, recording.units(area)].std(axis=0).mean()) for area in AREAS]
     assert spread == sorted(spread)
@@ -141,11 +141,11 @@ def test_depths_that_cannot_be_told_apart_may_not_be_many(home: Path, monkeypatc
 def test_a_kept_truth_is_read_without_torch(home: Path) -> None:
     plan, other = (plan_of(simulated(seed=seed), home) for seed in (0, 1))
     found = truths(plan.context())
-    assert kept_truths(plan.context()) == found
-    assert kept_truths(other.context()) is None  # not made yet
+    assert cached_truths(plan.context()) == found
+    assert cached_truths(other.context()) is None  # not made yet
     code = (
-        "import pickle, sys\nfrom sweeps.fitting.planted_depths import kept_truths\n"
-        "found = kept_truths(pickle.load(sys.stdin.buffer))\n"
+        "import pickle, sys\nfrom sweeps.fitting.planted_depths import cached_truths\n"
+        "found = cached_truths(pickle.load(sys.stdin.buffer))\n"
         "print(len(found), [name for name in ('torch', 'transformers') if name in sys.modules])"
     )
     held = subprocess.run([sys.executable, "-c", code], input=pickle.dumps(plan.context()), capture_output=True)

@@ -14,7 +14,7 @@ from scipy.spatial.distance import pdist
 
 from metrics import rdm
 from metrics import rsa as agreement
-from sweeps.features.worker_data import Workshop
+from sweeps.features.worker_data import WorkerData
 from sweeps.fitting.fit_cells import fit_cells
 from sweeps.scores import SCORES, standard_scores
 from sweeps.storage.load import load
@@ -99,10 +99,10 @@ def test_a_sweep_that_asks_for_it_has_its_columns(experiment: dict[str, Any], tm
     plan = plan_of(experiment, tmp_path)
     run_inline(plan)
     row = load(plan.storage, "cells").iloc[0]
-    workshop = Workshop(plan.context())
+    worker = WorkerData(plan.context())
     [cell] = plan.planner.cells(next(iter(plan.space.grid())))
-    [fit] = fit_cells(workshop, [cell])
-    recording = workshop.recording("small")
+    [fit] = fit_cells(worker, [cell])
+    recording = worker.recording("small")
     average = pd.DataFrame(recording.fit.average[:, recording.units("V1")])
     predicted, observed = (np.asarray(each) - fit.baseline["report"] for each in (fit.held_out["report"], average))
     assert row["score.rsa"] == pytest.approx(agreement(rdm(predicted), rdm(observed)), abs=1e-6)

@@ -18,7 +18,7 @@ import sweeps
 from metrics import asymmetry_index, search_slope
 from models.backbones import BACKBONES
 from models.visual_search.attention import FINEST_ATTENTION
-from sweeps.io.disk_cache import Kept
+from sweeps.io.disk_cache import DiskCache
 from sweeps.probes import Probe, open_probe
 from sweeps.probes.search_displays import EXPERIMENTS, RenderedSearch
 from sweeps.recordings.recording import Recording, StimulusSet
@@ -212,7 +212,7 @@ def test_another_process_of_the_node_reads_what_was_searched(tmp_path: Path, sca
     for _ in range(2):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            found.append(search(view_of(probe, make, keep=Kept(tmp_path).get)))
+            found.append(search(view_of(probe, make, keep=DiskCache(tmp_path, 1e8).get)))
         calls.append(Marked.calls)
         told.append([str(each.message) for each in caught])
     np.testing.assert_equal(found[1], found[0])
@@ -220,7 +220,7 @@ def test_another_process_of_the_node_reads_what_was_searched(tmp_path: Path, sca
     assert told[0] == told[1]
     assert len(told[0]) == (scale == 1.0 and density != 30.0)
     assert np.isfinite(found[0]["search_asymmetry"]) == (scale == 1.0)
-    search(view_of(probe, make, keep=Kept(tmp_path).get, backbone_key="two"))
+    search(view_of(probe, make, keep=DiskCache(tmp_path, 1e8).get, backbone_key="two"))
     assert Marked.calls > calls[1]
 
 
