@@ -19,7 +19,7 @@ from models.inputs.geometry import Geometry
 from models.linear.ridge import Decomposition, decompose_features, decompose_kernel
 from sweeps.errors import InputError, Refusal
 from sweeps.experiment.schema import Split
-from sweeps.experiment.worker_context import Context
+from sweeps.experiment.worker_context import WorkerContext
 from sweeps.features.feature_cache import FeatureCache
 from sweeps.features.kernels import Columns, Kernels, centred_kernels, columns_of, feature_sets, lags_of
 from sweeps.features.story_features import text_maps
@@ -71,7 +71,7 @@ class Workshop:
     `ask` is whom successive halving asks (see `sweeps.fitting.successive_halving`); it is this process's own without it.
     """
 
-    def __init__(self, context: Context, ask: Ask | None = None) -> None:
+    def __init__(self, context: WorkerContext, ask: Ask | None = None) -> None:
         self.context = replace(context, cache=str(Path(context.cache).expanduser()))
         self.split = Split(**context.split)
         self.halving = Halving.of(context.halving, ask)

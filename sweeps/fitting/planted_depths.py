@@ -17,7 +17,7 @@ from metrics import correlation
 from models.backbones import BACKBONES
 from models.readouts import READOUTS
 from sweeps.errors import InputError
-from sweeps.experiment.worker_context import Context
+from sweeps.experiment.worker_context import WorkerContext
 from sweeps.hashing import content_id
 from sweeps.io.files import replacing
 from sweeps.recordings import read_spec
@@ -45,7 +45,7 @@ class Truth:
     correlations: tuple[float, ...]
 
 
-def truths(context: Context) -> list[Truth]:
+def truths(context: WorkerContext) -> list[Truth]:
     """Make every simulated recording on this node and compute its truth (kept in the cache).
 
     A ridge readout of every block of the teacher (maps averaged to 7 x 7) is fitted to the noise-free rates of the
@@ -59,7 +59,7 @@ def truths(context: Context) -> list[Truth]:
     return [each for spec in _simulated(context) for each in _truths_of(workshop, spec)]
 
 
-def kept_truths(context: Context) -> list[Truth] | None:
+def kept_truths(context: WorkerContext) -> list[Truth] | None:
     """What `truths` would return, where this node has made the recordings and kept their truths; else None."""
     found: list[Truth] = []
     for spec in _simulated(context):
@@ -70,23 +70,23 @@ def kept_truths(context: Context) -> list[Truth] | None:
     return found
 
 
-def _simulated(context: Context) -> Iterator[SimulatedSpec]:
+def _simulated(context: WorkerContext) -> Iterator[SimulatedSpec]:
     specs = (read_spec(raw) for raw in context.recordings)
     return (spec for spec in specs if isinstance(spec, SimulatedSpec))
 
 
-def _cache(context: Context) -> Path:
+def _cache(context: WorkerContext) -> Path:
     return Path(context.cache).expanduser()
 
 
-def _file(context: Context, spec: SimulatedSpec) -> Path:
+def _file(context: WorkerContext, spec: SimulatedSpec) -> Path:
     """Where the truth of a recording is kept, under everything that decides it."""
     versions = [READOUTS["ridge"].version, BACKBONES[spec.teacher.backbone].version]
     identity = content_id([spec.identity(), context.split, MARGIN, versions])
     return _cache(context) / "simulated" / f"truth-{identity}.json"
 
 
-def _kept(context: Context, spec: SimulatedSpec) -> list[Truth] | None:
+def _kept(context: WorkerContext, spec: SimulatedSpec) -> list[Truth] | None:
     """The truth of a recording as it is kept, or None; a shuffled one has none to keep."""
     if spec.shuffled:
         return []

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from metrics import dimensionality_alignment, kendall_tau
-from sweeps.planning.finished_rows import SlimRow
+from sweeps.planning.slim_row import SlimRow
 from sweeps.scores import SCORES, cell_columns, trial_columns
 
 MEASURES = ("participation_ratio", "two_nn")

@@ -19,7 +19,7 @@ NAME = "current.json"
 
 
 @dataclass
-class Current:
+class CurrentRows:
     """Split, data and truths of the last run; `left_out` counts the rows that `of` has dropped.
 
     `base` is where that run found the recordings, `cache` where it kept features and fits.
@@ -33,24 +33,25 @@ class Current:
     left_out: int = field(default=0)
 
     @classmethod
-    def read(cls, uri: str) -> Current:
+    def read(cls, uri: str) -> CurrentRows:
         """What the last run has written beside its experiment; InputError when no run has."""
         content = Store(uri).get(NAME)
         if content is None:
             raise InputError("no sweep has written here", key="storage", value=uri)
-        held: dict[str, Any] = json.loads(content)
-        return cls(held["split"], held["fingerprints"], held["truth_ids"], held.get("base"), held.get("cache"))
+        fields: dict[str, Any] = json.loads(content)
+        base, cache = fields.get("base"), fields.get("cache")
+        return cls(fields["split"], fields["fingerprints"], fields["truth_ids"], base, cache)
 
     def as_json(self) -> bytes:
         """The object to write."""
-        held = {
+        fields = {
             "split": self.split,
             "fingerprints": self.fingerprints,
             "truth_ids": self.truth_ids,
             "base": self.base,
             "cache": self.cache,
         }
-        return json.dumps(held, sort_keys=True, indent=1).encode()
+        return json.dumps(fields, sort_keys=True, indent=1).encode()
 
     def cache_here(self) -> str | None:
         """The cache of the last run, where this machine has it."""
@@ -59,21 +60,21 @@ class Current:
     def of(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The rows of this split, of these data, and of the present VERSIONs."""
         prints = set(self.fingerprints.values())
-        data = [set((each or "").split()) <= prints for each in rows["data_fingerprint"]]
-        versions = [_is_present(each) for each in rows["components"]]
-        kept = (rows["split"] == self.split) & pd.Series(data, rows.index) & pd.Series(versions, rows.index)
-        self.left_out += int((~kept).sum())
-        return rows[kept]
+        data = [set((names or "").split()) <= prints for names in rows["data_fingerprint"]]
+        versions = [_is_present(components) for components in rows["components"]]
+        current = (rows["split"] == self.split) & pd.Series(data, rows.index) & pd.Series(versions, rows.index)
+        self.left_out += int((~current).sum())
+        return rows[current]
 
     def truths(self, uri: str) -> pd.DataFrame:
         """The truths of the simulated recordings of the last run."""
         if not self.truth_ids:
             return pd.DataFrame()
-        held = load(uri, "truths")
-        return held[held["truth_id"].isin(self.truth_ids)]
+        truths = load(uri, "truths")
+        return truths[truths["truth_id"].isin(self.truth_ids)]
 
 
 def _is_present(components: str) -> bool:
     known = {**BACKBONES, **READOUTS}
-    pairs = [each.rsplit("@", 1) for each in components.split()]
+    pairs = [component.rsplit("@", 1) for component in components.split()]
     return all(name in known and str(known[name].version) == version for name, version in pairs)
