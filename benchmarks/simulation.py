@@ -29,7 +29,7 @@ import ray
 from machine import describe_machine
 from scaling import measured
 
-from sweeps.execution.tune import REPORT_SECONDS, report_seconds
+from sweeps.execution.report_times import REPORT_SECONDS, report_seconds
 from sweeps.planning.packs import pack_size
 from sweeps.search.proposer import ALL_AT_ONCE
 from sweeps.storage.columns import as_table

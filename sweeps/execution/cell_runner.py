@@ -93,9 +93,9 @@ class CellRunner:
         assert not isinstance(fits, Exception)
         attempts = self._timed(attempts, start)
         parts = zip(cells, fits, attempts, scores, strict=True)
-        rows = [self._done(cell, fit, attempt, found) for cell, fit, attempt, found in parts]
+        rows = [self._done(cell, fit, attempt, result) for cell, fit, attempt, result in parts]
         pairs = zip(rows, scores, strict=True)
-        draws = [bootstrap_row(row, found.replicates) for row, found in pairs if found.replicates is not None]
+        draws = [bootstrap_row(row, result.replicates) for row, result in pairs if result.replicates is not None]
         return rows, draws
 
     def _scores_of(
@@ -115,14 +115,14 @@ class CellRunner:
 
     def score(self, cell: Cell, fit: CellFit, names: Sequence[str]) -> dict[str, float]:
         """Give score columns of a fit in the place of a cell's own; the first score that raises is an error."""
-        found = self._scored([cell], cell, fit, names)
-        if found.error:
-            raise RuntimeError(found.error)
-        return found.scores
+        result = self._scored([cell], cell, fit, names)
+        if result.error:
+            raise RuntimeError(result.error)
+        return result.scores
 
-    def _done(self, cell: Cell, fit: CellFit, attempt: Attempt, found: CellScores) -> dict[str, Any]:
-        values = {**found.scores, **fit.facts, **self._sizes(cell)}
-        return self._row(cell, attempt, "pruned" if fit.pruned else "done", found.error, values)
+    def _done(self, cell: Cell, fit: CellFit, attempt: Attempt, result: CellScores) -> dict[str, Any]:
+        values = {**result.scores, **fit.facts, **self._sizes(cell)}
+        return self._row(cell, attempt, "pruned" if fit.pruned else "done", result.error, values)
 
     def _failed(self, cell: Cell, attempt: Attempt, error: str) -> dict[str, Any]:
         if not attempt.earlier.done:

@@ -6,7 +6,6 @@ names are ours (see sweeps.io.import_guard).
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 import tempfile
@@ -23,6 +22,7 @@ from ray.tune.search import Searcher
 
 from sweeps.errors import InputError, Refusal
 from sweeps.execution.remote_tasks import end_process, rungs_of
+from sweeps.execution.report_times import ReportTimes
 from sweeps.execution.telemetry import WorkerTelemetry
 from sweeps.experiment.worker_context import WorkerContext
 from sweeps.io.import_guard import claim_names
@@ -30,13 +30,6 @@ from sweeps.planning.failures import ProcessFailure, failure_of, last_line
 
 if TYPE_CHECKING:
     from sweeps.planning.scheduler import Scheduler
-
-REPORT_SECONDS, REPORT_MOST = 2.0, 120.0
-"""A pack writes its finished rows as one part about this often, a new process its first ones at once; with many workers
-less often, see PackSearcher."""
-
-STEP_SECONDS = 0.005
-"""What Tune itself takes for the report of a step."""
 
 TUNE_ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -148,11 +141,6 @@ class SweepPack(tune.Trainable):
         return f"SweepPack({self._sweep})"
 
 
-def report_seconds(workers: int, absorbing: float) -> float:
-    """Give the seconds between two reports of a pack; the driver takes `absorbing` seconds for the rows of one."""
-    return min(REPORT_MOST, max(REPORT_SECONDS, 2 * workers * (STEP_SECONDS + absorbing)))
-
-
 class Unsaved:
     """Not part of the state that Tune pickles: the rows are the state."""
 
@@ -164,26 +152,17 @@ class Unsaved:
 
 
 class PackSearcher(Unsaved, Searcher):
-    """Hands the scheduler's packs to Tune, and what comes back to the scheduler.
-
-    There is one driver for all workers, and reading a part from an object store takes it tens of milliseconds: packs
-    report so seldom that reports take half of its time.
-    """
+    """Hands the scheduler's packs to Tune, and what comes back to the scheduler."""
 
     def __init__(
         self, scheduler: Scheduler, context: WorkerContext, resources: Mapping[str, float], workers: int
     ) -> None:
         super().__init__()
-        self.workers = workers
-        self.absorbing = 0.0
         self.scheduler = scheduler
         self.context = context.as_config()
         self.resources = dict(resources)
         self.tokens: dict[str, str] = {}
-        minutes = scheduler.experiment.compute.limit_minutes
-        self.limit = math.inf if minutes is None else 60.0 * minutes
-        self.due: dict[str, float] = {}
-        self.overdue: set[str] = set()
+        self.times = ReportTimes(workers, scheduler.experiment.compute.limit_minutes)
         self.problem: Exception | None = None
 
     def suggest(self, trial_id: str) -> Any:
@@ -194,8 +173,8 @@ class PackSearcher(Unsaved, Searcher):
             return Searcher.FINISHED if over else None
         token, pack = next_pack
         self.tokens[trial_id] = token
-        report = report_seconds(self.workers, self.absorbing)
-        return {"context": self.context, "resources": self.resources, "pack": pack.as_config(), "report": report}
+        own = {"pack": pack.as_config(), "report": self.times.seconds()}
+        return {"context": self.context, "resources": self.resources, **own}
 
     def guarded(self, action: Callable[[], Any]) -> Any:
         """Run an action of the scheduler; its first error ends the run and is raised when Tune has stopped."""
@@ -205,28 +184,15 @@ class PackSearcher(Unsaved, Searcher):
             self.problem = self.problem or error
             return None
 
-    def note_report(self, trial_id: str) -> None:
-        """Note that a pack has begun or reported; its next report is due after the limit and a report's time."""
-        self.due[trial_id] = time.monotonic() + self.limit + report_seconds(self.workers, self.absorbing)
-
-    def take_overdue(self) -> list[str]:
-        """Give packs that have not reported for too long, each once."""
-        now = time.monotonic()
-        late = [trial_id for trial_id, due in self.due.items() if due < now]
-        for trial_id in late:
-            del self.due[trial_id]
-        self.overdue.update(late)
-        return late
-
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Take up the rows of a step."""
-        self.note_report(trial_id)
+        self.times.note_report(trial_id)
         if result.get("refused"):
             self.problem = self.problem or InputError(result["refused"])
         elif result.get("part"):
             began = time.monotonic()
             self.guarded(lambda: self.scheduler.absorb(result["part"]))
-            self.absorbing += 0.1 * (time.monotonic() - began - self.absorbing)
+            self.times.note_absorbed(time.monotonic() - began)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Take up the last step of a pack; a failed one comes through `trial_failed`."""
@@ -234,18 +200,18 @@ class PackSearcher(Unsaved, Searcher):
             return
         if result:
             self.on_trial_result(trial_id, result)
-            del self.due[trial_id]
+            self.times.forget(trial_id)
         token = self.tokens.pop(trial_id, None)
         if token is not None and self.problem is None:
             self.guarded(lambda: self.scheduler.done(token))
 
     def trial_failed(self, trial_id: str, error: str) -> None:
         """Take up that the process of a pack is gone."""
-        token, late = self.tokens.pop(trial_id, None), trial_id in self.overdue
-        self.due.pop(trial_id, None)
+        token, late = self.tokens.pop(trial_id, None), trial_id in self.times.overdue
+        self.times.forget(trial_id)
         if token is None:
             return
-        limit = f"no cell was finished in {self.limit / 60:g} minutes (compute.limit_minutes)"
+        limit = f"no cell was finished in {self.times.limit / 60:g} minutes (compute.limit_minutes)"
         failure = ProcessFailure.OVERDUE if late else failure_of(error)
         self.guarded(lambda: self.scheduler.failed(token, limit if late else last_line(error), failure))
 
@@ -269,7 +235,7 @@ class ProgressCallback(Unsaved, tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Note that a process has taken up a pack."""
-        self.searcher.note_report(trial.trial_id)
+        self.searcher.times.note_report(trial.trial_id)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Note that a pack's process died, or that its step raised."""
@@ -278,7 +244,7 @@ class ProgressCallback(Unsaved, tune.Callback):
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Let the display and the fold keep time."""
-        late = self.searcher.take_overdue()
+        late = self.searcher.times.take_overdue()
         for trial in trials:
             if trial.trial_id in late:
                 end_process(trial.temporary_state.ray_actor)

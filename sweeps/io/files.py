@@ -13,20 +13,20 @@ from pathlib import Path
 from typing import IO
 
 NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
-"""What file systems without hard links say."""
+"""Errors of file systems without hard links."""
 
 HALF_WRITTEN_SECONDS = 3600.0
 """A file that was being written this long ago is a dead process's."""
 
 
 def fresh_name(path: Path) -> Path:
-    """A hidden name beside a file or folder, under which it is made before it takes its place."""
+    """Make a hidden name beside a file or folder, under which it is made before it takes its place."""
     return path.with_name(f".{path.name}.{uuid.uuid4().hex}")
 
 
 @contextmanager
 def replacing(path: Path, durable: bool = False) -> Iterator[IO[bytes]]:
-    """A file to fill that takes the place of `path` when it is left; an error leaves what was there.
+    """Give a file to fill that takes the place of `path` when it is left; an error leaves what was there.
 
     A `durable` one is on the disk by then, whatever happens to the machine. The folder has to be there.
     """
@@ -90,13 +90,13 @@ def prune(files: Iterable[Path], limit: float) -> None:
         total += size_of(path)
         half = path.name.startswith(".") and time.time() - used > HALF_WRITTEN_SECONDS
         if half or total > limit:
-            for each in (path, path.with_suffix(".lock")):
+            for file in (path, path.with_suffix(".lock")):
                 with suppress(OSError):
-                    each.unlink()
+                    file.unlink()
 
 
 def last_used(path: Path) -> float:
-    """When a file or folder was last used; 0 where it is gone."""
+    """Tell when a file or folder was last used; 0 where it is gone."""
     try:
         return path.stat().st_mtime
     except FileNotFoundError:
@@ -104,7 +104,7 @@ def last_used(path: Path) -> float:
 
 
 def size_of(path: Path) -> int:
-    """Bytes in a file, or in the files of a folder; 0 where it is gone."""
+    """Count the bytes in a file, or in the files of a folder; 0 where it is gone."""
     try:
         return sum(map(size_of, path.iterdir())) if path.is_dir() else path.stat().st_size
     except FileNotFoundError:

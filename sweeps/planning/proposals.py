@@ -1,4 +1,4 @@
-"""Which trials come next: the search is asked for configurations, and told what came of them."""
+"""Which trials come next: the search proposes configurations, and learns what came of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sweeps.search.proposer import TRIES, Proposer
 from sweeps.storage.columns import configuration_of
 
 KNOWN_PER_CONFIGURATION = 8
-"""Finished trials for every configuration that is asked at once for each running pack."""
+"""Finished trials for every configuration that is proposed at once for each running pack."""
 
 
 class Proposals:

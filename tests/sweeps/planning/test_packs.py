@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from sweeps.execution.tune import REPORT_MOST, REPORT_SECONDS, STEP_SECONDS, report_seconds
+from sweeps.execution.report_times import REPORT_MOST, REPORT_SECONDS, STEP_SECONDS, report_seconds
 from sweeps.experiment.cells import Cell
 from sweeps.planning.packs import MOST_CELLS, Pack, fewest_packs, form_packs, pack_size
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from inline import plan_of
 
-from sweeps.experiment.schema import parse_experiment
+from sweeps.experiment.schema import as_yaml, parse_experiment
 from sweeps.experiment.worker_context import WorkerContext
 from sweeps.planning.plan import make_plan
 from sweeps.storage.load import experiment_of
@@ -52,8 +52,6 @@ def test_an_experiment_that_was_read_gives_the_plan_of_its_file(experiment: dict
     places = {"storage": str(tmp_path / "results"), "cache": str(tmp_path / "cache")}
     whole, read = make_plan(experiment, **places), make_plan(parse_experiment(experiment), **places)
     assert read == whole
-    from sweeps.experiment.schema import as_yaml
-
     Store(places["storage"]).put("experiment.yaml", as_yaml(whole.experiment).encode())
     stored = make_plan(experiment_of(places["storage"]), **places)
     ids = [
