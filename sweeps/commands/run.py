@@ -100,14 +100,14 @@ def run_plan(
         if scheduler.finished and truths_known(plan, row_log):
             display.say("nothing to fit: every cell is known")
             settle(scheduler)
-            _write_experiment(plan)
+            write_experiment(plan)
         else:
             _execute(plan, scheduler, address, cpus, display)
     notices = scheduler.proposals.proposer.notices()
     return Result(plan.storage, scheduler.progress, notices, scheduler.finished)
 
 
-def _write_experiment(plan: Plan) -> None:
+def write_experiment(plan: Plan) -> None:
     """Write the experiment beside its rows, and what tells its rows from those of earlier versions of it."""
     if plan.chosen is not None:
         return
@@ -146,7 +146,7 @@ def _execute(plan: Plan, scheduler: Scheduler, address: str | None, cpus: int | 
         scheduler.pack_size = pack_size(plan.experiment.compute.cells_per_pack, count)
         display.started(dashboard, count, ray_connection.token_command())
         scheduler.row_log.fold()
-        _write_experiment(plan)
+        write_experiment(plan)
         write_truths(plan, scheduler.row_log, resources, display)
         _run_packs(plan, scheduler, resources, count, display)
 
