@@ -24,17 +24,19 @@ import numpy as np
 from driver import write_recording
 from machine import describe_machine
 
-from sweeps.execution.cell_runner import Bench
+from sweeps.execution.cell_runner import CellRunner
 from sweeps.experiment.parse_space import read_space
 from sweeps.experiment.schema import Search
 from sweeps.experiment.space import Space
 from sweeps.features.worker_data import WorkerData
 from sweeps.planning.packs import Pack, jobs_of
 from sweeps.planning.plan import Plan, make_plan
-from sweeps.planning.scheduler import Sweep
+from sweeps.planning.proposals import Proposals
+from sweeps.planning.scheduler import Scheduler
 from sweeps.search.methods import make_proposer
 from sweeps.search.optuna_search import OptunaSearch
-from sweeps.storage.row_log import Ledger
+from sweeps.search.proposer import Proposer
+from sweeps.storage.row_log import RowLog
 from sweeps.storage.store import Store
 
 AREAS = ("V1", "V2", "V4", "IT")
@@ -81,28 +83,34 @@ def ask_times(kind: type[OptunaSearch], method: str, known: int) -> float:
     return 1000 * statistics.median(times)
 
 
-class InBatches(Sweep):
-    """Proposes a batch and nothing more until all its trials are finished."""
+class WholeBatches(Proposals):
+    """Asks for a whole batch at a time."""
 
-    def plan(self) -> None:
-        """Propose a batch when nothing is open."""
-        while not (self.queue or self.unpacked or self.exhausted or self.open):
-            self._propose()
-
-    def _portion(self) -> int:
+    def _portion(self, running: int) -> int:
         return self.proposer.batch
 
 
-def simulate(kind: type[Sweep], plan: Plan, workers: int) -> tuple[float, float]:
+class InBatches(Scheduler):
+    """Proposes a batch and nothing more until all its trials are finished."""
+
+    def __init__(self, plan: Plan, proposer: Proposer, row_log: RowLog) -> None:
+        super().__init__(plan, proposer, row_log)
+        self.proposals = WholeBatches(proposer, self.planner, self.trials, plan.experiment.search.trials)
+
+    def propose(self) -> None:
+        """Propose a batch when nothing is open."""
+        while not (self.queue or self.unpacked or self.proposals.exhausted or self.trials.open):
+            self._propose()
+
+
+def simulate(kind: type[Scheduler], plan: Plan, workers: int) -> tuple[float, float]:
     """Idle share of the workers, and the longest time in ms that a call for a pack took."""
     store = Store(plan.storage)
-    ledger = Ledger(store, plan.columns())
     proposer = make_proposer(plan.space, plan.experiment.search)
-    common = {"commit": None, "host": None, "device": None, "peak_memory_mb": None}
-    sweep = kind(plan.experiment, plan.planner, proposer, ledger, plan.score_keys, common)
+    sweep = kind(plan, proposer, RowLog(store, plan.columns()))
     if kind is InBatches:
         sweep.pack_size = lambda cells: math.ceil(len(sweep.unpacked) / (PACKS_PER_WORKER * workers))
-    bench, now, worked, longest = Bench(WorkerData(plan.context())), 0.0, 0.0, 0.0
+    runner, now, worked, longest = CellRunner(WorkerData(plan.context())), 0.0, 0.0, 0.0
     busy: list[tuple[float, str, Pack]] = []
     while True:
         while len(busy) < workers:
@@ -117,7 +125,8 @@ def simulate(kind: type[Sweep], plan: Plan, workers: int) -> tuple[float, float]
         if not busy:
             break
         now, token, pack = heapq.heappop(busy)
-        rows = [row for job in jobs_of(pack.cells) for row in bench.rows(job, pack.attempt, pack.earlier)[0]]
+        steps = runner.rows(jobs_of(pack.cells), pack.attempt, pack.earlier)
+        rows = [row for rows_of_job, _ in steps for row in rows_of_job]
         sweep.absorb(store.write_part("cells", rows))
         sweep.done(token)
     assert sweep.progress.done == plan.experiment.search.trials, sweep.progress
@@ -161,7 +170,7 @@ def main() -> None:
     for method in ("tpe", "nsga2"):
         for workers in given.workers:
             found = []
-            for kind in (InBatches, Sweep):
+            for kind in (InBatches, Scheduler):
                 with tempfile.TemporaryDirectory() as held:
                     write_recording(Path(held) / "data", "own")
                     places = {"storage": str(Path(held) / "rows"), "data": held, "cache": str(Path(held) / "cache")}

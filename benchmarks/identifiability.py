@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from machine import describe_machine
 from scipy.stats import t
+from teacher_control import teacher_scores
 
 import sweeps
 from metrics import kendall_tau
-from sweeps.execution.cell_runner import Bench
-from sweeps.execution.teacher_control import teacher_scores
+from sweeps.execution.cell_runner import CellRunner
 from sweeps.features.worker_data import WorkerData
 from sweeps.planning.plan import Plan, make_plan
 from sweeps.recordings.simulation.simulated import SimulatedSpec
@@ -62,7 +62,7 @@ def measure(plan: Plan, seed: int) -> dict[str, dict[str, float]]:
     backbone = {"name": spec.teacher.backbone, "weights": spec.teacher.weights}
     readout = {"name": "ridge", "alpha": "auto", "pool": 7}
     own = plan.planner.cells({"backbone": backbone, "depth": planted, "readout": readout, "seed": 0})
-    teacher = teacher_scores(Bench(WorkerData(plan.context())), spec, own, COLUMNS)
+    teacher = teacher_scores(CellRunner(WorkerData(plan.context())), spec, own, COLUMNS)
     found: dict[str, dict[str, float]] = {}
     for column in (*COLUMNS, *DESCRIPTIVE):
         table = cells.pivot(index="area", columns="depth", values=f"score.{column}").loc[list(planted)].to_numpy()

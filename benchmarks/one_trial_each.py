@@ -55,12 +55,12 @@ class OneTrial(tune.Trainable):
         """Open what trials of this process share."""
         import torch
 
-        from sweeps.execution.cell_runner import Bench
-        from sweeps.experiment.worker_context import Context
+        from sweeps.execution.cell_runner import CellRunner
+        from sweeps.experiment.worker_context import WorkerContext
         from sweeps.features.worker_data import WorkerData
 
         torch.set_num_threads(1)
-        self.bench = Bench(WorkerData(Context(**config["context"])))
+        self.runner = CellRunner(WorkerData(WorkerContext.from_config(config["context"])))
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -74,13 +74,13 @@ class OneTrial(tune.Trainable):
         from sweeps.io.lru_cache import LRUCache
         from sweeps.planning.trial_scores import join_scores
 
-        shop = self.bench.workshop
+        shop = self.runner.worker
         for name in ("_kernels", "bands", "standardised", "_decompositions", "readouts"):
             setattr(shop, name, LRUCache(2))
         rows = []
         for raw in self.cells:
             cell = Cell(**{**raw, "blocks": tuple(raw["blocks"])})
-            rows += [row for found, _ in self.bench.rows([[cell]], 0) for row in found]
+            rows += [row for found, _ in self.runner.rows([[cell]], 0) for row in found]
         names = list(shop.context.scores)
         return {**join_scores(rows, names), "finished": time.time(), "done": True}
 
@@ -101,7 +101,7 @@ def one_trial_each(plan: Plan, configurations: list[dict[str, Any]]) -> tuple[fl
     try:
         found = tune.Tuner(
             OneTrial,
-            param_space={"context": asdict(plan.context()), "cells": tune.grid_search(packs)},
+            param_space={"context": plan.context().as_config(), "cells": tune.grid_search(packs)},
             tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=WORKERS),
             run_config=tune.RunConfig(storage_path=folder, verbose=0),
         ).fit()

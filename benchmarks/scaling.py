@@ -3,7 +3,7 @@
     python benchmarks/scaling.py [--cells 72] [--low 0.25] [--high 1.0] [--real] [WORKERS ...]
 
 Every cell sleeps a time of its own, uniform between `low` and `high` seconds, in a worker process without torch, and
-leaves a real row; Tune, the searcher, the ledger and the parts on disk are those of any sweep. So many logical CPUs
+leaves a real row; Tune, the searcher, the row log and the parts on disk are those of any sweep. So many logical CPUs
 as workers are told to Ray. The workers wait for each other before their first cell: 64 processes that start on two
 cores are not what is measured, and their start is printed beside. With S seconds slept in all by W workers,
 
@@ -37,18 +37,18 @@ from driver import experiment, write_recording
 from machine import describe_machine
 
 import sweeps
-from sweeps.commands.run import _settle, _sweep
+from sweeps.commands.run import scheduler_of, settle
 from sweeps.execution.ray_connection import connected
 from sweeps.execution.tune import SweepPack, run_packs
-from sweeps.experiment.cells import Cell, components_of
-from sweeps.experiment.depths import depth_text
+from sweeps.experiment.cells import Cell
+from sweeps.experiment.worker_context import WorkerContext
 from sweeps.hashing import canonical
-from sweeps.planning.packs import Pack, _pack_size
+from sweeps.planning.packs import Pack, pack_size
 from sweeps.planning.plan import Plan, make_plan
 from sweeps.scores import cell_columns
-from sweeps.storage.columns import cell_configuration
+from sweeps.storage.columns import Outcome, cell_row
 from sweeps.storage.provenance import provenance
-from sweeps.storage.row_log import Ledger
+from sweeps.storage.row_log import RowLog
 from sweeps.storage.store import Store
 
 GATE_SECONDS = 1200.0
@@ -60,13 +60,13 @@ def sleep_of(cell_id: str, low: float, high: float) -> float:
     return low + (high - low) * int(cell_id[:8], 16) / 16**8
 
 
-class SleepingBench:
+class SleepingRunner:
     """Stands where a worker fits and scores: sleeps, and makes the row that a fit would make."""
 
-    def __init__(self, context: Mapping[str, Any]) -> None:
+    def __init__(self, context: WorkerContext) -> None:
         self.context = context
-        self.workshop = SimpleNamespace(recording=lambda name: None)
-        self.times = json.loads((Path(context["cache"]) / "times.json").read_text())
+        self.worker = SimpleNamespace(recording=lambda name: None)
+        self.times = json.loads((Path(context.cache) / "times.json").read_text())
 
     def rows(
         self, jobs: Sequence[Sequence[Cell]], attempt: int, earlier: Mapping[str, Any]
@@ -80,54 +80,42 @@ class SleepingBench:
         before = time.process_time()
         seconds = sleep_of(cell.cell_id, *self.times["sleep"])
         time.sleep(seconds)
-        return {
-            "cell_id": cell.cell_id,
-            "status": "done",
-            "recording": cell.recording,
-            "area": cell.area,
-            "depth": cell.depth,
-            "blocks": depth_text(cell.blocks),
-            **cell_configuration(cell.configuration()),
-            "score_keys": " ".join(sorted(self.context["score_keys"][name] for name in self.context["scores"])),
-            "seconds": seconds,
-            "attempt": attempt,
-            "data_fingerprint": self.context["fingerprints"][cell.recording],
-            "split": canonical(self.context["split"]),
-            "components": components_of(cell.backbone, cell.readout),
-            "alpha": before,
-            **dict.fromkeys(cell_columns(self.context["scores"]), 0.5),
-            **provenance(self.context["commit"], str(os.getpid())),
-        }
+        keys = [self.context.score_keys[name] for name in self.context.scores]
+        outcome = Outcome("done", None, attempt, canonical(self.context.split), keys)
+        prints = {"data_fingerprint": self.context.fingerprints[cell.recording]}
+        origin = {**prints, "seconds": seconds, **provenance(self.context.commit, str(os.getpid()))}
+        scores = dict.fromkeys(cell_columns(self.context.scores), 0.5)
+        return cell_row(cell, outcome, origin, {"alpha": before, **scores})
 
 
 class SleepingPack(SweepPack):
     """A pack whose cells sleep; all else is a pack's own."""
 
-    def _open(self, context: Mapping[str, Any]) -> None:
-        self._bench = SleepingBench(context)
-        self._store = Store(context["storage"])
-        wait_for_others(Path(context["cache"]))
+    def _open(self, context: WorkerContext) -> None:
+        self._runner = SleepingRunner(context)
+        self._store = Store(context.storage)
+        wait_for_others(Path(context.cache))
 
 
 class RealPack(SweepPack):
     """A pack as it is, whose rows name the process in `device`."""
 
-    def _open(self, context: Mapping[str, Any]) -> None:
+    def _open(self, context: WorkerContext) -> None:
         super()._open(context)
-        self._bench = Named(self._bench)
-        wait_for_others(Path(context["cache"]))
+        self._runner = Named(self._runner)
+        wait_for_others(Path(context.cache))
 
 
 class Named:
-    """A bench whose rows name the process."""
+    """A runner whose rows name the process."""
 
-    def __init__(self, bench: Any) -> None:
-        self.bench, self.workshop = bench, bench.workshop
+    def __init__(self, runner: Any) -> None:
+        self.runner, self.worker = runner, runner.worker
 
-    def rows(self, *given: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """The bench's own rows."""
-        rows, replicates = self.bench.rows(*given)
-        return [row | {"device": str(os.getpid())} for row in rows], replicates
+    def rows(self, *given: Any) -> Iterator[tuple[list[dict[str, Any]], list[dict[str, Any]]]]:
+        """The runner's own rows."""
+        for rows, replicates in self.runner.rows(*given):
+            yield [row | {"device": str(os.getpid())} for row in rows], replicates
 
 
 def wait_for_others(home: Path) -> None:
@@ -147,8 +135,8 @@ class Meter:
         self.steps: dict[str, str] = {}
         self.packs: dict[str, str] = {}
         self.counts = [0, 0, 0]
-        self.record, self.next_pack = sweep.ledger.absorb, sweep.next_pack
-        sweep.ledger.absorb, sweep.next_pack = self._absorb, self._next_pack
+        self.record, self.next_pack = sweep.row_log.absorb, sweep.next_pack
+        sweep.row_log.absorb, sweep.next_pack = self._absorb, self._next_pack
         self.last = time.thread_time()
 
     def _absorb(self, table: str, part: str) -> list[dict[str, Any]]:
@@ -210,15 +198,14 @@ def run_one(workers: int, cells: int, sleep: tuple[float, float] | None) -> dict
         (Path(held) / "cache" / "gate").mkdir(parents=True)
         (Path(held) / "cache" / "times.json").write_text(json.dumps({"workers": workers, "sleep": sleep}))
         plan = sleeping_plan(Path(held), cells) if sleep else real_plan(Path(held), cells)
-        ledger = Ledger(Store(plan.storage), plan.columns())
-        sweep = _sweep(plan, ledger, retry_failed=False)
-        sweep.pack_size = _pack_size("auto", workers)
+        sweep = scheduler_of(plan, RowLog(Store(plan.storage), plan.columns()), retry_failed=False)
+        sweep.pack_size = pack_size("auto", workers)
         meter = Meter(sweep)
         with connected(None, workers):
             asked = time.time()
             pack = SleepingPack if sleep else RealPack
             run_packs(sweep, plan.context(), {"CPU": 1.0}, workers, meter.update, pack)
-        _settle(sweep, ledger)
+        settle(sweep)
         assert (sweep.progress.done, sweep.finished) == (cells, True), sweep.progress
         rows = sweeps.load(plan.storage, "cells")
     rows["step"], rows["pack"] = rows["cell_id"].map(meter.steps), rows["cell_id"].map(meter.packs)

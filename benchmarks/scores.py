@@ -16,7 +16,7 @@ from typing import Any
 
 from machine import describe_machine
 
-from sweeps.execution.cell_runner import Bench
+from sweeps.execution.cell_runner import CellRunner
 from sweeps.features.worker_data import WorkerData
 from sweeps.fitting.fit_cells import fits_of
 from sweeps.planning.plan import make_plan
@@ -44,18 +44,18 @@ def main() -> None:
                 "scores": options.scores,
             }
             plan = make_plan(experiment, storage=folder, cache=options.cache)
-            bench = Bench(WorkerData(plan.context()))
+            runner = CellRunner(WorkerData(plan.context()))
             [cell] = plan.planner.cells(next(iter(plan.space.grid())))
-            ((_, [fit]),) = next(fits_of(bench.workshop, [[cell]], bench.fits))
+            ((_, [fit]),) = next(fits_of(runner.worker, [[cell]]))
             for score in options.scores:
-                print(f"{name:10}{score:24}{_timed(bench, cell, fit, score)}", flush=True)
+                print(f"{name:10}{score:24}{_timed(runner, cell, fit, score)}", flush=True)
 
 
-def _timed(bench: Bench, cell: Any, fit: Any, score: str) -> str:
+def _timed(runner: CellRunner, cell: Any, fit: Any, score: str) -> str:
     seconds = []
     for _ in range(2):
         start = time.perf_counter()
-        found = bench.score(cell, fit, [score])
+        found = runner.score(cell, fit, [score])
         seconds.append(time.perf_counter() - start)
         if seconds[0] > 30:
             break

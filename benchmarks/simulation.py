@@ -29,8 +29,8 @@ import ray
 from machine import describe_machine
 from scaling import measured
 
-from sweeps.execution.tune import REPORT_SECONDS, report_seconds
-from sweeps.planning.packs import _pack_size
+from sweeps.execution.report_times import REPORT_SECONDS, report_seconds
+from sweeps.planning.packs import pack_size
 from sweeps.search.proposer import ALL_AT_ONCE
 from sweeps.storage.columns import as_table
 from sweeps.storage.parquet import fold, to_bytes
@@ -262,7 +262,7 @@ def check(runs: Sequence[dict[str, float]], costs: Costs, sleep: tuple[float, fl
         gave = " (gave the costs)" if run["workers"] <= CALIBRATION else ""
         workers, cells = int(run["workers"]), int(run["cells"])
         times = np.random.default_rng(0).uniform(*sleep, cells)
-        found = simulate(times, workers, by_batches(_pack_size("auto", workers)), costs, REPORT_SECONDS)
+        found = simulate(times, workers, by_batches(pack_size("auto", workers)), costs, REPORT_SECONDS)
         print(
             f"{workers}{gave} | {run['whole']:.3f} | {found.whole:.3f} | "
             f"{found.whole - run['whole']:+.3f} | {run['steady']:.3f} | {found.steady:.3f} | "
@@ -296,7 +296,7 @@ def plans(costs: Costs) -> None:
         own = workers // drivers
         report = settled(own, costs, seconds) if wanted == "auto" else float(wanted)
         times = np.random.default_rng(0).gamma(16.0, seconds / 16.0, CELLS // drivers)
-        found = simulate(times, own, by_batches(_pack_size(pack, own)), costs, report)
+        found = simulate(times, own, by_batches(pack_size(pack, own)), costs, report)
         print(
             f"{workers} | {seconds:g} | {pack} | {report:.0f} | {drivers} | {found.whole:.3f} | {found.load:.2f} | "
             f"{drivers * found.steps / found.wall:.0f} | {drivers * found.packs} | {found.wall / 3600:.2f}",

@@ -23,7 +23,7 @@ LONGEST = (
     "test_run",
     "test_s3_run",
     "test_bad_input",
-    "test_schedule",
+    "test_scheduler",
     "test_simulated",
     "test_video",
     "test_commands",

@@ -9,15 +9,15 @@ from typing import Any
 
 import pandas as pd
 
-from sweeps.commands.run import _settle, _sweep
-from sweeps.execution.cell_runner import Bench
+from sweeps.commands.run import scheduler_of, settle
+from sweeps.execution.cell_runner import CellRunner
 from sweeps.features.worker_data import WorkerData
-from sweeps.planning.failures import Death
+from sweeps.planning.failures import ProcessFailure
 from sweeps.planning.packs import Pack, jobs_of
 from sweeps.planning.plan import Plan, make_plan
-from sweeps.planning.scheduler import Sweep
+from sweeps.planning.scheduler import Scheduler
 from sweeps.storage.load import load
-from sweeps.storage.row_log import Ledger
+from sweeps.storage.row_log import RowLog
 from sweeps.storage.store import Store
 
 
@@ -28,12 +28,11 @@ def plan_of(experiment: Mapping[str, Any], folder: Path, data: str | None = None
 
 def run_inline(
     plan: Plan, pack_size: int = 8, before: Callable[[Pack], None] | None = None, retry_failed: bool = False
-) -> Sweep:
-    """Run a plan to its end; an exception from `before` stands for the death of a pack's process."""
-    ledger = Ledger(Store(plan.storage), plan.columns())
-    sweep = _sweep(plan, ledger, retry_failed)
+) -> Scheduler:
+    """Run a plan to its end; an exception from `before` stands for the failure of a pack's process."""
+    sweep = scheduler_of(plan, RowLog(Store(plan.storage), plan.columns()), retry_failed)
     sweep.pack_size = lambda cells: pack_size
-    bench = Bench(WorkerData(plan.context()))
+    runner = CellRunner(WorkerData(plan.context()))
     store = Store(plan.storage)
     while (found := sweep.next_pack()) is not None:
         token, pack = found
@@ -41,43 +40,44 @@ def run_inline(
             for job in jobs_of(pack.cells):
                 if before is not None:
                     before(Pack(tuple(job), pack.attempt))
-                for rows, replicates in bench.rows([job], pack.attempt, pack.earlier):
+                for rows, replicates in runner.rows([job], pack.attempt, pack.earlier):
                     if replicates:
                         store.write_part("bootstraps", replicates)
                     sweep.absorb(store.write_part("cells", rows))
             sweep.done(token)
-        except ProcessDied as death:
-            sweep.died(token, str(death), Death.NODE if death.node else Death.PROCESS)
-    _settle(sweep, ledger)
+        except ProcessDied as error:
+            sweep.failed(token, str(error), ProcessFailure.NODE if error.node else ProcessFailure.PROCESS)
+    settle(sweep)
     return sweep
 
 
-def run_simulated(plan: Plan, workers: int, seconds: Callable[[Pack], float]) -> tuple[Sweep, list[int]]:
+def run_simulated(plan: Plan, workers: int, seconds: Callable[[Pack], float]) -> tuple[Scheduler, list[int]]:
     """Run a plan with several workers on a simulated clock: a pack takes so many `seconds`, asking takes none.
 
     Beside the sweep, for every time that a worker got no pack although more was to be proposed: how many trials
     had been proposed by then.
     """
-    ledger, store = Ledger(Store(plan.storage), plan.columns()), Store(plan.storage)
-    sweep, bench = _sweep(plan, ledger, False), Bench(WorkerData(plan.context()))
+    store = Store(plan.storage)
+    sweep = scheduler_of(plan, RowLog(Store(plan.storage), plan.columns()), False)
+    runner = CellRunner(WorkerData(plan.context()))
     now, in_vain = 0.0, []
     busy: list[tuple[float, str, Pack]] = []
     while True:
         while len(busy) < workers and (found := sweep.next_pack()) is not None:
             heapq.heappush(busy, (now + seconds(found[1]), *found))
-        in_vain += [sweep.progress.trials] * (workers - len(busy)) * (not sweep.exhausted)
+        in_vain += [sweep.progress.trials] * (workers - len(busy)) * (not sweep.proposals.exhausted)
         if not busy:
             break
         now, token, pack = heapq.heappop(busy)
-        rows = [row for found, _ in bench.rows(jobs_of(pack.cells), pack.attempt, pack.earlier) for row in found]
+        rows = [row for found, _ in runner.rows(jobs_of(pack.cells), pack.attempt, pack.earlier) for row in found]
         sweep.absorb(store.write_part("cells", rows))
         sweep.done(token)
-    _settle(sweep, ledger)
+    settle(sweep)
     return sweep, in_vain
 
 
 class ProcessDied(Exception):
-    """Stands for the death of a pack's process, or of its node."""
+    """Stands for the failure of a pack's process, or of its node."""
 
     def __init__(self, text: str = "the process died", node: bool = False) -> None:
         super().__init__(text)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from parts import read_part
+
 from sweeps.storage.store import Store
 
 
@@ -25,5 +27,5 @@ def slow_sweep(experiment: Mapping[str, Any], epochs: int = 20, seeds: int = 2, 
 def written(storage: Path | str) -> Counter[str]:
     """How many durable rows each cell has: once for every time that it was fitted."""
     store = Store(str(storage))
-    parts = [store.read_part("cells", name) for name in store.part_names("cells")]
+    parts = [read_part(store, "cells", name) for name in store.part_names("cells")]
     return Counter(cell for part in parts for cell in part["cell_id"].to_pylist())

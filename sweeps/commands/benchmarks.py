@@ -14,7 +14,7 @@ from sweeps.io.import_guard import home
 
 
 def list_benchmarks(root: Path | None = None) -> dict[str, tuple[Path, str]]:
-    """Script and purpose (the first line of its docstring) of every benchmark, by name.
+    """Find script and purpose (the first line of its docstring) of every benchmark, by name.
 
     `root` is the checkout, by default that of this package. Raises InputError where there is none: benchmarks belong
     to the repository and are not installed.
@@ -37,9 +37,9 @@ def _purpose(text: str) -> str:
 
 def run_benchmark(name: str, arguments: Sequence[str]) -> int:
     """Run a benchmark with this interpreter and this code; its exit code. Raises InputError for an unknown name."""
-    held = list_benchmarks()
-    if name not in held:
-        raise InputError("no such benchmark", key="benchmark", value=name, allowed=held)
+    scripts = list_benchmarks()
+    if name not in scripts:
+        raise InputError("no such benchmark", key="benchmark", value=name, allowed=scripts)
     path = os.pathsep.join([str(home()), *filter(None, [os.environ.get("PYTHONPATH")])])
-    command = [sys.executable, str(held[name][0]), *arguments]
+    command = [sys.executable, str(scripts[name][0]), *arguments]
     return subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, check=False).returncode

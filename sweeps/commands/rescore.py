@@ -1,4 +1,4 @@
-"""More scores for chosen trials of a sweep: what is stored is not fitted again, what is known is kept."""
+"""More scores for chosen trials of a sweep: what is stored is not fitted again, and earlier scores stay."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from sweeps.experiment.schema import Search, check_score
 from sweeps.planning.plan import Plan, make_plan
 from sweeps.scores import in_order
 from sweeps.storage.columns import configuration_of
-from sweeps.storage.current_rows import Current
+from sweeps.storage.current_rows import CurrentRows
 from sweeps.storage.load import experiment_of, load
 
 WAYS = ("best:N", "all", "trial ids, or their first letters, with commas between")
 
 
 @dataclass(frozen=True)
-class Choice:
-    """Trials to score, as they were asked for."""
+class ChosenTrials:
+    """Trials to score, and the scores to compute of them."""
 
     trials: pd.DataFrame
     scores: list[str]
@@ -53,27 +53,27 @@ def score(
 
 def plan_scores(
     storage: str, scores: Sequence[str], trials: str, data: str | None = None, cache: str | None = None
-) -> tuple[Plan, Choice]:
-    """The checked plan of the chosen trials and their scores."""
+) -> tuple[Plan, ChosenTrials]:
+    """Make the checked plan of the chosen trials and their scores."""
     for name in scores:
         check_score(name, "--scores")
-    experiment, current = experiment_of(storage), Current.read(storage)
+    experiment, current = experiment_of(storage), CurrentRows.read(storage)
     chosen = choose(current.of(load(storage)), experiment.search.objectives[0], trials)
     _check_installed(chosen)
-    asked = experiment.model_copy(
+    extended = experiment.model_copy(
         update={
             "scores": in_order([*experiment.scores, *scores]),
             "search": Search(method="random", trials=len(chosen), objectives=experiment.search.objectives),
         }
     )
-    plan = make_plan(asked.model_dump(mode="json"), data or current.base, storage, cache or current.cache_here())
+    plan = make_plan(extended, data or current.base, storage, cache or current.cache_here())
     configurations = tuple(configuration_of(row) for row in chosen.to_dict("records"))
     _check_same(plan, chosen, storage)
-    return replace(plan, chosen=configurations), Choice(chosen, list(scores))
+    return replace(plan, chosen=configurations), ChosenTrials(chosen, list(scores))
 
 
 def choose(trials: pd.DataFrame, objective: str, wanted: str) -> pd.DataFrame:
-    """Done trials: the best N by an objective, all of them, or those with these ids (or beginnings of ids)."""
+    """Choose done trials: the best N by an objective, all of them, or those with these ids (or beginnings of ids)."""
     done = trials[trials["status"] == "done"]
     if done.empty:
         raise InputError("no trial is done yet", key="--trials", value=wanted)
@@ -88,11 +88,11 @@ def choose(trials: pd.DataFrame, objective: str, wanted: str) -> pd.DataFrame:
 
 
 def _one(trials: pd.DataFrame, beginning: str) -> object:
-    found = trials.index[trials["trial_id"].str.startswith(beginning)] if beginning else trials.index[:0]
-    if len(found) != 1:
-        problem = "several trials begin like this" if len(found) else "no done trial has this id"
+    matches = trials.index[trials["trial_id"].str.startswith(beginning)] if beginning else trials.index[:0]
+    if len(matches) != 1:
+        problem = "several trials begin like this" if len(matches) else "no done trial has this id"
         raise InputError(problem, key="--trials", value=beginning, allowed=WAYS)
-    return found[0]
+    return matches[0]
 
 
 def _check_same(plan: Plan, chosen: pd.DataFrame, storage: str) -> None:

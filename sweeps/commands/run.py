@@ -8,27 +8,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweeps.commands.truth_rows import truth_ids, truths_known, write_truths
 from sweeps.errors import InputError
 from sweeps.experiment.schema import as_yaml
 from sweeps.hashing import canonical
+from sweeps.planning.packs import pack_size
 from sweeps.planning.plan import Plan, make_plan
-from sweeps.planning.scheduler import Progress, Sweep
+from sweeps.planning.run_progress import RunProgress
+from sweeps.planning.scheduler import Scheduler
 from sweeps.search.methods import make_proposer
 from sweeps.search.proposer import Listed, Proposer
-from sweeps.storage.current_rows import NAME, Current
+from sweeps.storage.current_rows import NAME, CurrentRows
 from sweeps.storage.objects import attempt
-from sweeps.storage.provenance import commit, provenance
-from sweeps.storage.retry import PATIENCE
-from sweeps.storage.row_log import TABLES, Ledger
-from sweeps.storage.run_lock import Claim
+from sweeps.storage.retry import RETRY_SECONDS
+from sweeps.storage.row_log import TABLES, RowLog
+from sweeps.storage.run_lock import RunLock
 from sweeps.storage.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from sweeps.report.progress import ProgressDisplay
-from sweeps.commands.truth_rows import _find_truths, _truth_ids, _truths_known
-from sweeps.planning.packs import _pack_size
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Result:
     """
 
     storage: str
-    progress: Progress
+    progress: RunProgress
     notices: list[str]
     finished: bool
 
@@ -91,84 +91,92 @@ def run_plan(
     """Run a checked plan."""
     from sweeps.report.progress import ProgressDisplay
 
-    store = Store(plan.storage, PATIENCE)
-    claim = Claim(store, "run", join, (lambda _: None) if quiet else print)
+    store = Store(plan.storage, RETRY_SECONDS)
+    lock = RunLock(store, "run", join, (lambda _: None) if quiet else print)
     with ExitStack() as stack:
-        stack.enter_context(claim)
-        ledger = attempt(lambda: Ledger(store, plan.columns()), plan.storage)
-        sweep = _sweep(plan, ledger, retry_failed, lambda: claim.shared)
-        display = stack.enter_context(ProgressDisplay(plan, sweep.progress, quiet))
-        if sweep.finished and _truths_known(plan, ledger):
+        stack.enter_context(lock)
+        row_log = attempt(lambda: RowLog(store, plan.columns()), plan.storage)
+        scheduler = scheduler_of(plan, row_log, retry_failed, lambda: lock.shared)
+        display = stack.enter_context(ProgressDisplay(plan, scheduler.progress, quiet))
+        if scheduler.finished and truths_known(plan, row_log):
             display.say("nothing to fit: every cell is known")
-            _settle(sweep, ledger)
-            _keep_experiment(plan)
+            settle(scheduler)
+            write_experiment(plan)
         else:
-            _execute(plan, sweep, ledger, address, cpus, display)
-    return Result(plan.storage, sweep.progress, sweep.proposer.notices(), sweep.finished)
+            _execute(plan, scheduler, address, cpus, display)
+    notices = scheduler.proposals.proposer.notices()
+    return Result(plan.storage, scheduler.progress, notices, scheduler.finished)
 
 
-def _keep_experiment(plan: Plan) -> None:
+def write_experiment(plan: Plan) -> None:
     """Write the experiment beside its rows, and what tells its rows from those of earlier versions of it."""
     if plan.chosen is not None:
         return
-    store = Store(plan.storage, PATIENCE)
-    prints = {facts.name: facts.fingerprint for facts in plan.facts}
+    store = Store(plan.storage, RETRY_SECONDS)
+    prints = {recording.name: recording.fingerprint for recording in plan.facts}
     split = canonical(plan.experiment.split.model_dump())
-    current = Current(split, prints, list(_truth_ids(plan).values()), plan.base, plan.cache)
+    current = CurrentRows(split, prints, list(truth_ids(plan).values()), plan.base, plan.cache)
     attempt(lambda: store.put("experiment.yaml", as_yaml(plan.experiment).encode()), plan.storage)
     attempt(lambda: store.put(NAME, current.as_json()), plan.storage)
 
 
-def _sweep(plan: Plan, ledger: Ledger, retry_failed: bool, shared: Callable[[], bool] = lambda: False) -> Sweep:
-    common = {**provenance(commit(), None), "peak_memory_mb": None}
+def scheduler_of(
+    plan: Plan, row_log: RowLog, retry_failed: bool, shared: Callable[[], bool] = lambda: False
+) -> Scheduler:
+    """Make the scheduler of a plan, and let it propose the first trials."""
     proposer: Proposer = make_proposer(plan.space, plan.experiment.search)
     if plan.chosen is not None:
         proposer = Listed(iter(plan.chosen))
-    sweep = Sweep(plan.experiment, plan.planner, proposer, ledger, plan.score_keys, common, retry_failed, shared)
-    sweep.plan()
-    return sweep
+    scheduler = Scheduler(plan, proposer, row_log, retry_failed, shared)
+    scheduler.propose()
+    return scheduler
 
 
-def _execute(
-    plan: Plan, sweep: Sweep, ledger: Ledger, address: str | None, cpus: int | None, display: ProgressDisplay
-) -> None:
-    from sweeps.execution import node_resources, ray_connection, remote_tasks, telemetry, tune
+def _execute(plan: Plan, scheduler: Scheduler, address: str | None, cpus: int | None, display: ProgressDisplay) -> None:
+    from sweeps.execution import node_resources, ray_connection
 
     if ray_connection.starts_own(address):
-        _naming(
-            plan, lambda: node_resources.check_kinds([node_resources.this_machine(cpus)], _resources(plan, gpu=False))
-        )
+        here = [node_resources.this_machine(cpus)]
+        _naming(plan, lambda: node_resources.check_kinds(here, _resources(plan, gpu=False)))
     about = {"sweep": plan.experiment.name, "storage": plan.storage}
     with ray_connection.connected(address, cpus, about) as dashboard:
         resources = _resources(plan, node_resources.has_gpu())
         _naming(plan, lambda: node_resources.check_resources(resources))
         workers = plan.experiment.compute.workers
         count = node_resources.worker_count(resources) if workers == "auto" else int(workers)
-        sweep.pack_size = _pack_size(plan.experiment.compute.cells_per_pack, count)
+        scheduler.pack_size = pack_size(plan.experiment.compute.cells_per_pack, count)
         display.started(dashboard, count, ray_connection.token_command())
-        ledger.fold()
-        _keep_experiment(plan)
-        _find_truths(plan, ledger, resources, display)
-        measured = telemetry.SweepMeters(plan.experiment.name, sweep, display.say)
-
-        def update() -> None:
-            display.update()
-            measured.update()
-
-        try:
-            with remote_tasks.halved(plan.context()) as context:
-                tune.run_packs(sweep, context, resources, count, update)
-        finally:
-            measured.update(force=True)
-            _settle(sweep, ledger)
+        scheduler.row_log.fold()
+        write_experiment(plan)
+        write_truths(plan, scheduler.row_log, resources, display)
+        _run_packs(plan, scheduler, resources, count, display)
 
 
-def _settle(sweep: Sweep, ledger: Ledger) -> None:
+def _run_packs(
+    plan: Plan, scheduler: Scheduler, resources: Mapping[str, float], workers: int, display: ProgressDisplay
+) -> None:
+    from sweeps.execution import remote_tasks, telemetry, tune
+
+    metrics = telemetry.SweepTelemetry(plan.experiment.name, scheduler, display.say)
+
+    def update() -> None:
+        display.update()
+        metrics.update()
+
+    try:
+        with remote_tasks.halved(plan.context()) as context:
+            tune.run_packs(scheduler, context, resources, workers, update)
+    finally:
+        metrics.update(force=True)
+        settle(scheduler)
+
+
+def settle(scheduler: Scheduler) -> None:
     """Write what is left to write, and fold every part that is there, whoever wrote it."""
-    sweep.flush()
+    scheduler.trials.flush()
     for table in TABLES:
-        ledger.follow(table)
-    ledger.fold()
+        scheduler.row_log.follow(table)
+    scheduler.row_log.fold()
 
 
 def _resources(plan: Plan, gpu: bool) -> dict[str, float]:

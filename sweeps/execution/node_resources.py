@@ -5,17 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ray
 import yaml
 from ray._private.accelerators import NvidiaGPUAcceleratorManager
 
 from sweeps.errors import InputError
-
-if TYPE_CHECKING:
-    pass
-
 
 MANY_NODES = 1000
 """Stands for a node kind without a limit."""
@@ -34,7 +30,7 @@ NodeKind = tuple[dict[str, float], float]
 
 
 def node_kinds() -> list[NodeKind]:
-    """Resources of each node that is up, or of each kind that the autoscaler may start, with their number."""
+    """List the resources of each node that is up, or of each kind that the autoscaler may start, with their number."""
     nodes = [node for node in ray.nodes() if node["Alive"]]
     declared = declared_kinds(Path(CLUSTER_FILE).expanduser())
     startable = reported_kinds() or (declared if declared and on_head(nodes) else [])
@@ -42,7 +38,7 @@ def node_kinds() -> list[NodeKind]:
 
 
 def reported_kinds() -> list[NodeKind]:
-    """Kinds of node that an autoscaler has told Ray of. Those of Ray 2.60 do not: see `declared_kinds`."""
+    """List kinds of node that an autoscaler has reported to Ray. Those of Ray 2.60 do not: see `declared_kinds`."""
     config = ray._private.state.state.get_cluster_config()
     return [
         ({key: float(amount) for key, amount in group.resources.items()}, float(group.max_count))
@@ -52,7 +48,7 @@ def reported_kinds() -> list[NodeKind]:
 
 
 def declared_kinds(file: Path) -> list[NodeKind]:
-    """Kinds of worker in a cluster file with stated resources; none where there is no file."""
+    """List kinds of worker in a cluster file with stated resources; none where there is no file."""
     if not file.is_file():
         return []
     config = yaml.safe_load(file.read_text())
@@ -65,7 +61,7 @@ def declared_kinds(file: Path) -> list[NodeKind]:
 
 
 def on_head(nodes: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether this process runs on the head of a cluster that somebody else started."""
+    """Tell whether this process runs on the head of a cluster that somebody else started."""
     if getattr(ray._private.worker._global_node, "head", False):  # an own local Ray: it starts no further nodes
         return False
     here = ray.get_runtime_context().get_node_id()
@@ -73,21 +69,21 @@ def on_head(nodes: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def this_machine(cpus: int | None = None) -> dict[str, float]:
-    """Resources that an own local Ray would have here, with `cpus` cores or all."""
+    """Give the resources that an own local Ray would have here, with `cpus` cores or all."""
     gpus = NvidiaGPUAcceleratorManager.get_current_node_num_accelerators()
     return {"CPU": float(cpus or os.cpu_count() or 1), "GPU": float(gpus)}
 
 
 def check_resources(resources: Mapping[str, float]) -> None:
     """Refuse a pack that no node of the cluster can hold. Raises InputError."""
-    check_kinds([held for held, _ in node_kinds()], resources)
+    check_kinds([kind for kind, _ in node_kinds()], resources)
 
 
 def check_kinds(kinds: Sequence[Mapping[str, float]], resources: Mapping[str, float]) -> None:
     """Refuse a pack that no kind of node can hold: Ray Tune would wait for it for ever. Raises InputError."""
-    if any(all(held.get(key, 0.0) >= amount for key, amount in resources.items()) for held in kinds):
+    if any(all(kind.get(key, 0.0) >= amount for key, amount in resources.items()) for kind in kinds):
         return
-    largest = {key: max(held.get(key, 0.0) for held in kinds) for key in resources}
+    largest = {key: max(kind.get(key, 0.0) for kind in kinds) for key in resources}
     short = next((key for key in resources if largest[key] < resources[key]), next(iter(resources)))
     raise InputError(
         f"no node can hold a pack; the largest has {largest[short]:g} {short}",
@@ -97,14 +93,14 @@ def check_kinds(kinds: Sequence[Mapping[str, float]], resources: Mapping[str, fl
 
 
 def worker_count(resources: Mapping[str, float]) -> int:
-    """How many packs the cluster can run at once, with every node that it may start."""
+    """Count how many packs the cluster can run at once, with every node that it may start."""
     per_kind = [
-        (min(held.get(key, 0.0) // amount for key, amount in resources.items() if amount), count)
-        for held, count in node_kinds()
+        (min(kind.get(key, 0.0) // amount for key, amount in resources.items() if amount), count)
+        for kind, count in node_kinds()
     ]
     return max(1, int(sum(packs * (count if count > 0 else MANY_NODES) for packs, count in per_kind)))
 
 
 def has_gpu() -> bool:
-    """Whether some node of the cluster has a GPU, or would have one when it is started."""
-    return any(held.get("GPU", 0.0) > 0 for held, _ in node_kinds())
+    """Tell whether some node of the cluster has a GPU, or would have one when it is started."""
+    return any(kind.get("GPU", 0.0) > 0 for kind, _ in node_kinds())

@@ -1,7 +1,7 @@
-"""The cluster that packs run on: a connection to Ray, what its nodes can hold, and what runs on it beside the packs.
+"""The connection to the Ray cluster that packs run on.
 
 Knows Ray, but not Ray Tune. Imports nothing of `models` or `metrics` at the top: a worker imports this module before it
-knows whether those names are ours (see guard).
+knows whether those names are ours (see sweeps.io.import_guard).
 """
 
 from __future__ import annotations
@@ -14,15 +14,12 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ray
 from ray.job_config import JobConfig
 
 from sweeps.errors import InputError
-
-if TYPE_CHECKING:
-    pass
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ray.util.metrics import Counter, Gauge
 
 if TYPE_CHECKING:
-    from sweeps.planning.scheduler import Sweep
+    from sweeps.planning.scheduler import Scheduler
 
 EVERY_SECONDS = 2.0
 """Ray itself exports every ten seconds, unless it is told otherwise."""
@@ -38,12 +38,12 @@ GAUGES: dict[str, tuple[str, str]] = {
 }
 
 
-class Meters:
-    """Metrics of one sweep in this process. The first that fails is told, and is the last: no sweep ends of it."""
+class Telemetry:
+    """Metrics of one sweep in this process. The first that fails is reported, and is the last: no sweep ends of it."""
 
-    def __init__(self, sweep: str, tell: Callable[[str], None]) -> None:
+    def __init__(self, sweep: str, say: Callable[[str], None]) -> None:
         self.sweep = sweep
-        self.tell = tell
+        self.say = say
         self.counters: dict[str, Counter] = {}
         self.gauges: dict[str, Gauge] = {}
         self.counted: dict[tuple[str, str], int] = {}
@@ -57,7 +57,7 @@ class Meters:
             record()
         except Exception as error:
             self.broken = True
-            self.tell(f"no metrics from here on, since Ray refused them: {error!r}")
+            self.say(f"no metrics from here on, since Ray refused them: {error!r}")
 
     def count(self, name: str, total: int, label: str) -> None:
         """Raise a counter to the number that this run has reached."""
@@ -78,18 +78,18 @@ class Meters:
         self.gauges[name].set(value, labels)
 
 
-class SweepMeters(Meters):
-    """What the driver knows of its sweep: counts, rate and best scores."""
+class SweepTelemetry(Telemetry):
+    """Metrics of the driver: counts, rate and best scores of its sweep."""
 
-    def __init__(self, sweep: str, state: Sweep, tell: Callable[[str], None]) -> None:
-        super().__init__(sweep, tell)
-        self.state = state
+    def __init__(self, sweep: str, scheduler: Scheduler, say: Callable[[str], None]) -> None:
+        super().__init__(sweep, say)
+        self.scheduler = scheduler
         self.began = self.updated = time.monotonic()
         self.before = self._ended()
         self.update(force=True)
 
     def _ended(self) -> int:
-        return self.state.progress.done + self.state.progress.failed
+        return self.scheduler.progress.done + self.scheduler.progress.failed
 
     def update(self, force: bool = False) -> None:
         """Record the present counts, every few seconds."""
@@ -99,24 +99,24 @@ class SweepMeters(Meters):
             self.attempt(self._record)
 
     def _record(self) -> None:
-        counts, seconds = self.state.progress, max(self.updated - self.began, 1e-9)
+        counts, seconds = self.scheduler.progress, max(self.updated - self.began, 1e-9)
         self.count("sweeps_trials_total", counts.done - counts.pruned, "done")
         self.count("sweeps_trials_total", counts.pruned, "pruned")
         self.count("sweeps_trials_total", counts.failed, "failed")
         self.count("sweeps_cells_total", counts.cells_done, "done")
         self.count("sweeps_cells_total", counts.cells_failed, "failed")
         self.set("sweeps_trials_planned", counts.trials)
-        self.set("sweeps_trials_open", len(self.state.open))
+        self.set("sweeps_trials_open", len(self.scheduler.trials.open))
         self.set("sweeps_trials_per_second", (self._ended() - self.before) / seconds)
         self.set("sweeps_cells_planned", counts.cells)
         self.set("sweeps_cells_open", counts.cells - counts.executed)
-        self.set("sweeps_packs_running", len(self.state.running))
+        self.set("sweeps_packs_running", len(self.scheduler.running))
         for objective, value in counts.best.items():
             self.set("sweeps_best_score", value, objective)
 
 
-class WorkerMeters(Meters):
-    """What a worker knows: the GPU memory of its torch, where that sees a GPU."""
+class WorkerTelemetry(Telemetry):
+    """Metrics of a worker: the GPU memory of its torch, where that sees a GPU."""
 
     def __init__(self, sweep: str) -> None:
         super().__init__(sweep, print)

@@ -1,19 +1,17 @@
 """The only file that knows Ray Tune: packs as Tune trials, the sweep as its searcher.
 
 Imports nothing of `models` or `metrics` at the top: a worker imports this module before it knows whether those
-names are ours (see guard).
+names are ours (see sweeps.io.import_guard).
 """
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,20 +22,14 @@ from ray.tune.search import Searcher
 
 from sweeps.errors import InputError, Refusal
 from sweeps.execution.remote_tasks import end_process, rungs_of
-from sweeps.execution.telemetry import WorkerMeters
+from sweeps.execution.report_times import ReportTimes
+from sweeps.execution.telemetry import WorkerTelemetry
+from sweeps.experiment.worker_context import WorkerContext
 from sweeps.io.import_guard import claim_names
-from sweeps.planning.failures import Death, death_of, last_line
+from sweeps.planning.failures import ProcessFailure, failure_of, last_line
 
 if TYPE_CHECKING:
-    from sweeps.experiment.worker_context import Context
-    from sweeps.planning.scheduler import Sweep
-
-REPORT_SECONDS, REPORT_MOST = 2.0, 120.0
-"""A pack writes its finished rows as one part about this often, a new process its first ones at once; with many workers
-less often, see PackSearcher."""
-
-STEP_SECONDS = 0.005
-"""What Tune itself takes for the report of a step."""
+    from sweeps.planning.scheduler import Scheduler
 
 TUNE_ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -55,32 +47,33 @@ class SweepPack(tune.Trainable):
     """
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Check the code of this process, then open its data."""
+        """Check the code of this process, then open what its packs share."""
         self._refused = ""
         self._fresh = True
-        self._bench: Any = None
-        self._context = dict(config["context"])
-        self._meters = WorkerMeters(self._context["sweep"])
+        self._runner: Any = None
+        self._config = config["context"]
+        context = WorkerContext.from_config(self._config)
+        self._sweep = context.sweep
+        self._telemetry = WorkerTelemetry(context.sweep)
         try:
-            claim_names(config["context"]["digest"])
-            self._open(config["context"])
+            claim_names(context.digest)
+            self._open(context)
         except Refusal as error:
             self._refused = str(error)
         else:
             self._load(config)
 
-    def _open(self, context: Mapping[str, Any]) -> None:
+    def _open(self, context: WorkerContext) -> None:
         import torch
 
-        from sweeps.execution.cell_runner import Bench
-        from sweeps.experiment.worker_context import Context
+        from sweeps.execution.cell_runner import CellRunner
         from sweeps.features.worker_data import WorkerData
-        from sweeps.storage.retry import PATIENCE
+        from sweeps.storage.retry import RETRY_SECONDS
         from sweeps.storage.store import Store
 
         torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", "1"))))
-        self._bench = Bench(WorkerData(Context(**context)), rungs_of(context))
-        self._store = Store(context["storage"], PATIENCE)
+        self._runner = CellRunner(WorkerData(context), rungs_of(context))
+        self._store = Store(context.storage, RETRY_SECONDS)
 
     def _load(self, config: Mapping[str, Any]) -> None:
         """Take up a pack. What goes wrong is raised by its first step, so that the pack is tried again."""
@@ -96,17 +89,17 @@ class SweepPack(tune.Trainable):
         from sweeps.planning.packs import Pack, jobs_of
 
         pack = Pack.from_config(config["pack"])
-        print(pack, flush=True)  # the worker's log is where the dashboard tells what this process does now
+        print(pack, flush=True)  # the worker's log is where the dashboard shows what this process does now
         self._seconds = float(config["report"])
         for name in {cell.recording for cell in pack.cells}:
-            self._bench.workshop.recording(name)
-        self._rows: Iterator[Any] = self._bench.rows(jobs_of(pack.cells), pack.attempt, pack.earlier)
+            self._runner.worker.recording(name)
+        self._rows: Iterator[Any] = self._runner.rows(jobs_of(pack.cells), pack.attempt, pack.earlier)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take another pack in this process; a new sweep asks for a new process."""
-        if dict(new_config["context"]) != self._context:
+        if new_config["context"] != self._config:
             return False
-        if self._bench is not None:
+        if self._runner is not None:
             self._load(new_config)
         return True
 
@@ -120,16 +113,16 @@ class SweepPack(tune.Trainable):
         replicates: list[dict[str, Any]] = []
         until, done = time.monotonic() + (0.0 if self._fresh else self._seconds), True
         self._fresh = False
-        for rows, held in self._rows:
+        for rows, draws in self._rows:
             cells += rows
-            replicates += held
+            replicates += draws
             if time.monotonic() > until:
                 done = False
                 break
         if replicates:
             self._store.write_part("bootstraps", replicates)
         part = self._store.write_part("cells", cells) if cells else ""
-        self._meters.update()
+        self._telemetry.update()
         return {"part": part, "cells": len(cells), "done": done}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
@@ -145,12 +138,7 @@ class SweepPack(tune.Trainable):
 
     def __repr__(self) -> str:
         """The sweep: Ray asks for this once, when the process has started, and many packs follow."""
-        return f"SweepPack({self._context['sweep']})"
-
-
-def report_seconds(workers: int, absorbing: float) -> float:
-    """Seconds between two reports of a pack, where the driver takes `absorbing` seconds for the rows of one."""
-    return min(REPORT_MOST, max(REPORT_SECONDS, 2 * workers * (STEP_SECONDS + absorbing)))
+        return f"SweepPack({self._sweep})"
 
 
 class Unsaved:
@@ -164,89 +152,68 @@ class Unsaved:
 
 
 class PackSearcher(Unsaved, Searcher):
-    """Hands the sweep's packs to Tune, and what comes back to the sweep.
+    """Hands the scheduler's packs to Tune, and what comes back to the scheduler."""
 
-    There is one driver for all workers, and reading a part from an object store takes it tens of milliseconds: packs
-    report so seldom that reports take half of its time.
-    """
-
-    def __init__(self, sweep: Sweep, context: Context, resources: Mapping[str, float], workers: int) -> None:
+    def __init__(
+        self, scheduler: Scheduler, context: WorkerContext, resources: Mapping[str, float], workers: int
+    ) -> None:
         super().__init__()
-        self.workers = workers
-        self.absorbing = 0.0
-        self.sweep = sweep
-        self.context = asdict(context)
+        self.scheduler = scheduler
+        self.context = context.as_config()
         self.resources = dict(resources)
         self.tokens: dict[str, str] = {}
-        minutes = sweep.experiment.compute.limit_minutes
-        self.limit = math.inf if minutes is None else 60.0 * minutes
-        self.due: dict[str, float] = {}
-        self.overdue: set[str] = set()
+        self.times = ReportTimes(workers, scheduler.experiment.compute.limit_minutes)
         self.problem: Exception | None = None
 
     def suggest(self, trial_id: str) -> Any:
-        """The next pack, None to wait for scores, or the end."""
-        found = None if self.problem else self._guarded(self.sweep.next_pack)
-        if found is None:
-            over = self.problem is not None or self.sweep.finished
+        """Give the next pack, None to wait for scores, or the end."""
+        next_pack = None if self.problem else self.guarded(self.scheduler.next_pack)
+        if next_pack is None:
+            over = self.problem is not None or self.scheduler.finished
             return Searcher.FINISHED if over else None
-        token, pack = found
+        token, pack = next_pack
         self.tokens[trial_id] = token
-        report = report_seconds(self.workers, self.absorbing)
-        return {"context": self.context, "resources": self.resources, "pack": pack.as_config(), "report": report}
+        own = {"pack": pack.as_config(), "report": self.times.seconds()}
+        return {"context": self.context, "resources": self.resources, **own}
 
-    def _guarded(self, action: Callable[[], Any]) -> Any:
-        """Run an action of the sweep; its first error ends the run and is raised when Tune has stopped."""
+    def guarded(self, action: Callable[[], Any]) -> Any:
+        """Run an action of the scheduler; its first error ends the run and is raised when Tune has stopped."""
         try:
             return action()
         except Exception as error:
             self.problem = self.problem or error
             return None
 
-    def heard(self, trial_id: str) -> None:
-        """A pack has begun or reported; the next report is due when the limit has passed, and a report's time."""
-        self.due[trial_id] = time.monotonic() + self.limit + report_seconds(self.workers, self.absorbing)
-
-    def take_overdue(self) -> list[str]:
-        """Packs from which nothing was heard for too long; each is given once."""
-        now = time.monotonic()
-        late = [trial_id for trial_id, due in self.due.items() if due < now]
-        for trial_id in late:
-            del self.due[trial_id]
-        self.overdue.update(late)
-        return late
-
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Take up the rows of a step."""
-        self.heard(trial_id)
+        self.times.note_report(trial_id)
         if result.get("refused"):
             self.problem = self.problem or InputError(result["refused"])
         elif result.get("part"):
             began = time.monotonic()
-            self._guarded(lambda: self.sweep.absorb(result["part"]))
-            self.absorbing += 0.1 * (time.monotonic() - began - self.absorbing)
+            self.guarded(lambda: self.scheduler.absorb(result["part"]))
+            self.times.note_absorbed(time.monotonic() - began)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Take up the last step of a pack; a dead one is heard of through `trial_died`."""
+        """Take up the last step of a pack; a failed one comes through `trial_failed`."""
         if error:
             return
         if result:
             self.on_trial_result(trial_id, result)
-            del self.due[trial_id]
+            self.times.forget(trial_id)
         token = self.tokens.pop(trial_id, None)
         if token is not None and self.problem is None:
-            self._guarded(lambda: self.sweep.done(token))
+            self.guarded(lambda: self.scheduler.done(token))
 
-    def trial_died(self, trial_id: str, error: str) -> None:
-        """The process of a pack is gone."""
-        token, late = self.tokens.pop(trial_id, None), trial_id in self.overdue
-        self.due.pop(trial_id, None)
+    def trial_failed(self, trial_id: str, error: str) -> None:
+        """Take up that the process of a pack is gone."""
+        token, late = self.tokens.pop(trial_id, None), trial_id in self.times.overdue
+        self.times.forget(trial_id)
         if token is None:
             return
-        told = (
-            f"no cell was finished in {self.limit / 60:g} minutes (compute.limit_minutes)" if late else last_line(error)
-        )
-        self._guarded(lambda: self.sweep.died(token, told, Death.OVERDUE if late else death_of(error)))
+        limit = f"no cell was finished in {self.times.limit / 60:g} minutes (compute.limit_minutes)"
+        failure = ProcessFailure.OVERDUE if late else failure_of(error)
+        self.guarded(lambda: self.scheduler.failed(token, limit if late else last_line(error), failure))
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         """There is nothing that Tune could tell."""
@@ -259,28 +226,29 @@ class PackSearcher(Unsaved, Searcher):
         """Nothing."""
 
 
-class Watch(Unsaved, tune.Callback):
-    """Tells the searcher of packs that begin or die, ends overdue ones, and tells the display of every step."""
+class ProgressCallback(Unsaved, tune.Callback):
+    """Notes packs that begin or fail, ends overdue ones, and updates the display after every step."""
 
     def __init__(self, searcher: PackSearcher, update: Callable[[], None]) -> None:
         self.searcher = searcher
         self.update = update
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A process has taken up a pack."""
-        self.searcher.heard(trial.trial_id)
+        """Note that a process has taken up a pack."""
+        self.searcher.times.note_report(trial.trial_id)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A pack's process died, or its step raised."""
+        """Note that a pack's process died, or that its step raised."""
         file = trial.error_file
-        self.searcher.trial_died(trial.trial_id, Path(file).read_text() if file else "no error was recorded")
+        self.searcher.trial_failed(trial.trial_id, Path(file).read_text() if file else "no error was recorded")
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Let the display and the fold keep time."""
-        late = self.searcher.take_overdue()
-        for trial in (each for each in trials if each.trial_id in late):
-            end_process(trial.temporary_state.ray_actor)
-        self.searcher._guarded(self.searcher.sweep.flush_if_due)
+        late = self.searcher.times.take_overdue()
+        for trial in trials:
+            if trial.trial_id in late:
+                end_process(trial.temporary_state.ray_actor)
+        self.searcher.guarded(self.searcher.scheduler.flush_if_due)
         self.update()
 
 
@@ -293,7 +261,7 @@ class ActorOutOfMemoryError(OutOfMemoryError, RayActorError):
 
 
 @contextmanager
-def deaths_of_memory() -> Iterator[None]:
+def memory_failures() -> Iterator[None]:
     """Let Ray raise ActorOutOfMemoryError: Tune would end the whole run for an error that is not a RayActorError."""
     serialization.OutOfMemoryError = ActorOutOfMemoryError  # type: ignore[misc]
     try:
@@ -302,37 +270,14 @@ def deaths_of_memory() -> Iterator[None]:
         serialization.OutOfMemoryError = OutOfMemoryError  # type: ignore[misc]
 
 
-def run_packs(
-    sweep: Sweep,
-    context: Context,
-    resources: Mapping[str, float],
-    workers: int,
-    update: Callable[[], None],
-    trainable: type[SweepPack] = SweepPack,
-) -> None:
-    """Run the sweep's packs under Ray Tune until it is finished; Tune's own state lies in a temporary folder.
-
-    `trainable` is what runs them; the benchmark of scheduling gives one whose cells sleep.
-    """
-    searcher = PackSearcher(sweep, context, resources, workers)
+@contextmanager
+def tune_environment() -> Iterator[str]:
+    """Set what Tune reads from the environment; yields a temporary folder for its state, removed at the end."""
     folder = tempfile.mkdtemp(prefix="cortex-sweeps-tune-")
     before = {name: os.environ.get(name) for name in TUNE_ENVIRONMENT}
     os.environ.update(TUNE_ENVIRONMENT)
     try:
-        with deaths_of_memory():
-            tune.Tuner(
-                trainable,
-                tune_config=tune.TuneConfig(
-                    search_alg=searcher, num_samples=-1, max_concurrent_trials=workers, reuse_actors=True
-                ),
-                run_config=tune.RunConfig(
-                    name=context.sweep,
-                    storage_path=folder,
-                    verbose=0,
-                    failure_config=tune.FailureConfig(max_failures=0),
-                    callbacks=[Watch(searcher, update)],
-                ),
-            ).fit()
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         for name, value in before.items():
@@ -340,5 +285,34 @@ def run_packs(
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def run_packs(
+    scheduler: Scheduler,
+    context: WorkerContext,
+    resources: Mapping[str, float],
+    workers: int,
+    update: Callable[[], None],
+    trainable: type[SweepPack] = SweepPack,
+) -> None:
+    """Run the scheduler's packs under Ray Tune until it is finished; Tune's own state lies in a temporary folder.
+
+    `trainable` is what runs them; the benchmark of scheduling gives one whose cells sleep.
+    """
+    searcher = PackSearcher(scheduler, context, resources, workers)
+    with tune_environment() as folder, memory_failures():
+        tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                search_alg=searcher, num_samples=-1, max_concurrent_trials=workers, reuse_actors=True
+            ),
+            run_config=tune.RunConfig(
+                name=context.sweep,
+                storage_path=folder,
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=0),
+                callbacks=[ProgressCallback(searcher, update)],
+            ),
+        ).fit()
     if searcher.problem is not None:
         raise searcher.problem

@@ -2,33 +2,77 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, dataclass
 from typing import Any
 
 
 @dataclass(frozen=True)
-class Context:
-    """Everything that all packs of a sweep share, as plain data.
+class WorkerContext:
+    """The experiment as JSON has it, and what the driver has derived; no credentials.
 
-    `depths` are the blocks of each backbone that the sweep may read: features of all of them are computed in
-    one pass. `score_keys` identify every score by name. `fingerprints` are the driver's, which every
-    node must see too. `halving` are the settings of successive halving, `rungs` is the actor that it asks.
+    `base` is what recording paths are relative to. `fingerprints` are the driver's, which every node must see too.
+    `score_keys` identify every score by name. `depths` are the blocks of each backbone that the sweep may read:
+    features of all of them are computed in one pass. `digest` is that of the code. `rungs` is the actor that successive
+    halving asks.
     """
 
-    sweep: str
-    storage: str
-    recordings: list[dict[str, Any]]
-    fingerprints: dict[str, str]
-    probes: dict[str, Any]
+    experiment: dict[str, Any]
     base: str
-    split: dict[str, Any]
-    scores: list[str]
+    storage: str
+    cache: str
+    fingerprints: dict[str, str]
     score_keys: dict[str, str]
     depths: dict[str, list[int]]
-    cache: str
-    cache_gb: float
-    fits_gb: float
     digest: str
     commit: str = ""
-    halving: dict[str, Any] = field(default_factory=dict)
     rungs: str = ""
+
+    def as_config(self) -> str:
+        """Write a text for Ray: one that is never copied, whatever the number of packs."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_config(cls, config: str) -> WorkerContext:
+        """Read what `as_config` has written."""
+        return cls(**json.loads(config))
+
+    @property
+    def sweep(self) -> str:
+        """The experiment's name."""
+        return str(self.experiment["name"])
+
+    @property
+    def recordings(self) -> list[dict[str, Any]]:
+        """Recordings as the experiment file has them."""
+        return list(self.experiment["recordings"])
+
+    @property
+    def probes(self) -> dict[str, Any]:
+        """Probes as the experiment file has them, by kind; without those that are left out."""
+        return {kind: value for kind, value in self.experiment["probes"].items() if value is not None}
+
+    @property
+    def split(self) -> dict[str, Any]:
+        """Settings of the split."""
+        return dict(self.experiment["split"])
+
+    @property
+    def scores(self) -> list[str]:
+        """Names of the wanted scores."""
+        return list(self.experiment["scores"])
+
+    @property
+    def halving(self) -> dict[str, Any]:
+        """Settings of successive halving; empty without it."""
+        return dict(self.experiment["search"]["halving"] or {})
+
+    @property
+    def cache_gb(self) -> float:
+        """The most that features may take in the cache."""
+        return float(self.experiment["compute"]["cache_gb"])
+
+    @property
+    def fits_gb(self) -> float:
+        """The most that fits may take in the cache."""
+        return float(self.experiment["compute"]["fits_gb"])

@@ -15,7 +15,7 @@ from models.inputs.geometry import Geometry
 from models.linear.ridge import Decomposition, decompose_features, decompose_kernel
 from sweeps.errors import InputError, Refusal
 from sweeps.experiment.schema import Split
-from sweeps.experiment.worker_context import Context
+from sweeps.experiment.worker_context import WorkerContext
 from sweeps.features.block_features import BlockFeatures
 from sweeps.features.feature_cache import FeatureCache
 from sweeps.features.kernels import Columns, Kernels, centred_kernels, columns_of, feature_sets, lags_of
@@ -34,7 +34,7 @@ RESULTS_BYTES = 200e6
 class WorkerData:
     """Opens what packs need, once per process; every method is a pure function of its arguments."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: WorkerContext) -> None:
         folder = Path(context.cache).expanduser()
         self.context = replace(context, cache=str(folder))
         self.split = Split(**context.split)

@@ -17,7 +17,7 @@ from metrics import correlation
 from models.backbones import BACKBONES
 from models.readouts import READOUTS
 from sweeps.errors import InputError
-from sweeps.experiment.worker_context import Context
+from sweeps.experiment.worker_context import WorkerContext
 from sweeps.hashing import content_id
 from sweeps.io.files import replacing
 from sweeps.recordings import read_spec
@@ -45,7 +45,7 @@ class Truth:
     correlations: tuple[float, ...]
 
 
-def truths(context: Context) -> list[Truth]:
+def truths(context: WorkerContext) -> list[Truth]:
     """Make every simulated recording on this node and compute its truth, once: it is in the cache from then on.
 
     A ridge readout of every block of the teacher (maps averaged to 7 x 7) is fitted to the noise-free rates of the
@@ -59,7 +59,7 @@ def truths(context: Context) -> list[Truth]:
     return [truth for spec in _simulated(context) for truth in _truths_of(worker, spec)]
 
 
-def cached_truths(context: Context) -> list[Truth] | None:
+def cached_truths(context: WorkerContext) -> list[Truth] | None:
     """What `truths` would return, where this node has the recordings and their truths on disk; else None."""
     truths: list[Truth] = []
     for spec in _simulated(context):
@@ -70,23 +70,23 @@ def cached_truths(context: Context) -> list[Truth] | None:
     return truths
 
 
-def _simulated(context: Context) -> Iterator[SimulatedSpec]:
+def _simulated(context: WorkerContext) -> Iterator[SimulatedSpec]:
     specs = (read_spec(raw) for raw in context.recordings)
     return (spec for spec in specs if isinstance(spec, SimulatedSpec))
 
 
-def _cache(context: Context) -> Path:
+def _cache(context: WorkerContext) -> Path:
     return Path(context.cache).expanduser()
 
 
-def _file(context: Context, spec: SimulatedSpec) -> Path:
+def _file(context: WorkerContext, spec: SimulatedSpec) -> Path:
     """Where the truth of a recording lies, under everything that decides it."""
     versions = [READOUTS["ridge"].version, BACKBONES[spec.teacher.backbone].version]
     identity = content_id([spec.identity(), context.split, MARGIN, versions])
     return _cache(context) / "simulated" / f"truth-{identity}.json"
 
 
-def _cached(context: Context, spec: SimulatedSpec) -> list[Truth] | None:
+def _cached(context: WorkerContext, spec: SimulatedSpec) -> list[Truth] | None:
     """The truth of a recording on disk, or None; that of a shuffled one is empty."""
     if spec.shuffled:
         return []

@@ -19,11 +19,11 @@ from sweeps.experiment.model_paths import model_place
 from sweeps.experiment.schema import Experiment
 from sweeps.guidance.twins import ChosenTwin, Target, choose_twins, targets_of
 from sweeps.planning.plan import Plan, make_plan
-from sweeps.storage.current_rows import Current
+from sweeps.storage.current_rows import CurrentRows
 from sweeps.storage.load import experiment_of, load
 from sweeps.storage.objects import attempt
 from sweeps.storage.provenance import commit, provenance
-from sweeps.storage.run_lock import Claim
+from sweeps.storage.run_lock import RunLock
 from sweeps.storage.store import Store
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def guide(
     store = Store(storage)
     ids = [gallery_id(settings, job.target, job.twins) for job in jobs]
     with ExitStack() as stack:
-        stack.enter_context(Claim(store, "guide", say=say))
+        stack.enter_context(RunLock(store, "guide", say=say))
         known = _known(storage, store)
         fresh = [job for job, gallery in zip(jobs, ids, strict=True) if gallery not in known]
         if fresh:
@@ -101,9 +101,9 @@ def plan_guidance(
     cache: str | None = None,
 ) -> tuple[Guidance, Plan, list[GuidanceJob]]:
     """Return the settings, the plan of the sweep, and for every target the twins that guide and judge."""
-    experiment, current = experiment_of(storage), Current.read(storage)
+    experiment, current = experiment_of(storage), CurrentRows.read(storage)
     settings = _settings(experiment, guidance, areas)
-    plan = make_plan(experiment.model_dump(mode="json"), data or current.base, storage, cache or current.cache_here())
+    plan = make_plan(experiment, data or current.base, storage, cache or current.cache_here())
     check_guidance(settings, [area for facts in plan.facts for area in facts.areas])
     trials = current.of(load(storage))
     trials = trials[trials["status"] == "done"]

@@ -12,20 +12,20 @@ from pathlib import Path
 from typing import IO
 
 NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
-"""What file systems without hard links say."""
+"""Errors of file systems without hard links."""
 
 HALF_WRITTEN_SECONDS = 3600.0
 """A file that was being written this long ago is a dead process's."""
 
 
 def fresh_name(path: Path) -> Path:
-    """A hidden name beside a file or folder, under which it is made before it takes its place."""
+    """Make a hidden name beside a file or folder, under which it is made before it takes its place."""
     return path.with_name(f".{path.name}.{uuid.uuid4().hex}")
 
 
 @contextmanager
 def replacing(path: Path, durable: bool = False) -> Iterator[IO[bytes]]:
-    """A file to fill that takes the place of `path` when it is left; an error leaves what was there.
+    """Give a file to fill that takes the place of `path` when it is left; an error leaves what was there.
 
     A `durable` one is on the disk by then, whatever happens to the machine. The folder has to be there.
     """

@@ -11,7 +11,7 @@ from sweeps.errors import InputError
 
 
 def open_filesystem(url: str) -> tuple[Any, str]:
-    """The fsspec file system of a path or URL and the path inside it; listings are never cached."""
+    """Open the fsspec file system of a path or URL and the path inside it; listings are never cached."""
     remote = "://" in url and not url.startswith(("file://", "local://"))
     try:
         return fsspec.url_to_fs(url, **({"use_listings_cache": False} if remote else {}))
@@ -20,14 +20,14 @@ def open_filesystem(url: str) -> tuple[Any, str]:
 
 
 def join(base: str, path: str) -> str:
-    """`path` as seen from the folder `base`; an absolute path or a URL stays as it is."""
+    """Give `path` as seen from the folder `base`; an absolute path or a URL stays as it is."""
     if "://" in path or path.startswith("/"):
         return path
     return posixpath.join(base, path) if base else path
 
 
 def read_bytes(url: str) -> bytes:
-    """The content of one file; an InputError where it is missing."""
+    """Read the content of one file; an InputError where it is missing."""
     filesystem, path = open_filesystem(url)
     try:
         content: bytes = filesystem.cat_file(path)

@@ -1,4 +1,4 @@
-"""YAML that others wrote: read as plain values, refused where it is none or stands for more than anyone writes."""
+"""YAML that others wrote: read as plain values, refused where it is no YAML, or expands to more than anyone writes."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import yaml
 from sweeps.errors import InputError, shortened
 
 MOST_VALUES = 10**6
-"""Values that a file may stand for."""
+"""Values that a file may expand to."""
 
 
 def read_yaml(content: str | bytes, file: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> Any:
-    """What a YAML text holds; InputError says why it is none."""
+    """Read what a YAML text holds; InputError says why it is none."""
     try:
         reader = loader(content)
         node = reader.get_single_node()
         if node is None:
             return None
-        if _stands_for(node, {}) > MOST_VALUES:
+        if _count(node, {}) > MOST_VALUES:
             raise InputError(f"holds itself, or more than {MOST_VALUES} values", file=file)
         return reader.construct_document(node)
     except InputError:
@@ -32,17 +32,17 @@ def read_yaml(content: str | bytes, file: str, loader: type[yaml.SafeLoader] = y
         raise InputError(f"is not YAML: {type(error).__name__}: {shortened(str(error))}", file=file) from None
 
 
-def _stands_for(node: yaml.Node, known: dict[yaml.Node, int]) -> int:
-    """Values that a node stands for, aliases and merged keys counted wherever they stand; too many if it holds itself.
+def _count(node: yaml.Node, counts: dict[yaml.Node, int]) -> int:
+    """Count the values that a node stands for, with aliases and merged keys each time; too many if it holds itself.
 
     Counted before anything is made of them, since a merged key is copied into its mapping while that is made.
     """
-    if node not in known:
-        known[node] = MOST_VALUES + 1  # while it is being counted
+    if node not in counts:
+        counts[node] = MOST_VALUES + 1  # while it is being counted
         parts = [] if isinstance(node, yaml.ScalarNode) else node.value
-        flat = [each for pair in parts for each in pair] if isinstance(node, yaml.MappingNode) else parts
-        known[node] = 1 + sum(_stands_for(each, known) for each in flat)
-    return known[node]
+        flat = [inner for pair in parts for inner in pair] if isinstance(node, yaml.MappingNode) else parts
+        counts[node] = 1 + sum(_count(inner, counts) for inner in flat)
+    return counts[node]
 
 
 def _problem(error: yaml.YAMLError) -> str:

@@ -30,8 +30,8 @@ class Strict(BaseModel):
 
 
 def from_validation(error: ValidationError, model: type[BaseModel], file: str | None, prefix: str = "") -> InputError:
-    """The first problem of a pydantic error, unknown keys before missing ones, as an InputError."""
-    first = min(error.errors(), key=lambda each: each["type"] not in UNKNOWN)
+    """Describe the first problem of a pydantic error, unknown keys before missing ones, as an InputError."""
+    first = min(error.errors(), key=lambda detail: detail["type"] not in UNKNOWN)
     if first["type"] in UNKNOWN:
         _, owner, _ = _descend(model, first["loc"][:-1])
         fields = next(member.model_fields for member in _members(owner) if _is_model(member))
@@ -43,13 +43,13 @@ def from_validation(error: ValidationError, model: type[BaseModel], file: str | 
     value = first.get("input", ...)
     if get_origin(kind) is Literal:
         return InputError(f"unknown {path[-1]}", file=file, key=key, value=value, allowed=get_args(kind))
-    said = first["msg"].removeprefix("Value error, ")
-    problem = said if first["type"] == "value_error" else f"must be {allowed(kind, bounds)}"
+    message = first["msg"].removeprefix("Value error, ")
+    problem = message if first["type"] == "value_error" else f"must be {allowed(kind, bounds)}"
     return InputError(problem, file=file, key=key, value=value)
 
 
 def allowed(kind: Any, bounds: Sequence[Any] = ()) -> str:
-    """A phrase that says which values a type with its pydantic bounds allows.
+    """Give a phrase that says which values a type with its pydantic bounds allows.
 
     >>> allowed(float | Literal["auto"])
     'a number or auto'
@@ -84,13 +84,13 @@ def _name(kind: Any) -> str:
 def _descend(model: Any, path: Sequence[int | str]) -> tuple[list[str], Any, Sequence[Any]]:
     """The path without pydantic's names for the members of a union, and the type and bounds found there."""
     kind, bounds = model, cast("Sequence[Any]", ())
-    found: list[str] = []
+    keys: list[str] = []
     for part in path:
         inner = _inside(kind, part)
         if inner is not None:
             kind, bounds = inner
-            found.append(str(part))
-    return found, kind, bounds
+            keys.append(str(part))
+    return keys, kind, bounds
 
 
 def _inside(kind: Any, part: int | str) -> tuple[Any, Sequence[Any]] | None:

@@ -36,7 +36,7 @@ def reading(file: str, problem: str = "cannot be read") -> Iterator[None]:
 
 
 def most_unpacked(packed: int) -> int:
-    """Bytes that so many bytes may unpack to."""
+    """Give the most bytes that so many bytes may unpack to."""
     return max(LARGE, DENSEST * packed)
 
 
@@ -62,7 +62,7 @@ def refuse_infinite(values: np.ndarray, file: str, key: str | None = None) -> No
 
 
 def npy_header(stream: Any, file: str, kinds: str = "fiub") -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, whether it is stored column by column, and type; the stream is left at the first number."""
+    """Read shape, whether it is stored column by column, and type; the stream is left at the first number."""
     with reading(file, "is not a plain .npy array"):
         version = np.lib.format.read_magic(stream)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -78,7 +78,7 @@ def npy_header(stream: Any, file: str, kinds: str = "fiub") -> tuple[tuple[int, 
 
 
 def npy_array(content: bytes, file: str, kinds: str = "fiub") -> np.ndarray:
-    """The array that the contents of a .npy file hold, of numbers or of other kinds of NumPy's types."""
+    """Read the array that the contents of a .npy file hold, of numbers or of other kinds of NumPy's types."""
     stream = io.BytesIO(content)
     shape, by_columns, kind = npy_header(stream, file, kinds)
     count, start = math.prod(shape), stream.tell()

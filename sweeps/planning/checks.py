@@ -10,7 +10,7 @@ from models.readouts import READOUTS
 from sweeps.errors import InputError
 from sweeps.experiment.depths import DepthMaps
 from sweeps.experiment.domains import Choice
-from sweeps.experiment.schema import Experiment
+from sweeps.experiment.schema import Experiment, Side
 from sweeps.experiment.space import Space
 from sweeps.probes import Probe
 from sweeps.recordings.recording import RecordingFacts
@@ -19,7 +19,7 @@ from sweeps.recordings.splits import split_groups
 FEWEST_SCENES = 24
 
 
-def _check_probes(probes: Mapping[str, Probe]) -> None:
+def check_probes(probes: Mapping[str, Probe]) -> None:
     """Refuse probes too small to be divided between select and report."""
     if "objects" in probes:
         table = probes["objects"].table
@@ -32,32 +32,36 @@ def _check_probes(probes: Mapping[str, Probe]) -> None:
         raise InputError(problem, key="probes.captions", value=len(probes["captions"]))
 
 
-def _check_halving(experiment: Experiment, space: Space) -> None:
+def check_halving(experiment: Experiment, space: Space) -> None:
     """Refuse halving where nothing is fitted by descent: it would end nothing."""
-    if experiment.search.halving and not any(each.component.fitted_by == "gradient" for each in space.readouts):
+    if experiment.search.halving and not any(choice.component.fitted_by == "gradient" for choice in space.readouts):
         raise InputError(
             "halving ends fits by gradient descent, and no readout of the space is fitted so: leave it out, or add "
-            + ", ".join(name for name, each in READOUTS.items() if each.fitted_by == "gradient"),
+            + ", ".join(name for name, readout in READOUTS.items() if readout.fitted_by == "gradient"),
             key="search.halving",
             value=experiment.search.halving.model_dump(),
         )
 
 
-def _check_backbones(space: Space, facts: list[RecordingFacts]) -> None:
+def check_backbones(space: Space, facts: list[RecordingFacts]) -> None:
     """Refuse backbones that cannot be shown what a recording has."""
     for choice in space.backbones:
-        for each in facts:
+        for recording in facts:
             if choice.component.sees == "features":
-                _check_sets(choice, each)
-            elif not _shows(each)[choice.component.sees]:
-                seen = [sees for sees, there in _shows(each).items() if there]
-                only = "only the backbone `features` can be used with it" if seen == ["features"] else ""
-                raise InputError(
-                    f"recording {each.name} has no {LACKS[choice.component.sees]}: "
-                    + (only or f"backbones that see {' or '.join(seen)} can be used with it"),
-                    key="space.backbone",
-                    value=choice.name,
-                )
+                _check_sets(choice, recording)
+            elif not _shows(recording)[choice.component.sees]:
+                raise _lacking(choice, recording)
+
+
+def _lacking(choice: Choice, recording: RecordingFacts) -> InputError:
+    shown = [kind for kind, there in _shows(recording).items() if there]
+    only = "only the backbone `features` can be used with it" if shown == ["features"] else ""
+    return InputError(
+        f"recording {recording.name} has no {LACKS[choice.component.sees]}: "
+        + (only or f"backbones that see {' or '.join(shown)} can be used with it"),
+        key="space.backbone",
+        value=choice.name,
+    )
 
 
 RECORDED = {
@@ -70,15 +74,15 @@ RECORDED = {
 """Parameters with a value that asks for more than stimuli and responses, and for what of a recording's facts."""
 
 
-def _check_recorded(space: Space, facts: list[RecordingFacts]) -> None:
+def check_recorded(space: Space, facts: list[RecordingFacts]) -> None:
     """Refuse what needs behaviour or gaze that no recording has, or coordinates that one of them lacks."""
     families = (("backbone", space.backbones), ("readout", space.readouts))
-    asked = ((family, choice, key) for family, choices in families for choice in choices for key in choice.domains)
-    for family, choice, key in asked:
+    parameters = ((family, choice, key) for family, choices in families for choice in choices for key in choice.domains)
+    for family, choice, key in parameters:
         value, needed = RECORDED.get((family, key), (None, ""))
         if not needed or value not in getattr(choice.domains[key], "values", ()):
             continue
-        lacking = [each.name for each in facts if not getattr(each, needed)]
+        lacking = [recording.name for recording in facts if not getattr(recording, needed)]
         if lacking if needed == "coordinates" else len(lacking) == len(facts):
             what = "coordinates of the units" if needed == "coordinates" else needed
             problem = f"needs {what}: there {'are' if needed == 'coordinates' else 'is'} none in {', '.join(lacking)}"
@@ -107,26 +111,22 @@ def _check_sets(choice: Choice, facts: RecordingFacts) -> None:
                 )
 
 
-def _check_splits(experiment: Experiment, facts: list[RecordingFacts]) -> None:
+def check_splits(experiment: Experiment, facts: list[RecordingFacts]) -> None:
+    """Refuse a split that leaves no stimuli to train on, or too few groups of a recording."""
     split = experiment.split
     if split.report + split.select >= 1:
         raise InputError("report and select must leave stimuli to train on", key="split.select", value=split.select)
-    for each in facts:
-        groups = np.arange(each.stimuli) % each.groups
+    for recording in facts:
+        groups = np.arange(recording.stimuli) % recording.groups
         try:
             split_groups(groups, split.report, split.select, split.seed, 0)
         except InputError as error:
-            error.key = f"recordings.{each.name}.{error.key}" if error.key == "group" else error.key
+            error.key = f"recordings.{recording.name}.{error.key}" if error.key == "group" else error.key
             raise
 
 
-def _check_contrasts(experiment: Experiment, space: Space) -> None:
+def check_contrasts(experiment: Experiment, space: Space) -> None:
     """Refuse a contrast of an area, or of a setting, that no cell of this space has."""
-    settings = {"backbone", "readout", "seed"} | {
-        f"{what}.{area}" for what in ("depth", "blocks") for area in space.areas
-    }
-    for family, choices in (("backbone", space.backbones), ("readout", space.readouts)):
-        settings |= {f"{family}.{key}" for choice in choices for key in choice.domains}
     if experiment.contrasts and "prediction" not in experiment.scores:
         raise InputError("contrasts compare predictions", key="scores", value=experiment.scores, allowed=["prediction"])
     for index, contrast in enumerate(experiment.contrasts):
@@ -134,9 +134,24 @@ def _check_contrasts(experiment: Experiment, space: Space) -> None:
         if contrast.area not in space.areas:
             raise InputError("no such area", key=f"{key}.area", value=contrast.area, allowed=space.areas)
         for name, side in (("left", contrast.left), ("right", contrast.right)):
-            maps = space.depths.maps if isinstance(space.depths, DepthMaps) else {}
-            if side.map is not None and side.map not in maps:
-                raise InputError("no such map", key=f"{key}.{name}.map", value=side.map, allowed=maps or ("(none)",))
-            for setting in side.where:
-                if setting not in settings:
-                    raise InputError("no such setting", key=f"{key}.{name}.where.{setting}", allowed=sorted(settings))
+            _check_side(side, space, f"{key}.{name}")
+
+
+def _check_side(side: Side, space: Space, key: str) -> None:
+    maps = space.depths.maps if isinstance(space.depths, DepthMaps) else {}
+    if side.map is not None and side.map not in maps:
+        raise InputError("no such map", key=f"{key}.map", value=side.map, allowed=maps or ("(none)",))
+    settings = _settings(space)
+    for setting in side.where:
+        if setting not in settings:
+            raise InputError("no such setting", key=f"{key}.where.{setting}", allowed=sorted(settings))
+
+
+def _settings(space: Space) -> set[str]:
+    """Settings that cells of a space have, without the prefix of their columns."""
+    settings = {"backbone", "readout", "seed"} | {
+        f"{what}.{area}" for what in ("depth", "blocks") for area in space.areas
+    }
+    for family, choices in (("backbone", space.backbones), ("readout", space.readouts)):
+        settings |= {f"{family}.{key}" for choice in choices for key in choice.domains}
+    return settings

@@ -1,107 +1,142 @@
-"""Rows as the driver holds them: some hundred thousand cells and trials in little memory."""
+"""What earlier runs have left: finished cells and trials, how often each was tried, which scores each holds."""
 
 from __future__ import annotations
 
 import functools
 import math
-from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from struct import unpack_from
 from typing import Any
 
-import numpy as np
+from sweeps.experiment.cells import Cell
+from sweeps.experiment.earlier_scores import EarlierScores
+from sweeps.planning.slim_row import FACTS, FinishedTrial, SlimRow
+from sweeps.scores import SCORES, cell_columns
+from sweeps.storage.provenance import joined_errors
+from sweeps.storage.row_log import RowLog
 
-DOUBLE = 8
-"""Bytes of a number."""
-
-FACTS = ("alpha", "units", "stimuli", "groups", "outer_folds")
-"""Columns of a cell row that a fit gives beside its scores."""
-
-OWN = ("alpha", "seconds", "peak_memory_mb")
-"""Columns of a cell row that differ from cell to cell besides its scores."""
-
-SHARED = (
-    *(name for name in FACTS if name not in OWN),
-    "status",
-    "error",
-    "attempt",
-    "device",
-    "host",
-    "data_fingerprint",
-    "split",
-    "score_keys",
-    "recording",
-    "area",
-)
-"""Columns of a cell row that many cells have alike."""
-
-FIELDS = (*OWN, *SHARED)
-"""Columns of a cell row that a trial needs besides its scores."""
-
-PLACES = {name: index for index, name in enumerate(SHARED)}
-KINDS = 10_000
-"""Different values of the shared columns that are looked for before they are held once more."""
+TRIAL_FIELDS = ("trial_id", "status", "error", "score_keys", "attempt", "config", "halving")
+"""Columns of earlier trials that are read besides the objectives."""
 
 
-class SlimRow(Mapping[str, Any]):
-    """The part of a cell row that trials need, in a twentieth of the memory of a dict: some hundred thousand are held.
+@dataclass(frozen=True)
+class WantedRows:
+    """What the rows of a sweep hold: which scores, under which keys, and the objectives of its search.
 
-    `columns` tells the place of every score column and is shared by all rows with the same scores.
+    A row is final when it failed, or when it holds every wanted score and is done, or was pruned under the present
+    `halving`; with `retry_failed` rows with an error (also that of a single score) are not.
     """
 
-    __slots__ = ("columns", "doubles", "shared")
+    score_keys: Mapping[str, str]
+    scores: tuple[str, ...]
+    objectives: tuple[str, ...]
+    halving: str = ""
+    retry_failed: bool = False
 
-    def __init__(self, row: Mapping[str, Any], columns: Mapping[str, int]) -> None:
-        self.columns = columns
-        self.shared = _alike(*(row.get(name) for name in SHARED))
-        own = (row.get(name) for name in (*OWN, *columns))
-        self.doubles = array("d", [math.nan if value is None else value for value in own]).tobytes()
+    @functools.cached_property
+    def keys(self) -> set[str]:
+        """Keys of the wanted scores."""
+        return {self.score_keys[name] for name in self.scores}
 
-    @property
-    def numbers(self) -> np.ndarray:
-        """The scores, in the order of `columns`; NaN where there is none."""
-        return np.frombuffer(self.doubles, offset=DOUBLE * len(OWN))
+    def is_final(self, row: Mapping[str, Any]) -> bool:
+        """Tell whether a row need not be made again."""
+        if self.retry_failed and row["error"]:
+            return False
+        if row["status"] == "pruned" and row["halving"] != self.halving:
+            return False
+        return row["status"] == "failed" or self.keys <= set(row["score_keys"].split())
 
-    def __getitem__(self, name: str) -> Any:
-        if name in PLACES:
-            return self.shared[PLACES[name]]
-        if name not in OWN:
-            return self._double(len(OWN) + self.columns[name])
-        value = self._double(OWN.index(name))
-        return None if math.isnan(value) else value
-
-    def _double(self, place: int) -> float:
-        return float(unpack_from("d", self.doubles, DOUBLE * place)[0])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter((*FIELDS, *self.columns))
-
-    def __len__(self) -> int:
-        return len(FIELDS) + len(self.columns)
+    def names(self, score_keys: Iterable[str]) -> list[str]:
+        """List the scores that every one of these rows holds under the present VERSIONs, given their `score_keys`."""
+        sets = [set(keys.split()) for keys in score_keys]
+        return [name for name, key in self.score_keys.items() if sets and all(key in keys for keys in sets)]
 
 
-@functools.lru_cache(KINDS)
-def _alike(*values: Any) -> tuple[Any, ...]:
-    """One tuple for equal values."""
-    return values
+class FinishedRows:
+    """Rows that need not be made again, those of earlier runs and those of this one.
 
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """What a search needs to know of a finished trial: its objectives (None: it failed), and its configuration.
-
-    `names` of the `values` are shared by all trials of a sweep. The configuration, as JSON, is kept of earlier runs
-    alone. The objectives of a `pruned` trial are those that it had when its fit was ended: a search learns from them,
-    but it is no candidate for the best.
+    `attempts` counts how often a cell or trial that is not final was tried before. With `configurations` those of
+    finished trials are kept, for a search that adopts them.
     """
 
-    names: tuple[str, ...]
-    values: tuple[float, ...] | None
-    config: str = ""
-    pruned: bool = False
+    def __init__(self, row_log: RowLog, wanted: WantedRows, configurations: bool = False) -> None:
+        self.wanted = wanted
+        self.attempts: dict[str, int] = {}
+        self.cells: dict[str, SlimRow] = {}
+        self.trials: dict[str, FinishedTrial] = {}
+        self._earlier: dict[str, EarlierScores] = {}
+        self._columns: dict[str, dict[str, int]] = {}
+        self._read_cells(row_log)
+        self._read_trials(row_log, configurations)
 
-    @property
-    def objectives(self) -> dict[str, float] | None:
-        """Objectives by name, NaN where one is missing."""
-        return None if self.values is None else dict(zip(self.names, self.values, strict=True))
+    def _read_cells(self, row_log: RowLog) -> None:
+        for row in row_log.rows("cells"):
+            if self.wanted.is_final(row):
+                self.add_cell(row)
+            else:
+                self._reopen(row["cell_id"], row)
+
+    def _read_trials(self, row_log: RowLog, configurations: bool) -> None:
+        for row in row_log.rows("trials", [*TRIAL_FIELDS, *self.wanted.objectives]):
+            if self.wanted.is_final(row):
+                self.add_trial(row, row["config"] if configurations else "")
+            else:
+                self.attempts[row["trial_id"]] = row["attempt"] + 1
+
+    def add_cell(self, row: Mapping[str, Any]) -> None:
+        """Take up a row of a finished cell."""
+        keys = row["score_keys"] or ""
+        if keys not in self._columns:
+            names = cell_columns(self.wanted.names([keys]))
+            self._columns[keys] = {name: index for index, name in enumerate(names)}
+        self.cells[row["cell_id"]] = SlimRow(row, self._columns[keys])
+
+    def add_trial(self, row: Mapping[str, Any], config: str = "") -> FinishedTrial:
+        """Take up a row of a finished trial."""
+        objectives = self.wanted.objectives
+        numbers = (row.get(name) for name in objectives)
+        values = tuple(math.nan if value is None else value for value in numbers)
+        failed, pruned = row["status"] == "failed", row["status"] == "pruned"
+        trial = FinishedTrial(objectives, None if failed else values, config, pruned)
+        self.trials[row["trial_id"]] = trial
+        return trial
+
+    def reopen(self, cell_ids: Iterable[str]) -> None:
+        """Count finished cells as lacking, because cells that are fitted together with them lack a score."""
+        for cell_id in cell_ids:
+            row = self.cells.pop(cell_id, None)
+            if row is not None:
+                self._reopen(cell_id, row)
+
+    def _reopen(self, cell_id: str, row: Mapping[str, Any]) -> None:
+        self.attempts[cell_id] = row["attempt"] + 1
+        if row["status"] == "done":
+            self._earlier[cell_id] = self._scores_of(row)
+
+    def _scores_of(self, row: Mapping[str, Any]) -> EarlierScores:
+        """What a row that lacks a score has; where its error is to be tried again, only which scores those were."""
+        names = tuple(self.wanted.names([row["score_keys"]]))
+        if self.wanted.retry_failed and row["error"]:
+            return EarlierScores(names, seconds=row["seconds"])
+        return EarlierScores(
+            names,
+            numbers={column: row.get(column) for column in cell_columns(list(names))},
+            facts={column: row.get(column) for column in FACTS},
+            error=_errors_of(row["error"], names),
+            seconds=row["seconds"],
+            done=True,
+        )
+
+    def earlier(self, cells: Iterable[Cell]) -> dict[str, EarlierScores]:
+        """Give, by cell_id, what those of these cells have that are done but lack a score."""
+        return {cell.cell_id: self._earlier[cell.cell_id] for cell in cells if cell.cell_id in self._earlier}
+
+
+def _errors_of(error: str | None, names: Iterable[str]) -> str | None:
+    """The part of a row's error that comes from these scores, or from none in particular."""
+    parts, own = [], True
+    for part in (error or "").split("; "):
+        score = part.partition(": ")[0]
+        own = score in names if score in SCORES else own
+        parts += [part] if own and part else []
+    return joined_errors(*parts)

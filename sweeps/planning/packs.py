@@ -8,52 +8,52 @@ import math
 import zlib
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 from sweeps.experiment.cells import Cell
+from sweeps.experiment.earlier_scores import EarlierScores
 from sweeps.hashing import canonical
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
 class Pack:
     """Cells that one Tune trial fits, in order.
 
-    `attempt` counts how often its cells were tried before, earlier runs included; `deaths` how many processes
-    died of them in this run since they were last parted. A `suspect` one lost its process when a node was short of
-    memory. `earlier` holds, by cell, what finished rows of them that lack a score already have (see Known.earlier).
+    `attempt` counts how often its cells were tried before, earlier runs included; `failures` how many processes
+    failed at them in this run since they were last parted. A `suspect` one lost its process when a node was short of
+    memory. `earlier` gives, by cell_id, what earlier rows of its cells hold.
     """
 
     cells: tuple[Cell, ...]
     attempt: int = 0
-    deaths: int = 0
+    failures: int = 0
     suspect: bool = False
-    earlier: dict[str, dict[str, Any]] = field(default_factory=dict)
+    earlier: dict[str, EarlierScores] = field(default_factory=dict)
 
     def as_config(self) -> str:
-        """A short text for Tune, which keeps those of all packs: 256 cells of one readout take some 6 kB."""
-        held = {"attempt": self.attempt, "earlier": self.earlier, "cells": [vars(cell) for cell in self.cells]}
-        return base64.b85encode(zlib.compress(json.dumps(held).encode())).decode()
+        """Write a short text for Tune, which keeps those of all packs: 256 cells of one readout take some 6 kB."""
+        earlier = {cell_id: asdict(scores) for cell_id, scores in self.earlier.items()}
+        fields = {"attempt": self.attempt, "earlier": earlier, "cells": [vars(cell) for cell in self.cells]}
+        return base64.b85encode(zlib.compress(json.dumps(fields).encode())).decode()
 
     @classmethod
     def from_config(cls, config: str) -> Pack:
-        """The inverse of `as_config`."""
-        held = json.loads(zlib.decompress(base64.b85decode(config)))
-        cells = tuple(Cell(**{**cell, "blocks": tuple(cell["blocks"])}) for cell in held["cells"])
-        return cls(cells, held["attempt"], earlier=held["earlier"])
+        """Read what `as_config` has written."""
+        fields = json.loads(zlib.decompress(base64.b85decode(config)))
+        cells = tuple(Cell(**{**cell, "blocks": tuple(cell["blocks"])}) for cell in fields["cells"])
+        earlier = {cell_id: EarlierScores.from_json(scores) for cell_id, scores in fields["earlier"].items()}
+        return cls(cells, fields["attempt"], earlier=earlier)
 
     def halves(self) -> tuple[Pack, Pack]:
-        """Two packs of the next attempt; twins that are trained together stay together."""
+        """Cut it into two packs of the next attempt; twins that are trained together stay together."""
         jobs = jobs_of(self.cells)
         middle = len(jobs) // 2
         return self._half(jobs[:middle]), self._half(jobs[middle:])
 
     def _half(self, jobs: Sequence[Sequence[Cell]]) -> Pack:
         cells = tuple(cell for job in jobs for cell in job)
-        return replace(self, cells=cells, attempt=self.attempt + 1, deaths=1 if len(jobs) > 1 else 0)
+        return replace(self, cells=cells, attempt=self.attempt + 1, failures=1 if len(jobs) > 1 else 0)
 
     def __str__(self) -> str:
         first = self.cells[0]
@@ -62,7 +62,7 @@ class Pack:
 
 
 def jobs_of(cells: Iterable[Cell]) -> list[list[Cell]]:
-    """Cells in groups that are fitted in one go."""
+    """Group cells by what is fitted in one go."""
     jobs: dict[str, list[Cell]] = defaultdict(list)
     for cell in cells:
         jobs[cell.together()].append(cell)
@@ -70,7 +70,7 @@ def jobs_of(cells: Iterable[Cell]) -> list[list[Cell]]:
 
 
 def form_packs(cells: Iterable[Cell], size: Callable[[int], int], attempt: int = 0) -> list[Pack]:
-    """Packs of cells that share data, ordered so that shared decompositions lie together.
+    """Form packs of cells that share data, ordered so that shared decompositions lie together.
 
     A pack holds at most `size` cells, a function of the number of cells that are left to pack, or one job. Packs of
     different data alternate, so that workers do not wait for each other's features.
@@ -109,8 +109,8 @@ SHARE, FEWEST = 3, 2
 MOST_CELLS = 256
 
 
-def _pack_size(wanted: int | str, workers: int) -> Callable[[int], int]:
-    """Cells of the next pack, by how many are left.
+def pack_size(wanted: int | str, workers: int) -> Callable[[int], int]:
+    """Make the function that gives the cells of the next pack by how many are left.
 
     Packs of one size leave workers idle at the end for as long as a pack takes; here the last ones are small (guided
     self-scheduling, Polychronopoulos and Kuck, IEEE Transactions on Computers C-36, 1987, with a third of a share).
@@ -126,8 +126,8 @@ def _pack_size(wanted: int | str, workers: int) -> Callable[[int], int]:
 
 
 def fewest_packs(cells: int) -> int:
-    """Packs that so many cells are put in for one worker; more workers have more and smaller ones."""
-    size, packs = _pack_size("auto", 1), 0
+    """Count the packs that so many cells are put in for one worker; more workers have more and smaller ones."""
+    size, packs = pack_size("auto", 1), 0
     while cells > 0:
         cells -= size(cells)
         packs += 1

@@ -16,15 +16,15 @@ from sweeps.experiment.model_paths import with_places
 from sweeps.experiment.parse_space import read_space
 from sweeps.experiment.schema import Experiment, find_experiment, parse_experiment, read_experiment
 from sweeps.experiment.space import Configuration, Space, points
-from sweeps.experiment.worker_context import Context
+from sweeps.experiment.worker_context import WorkerContext
 from sweeps.io.import_guard import check_names
 from sweeps.planning.checks import (
-    _check_backbones,
-    _check_contrasts,
-    _check_halving,
-    _check_probes,
-    _check_recorded,
-    _check_splits,
+    check_backbones,
+    check_contrasts,
+    check_halving,
+    check_probes,
+    check_recorded,
+    check_splits,
 )
 from sweeps.probes import Probe, open_probe
 from sweeps.recordings import describe
@@ -66,25 +66,18 @@ class Plan:
         prints = {kind: probe.fingerprint for kind, probe in self.probes.items()}
         return {name: score_key(name, prints) for name in SCORES}
 
-    def context(self) -> Context:
+    def context(self) -> WorkerContext:
         """What every pack needs to know."""
-        return Context(
-            sweep=self.experiment.name,
-            storage=self.storage,
-            recordings=self.experiment.recordings,
-            fingerprints={facts.name: facts.fingerprint for facts in self.facts},
-            probes={kind: value for kind, value in self.experiment.probes.items() if value is not None},
+        return WorkerContext(
+            experiment=self.experiment.model_dump(mode="json"),
             base=self.base,
-            split=self.experiment.split.model_dump(),
-            scores=list(self.experiment.scores),
+            storage=self.storage,
+            cache=self.cache,
+            fingerprints={recording.name: recording.fingerprint for recording in self.facts},
             score_keys=self.score_keys,
             depths=self._depths(),
-            cache=self.cache,
-            cache_gb=self.experiment.compute.cache_gb,
-            fits_gb=self.experiment.compute.fits_gb,
             digest=self.digest,
             commit=commit(),
-            halving=halving.model_dump() if (halving := self.experiment.search.halving) else {},
         )
 
     def _depths(self) -> dict[str, list[int]]:
@@ -92,13 +85,13 @@ class Plan:
         depths: dict[str, set[int]] = {}
         for choice in self.space.backbones:
             for backbone in points((choice,)) if not choice.component.trained else ():
-                listed = (each for area in self.space.areas for each in self.space.depth_values(area, backbone))
-                depths.setdefault(choice.name, set()).update(block for each in listed for block in blocks_of(each))
-        for facts in self.facts:
-            if facts.truth:
-                teacher = facts.notes["teacher"]["backbone"]
+                values = (depth for area in self.space.areas for depth in self.space.depth_values(area, backbone))
+                depths.setdefault(choice.name, set()).update(block for depth in values for block in blocks_of(depth))
+        for recording in self.facts:
+            if recording.truth:
+                teacher = recording.notes["teacher"]["backbone"]
                 depths.setdefault(teacher, set()).update(range(BACKBONES[teacher].block_count({})))
-        return {name: sorted(held) for name, held in depths.items()}
+        return {name: sorted(blocks) for name, blocks in depths.items()}
 
     def columns(self) -> dict[str, list[str]]:
         """Columns of the tables that this experiment writes, known before the first row."""
@@ -128,55 +121,68 @@ class Plan:
 
 
 def make_plan(
-    experiment: str | Path | Mapping[str, Any],
+    experiment: Experiment | str | Path | Mapping[str, Any],
     data: str | None = None,
     storage: str | None = None,
     cache: str | None = None,
 ) -> Plan:
     """Read and check everything; raises InputError, and writes nothing.
 
-    `experiment` is a file, the name of a shipped experiment, or a mapping. Relative paths of recordings are below
-    `data`, else beside the file (a mapping: the current folder).
+    `experiment` is one that was read already, a file, the name of a shipped experiment, or a mapping. Relative paths of
+    recordings are below `data`, else beside the file (without one: the current folder).
     """
     digest = check_names()
-    held, source, base = _read(experiment, data)
-    held = with_places(held, base)
+    checked, source, base = _read(experiment, data)
+    checked = with_places(checked, base)
     try:
-        facts = describe(held.recordings, base)
-        areas = list(dict.fromkeys(area for each in facts for area in each.areas))
-        space = read_space(held.space, areas)
-        probes = {kind: open_probe(kind, value, base) for kind, value in held.probes.items() if value is not None}
-        _check_probes(probes)
-        _check_backbones(space, facts)
-        _check_recorded(space, facts)
-        _check_splits(held, facts)
-        _check_contrasts(held, space)
-        _check_halving(held, space)
-        check_guidance(held.guidance, space.areas)
-        make_proposer(space, held.search)
+        facts, space, probes = _read_parts(checked, base)
     except InputError as error:
         error.file = error.file or source
         raise
-    place = storage or held.storage or f"results/{held.name}"
-    try:
-        Store(place).check_writable()
-    except InputError as error:
-        error.file, error.key, error.value = None if storage else source, "storage", place
-        raise
     return Plan(
-        experiment=held,
+        experiment=checked,
         source=source,
         base=base,
         facts=facts,
         probes=probes,
         space=space,
-        storage=place if "://" in place else str(Path(place).expanduser().resolve()),
-        cache=cache or held.compute.cache or DEFAULT_CACHE,
+        storage=_storage_place(checked, source, storage),
+        cache=cache or checked.compute.cache or DEFAULT_CACHE,
         digest=digest,
     )
 
 
-def _read(experiment: str | Path | Mapping[str, Any], data: str | None) -> tuple[Experiment, str, str]:
+def _read_parts(experiment: Experiment, base: str) -> tuple[list[RecordingFacts], Space, dict[str, Probe]]:
+    """Read recordings, space and probes, and refuse what does not go together."""
+    facts = describe(experiment.recordings, base)
+    areas = list(dict.fromkeys(area for recording in facts for area in recording.areas))
+    space = read_space(experiment.space, areas)
+    probes = {kind: open_probe(kind, value, base) for kind, value in experiment.probes.items() if value is not None}
+    check_probes(probes)
+    check_backbones(space, facts)
+    check_recorded(space, facts)
+    check_splits(experiment, facts)
+    check_contrasts(experiment, space)
+    check_halving(experiment, space)
+    check_guidance(experiment.guidance, space.areas)
+    make_proposer(space, experiment.search)
+    return facts, space, probes
+
+
+def _storage_place(experiment: Experiment, source: str, storage: str | None) -> str:
+    """Where rows go: the given place, else the experiment's; InputError where it cannot be written."""
+    place = storage or experiment.storage or f"results/{experiment.name}"
+    try:
+        Store(place).check_writable()
+    except InputError as error:
+        error.file, error.key, error.value = None if storage else source, "storage", place
+        raise
+    return place if "://" in place else str(Path(place).expanduser().resolve())
+
+
+def _read(experiment: Experiment | str | Path | Mapping[str, Any], data: str | None) -> tuple[Experiment, str, str]:
+    if isinstance(experiment, Experiment):
+        return experiment, "experiment", _base(data, Path.cwd())
     if isinstance(experiment, Mapping):
         return parse_experiment(dict(experiment)), "experiment", _base(data, Path.cwd())
     path = find_experiment(str(experiment))

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from metrics import dimensionality_alignment, kendall_tau
-from sweeps.planning.finished_rows import SlimRow
+from sweeps.planning.slim_row import SlimRow
 from sweeps.scores import SCORES, cell_columns, trial_columns
 
 MEASURES = ("participation_ratio", "two_nn")
 
 
 def join_scores(rows: Sequence[Mapping[str, Any]], names: list[str]) -> dict[str, float]:
-    """Scores of a trial from the rows of its cells (recording, area and score columns).
+    """Join the scores of a trial from the rows of its cells (recording, area and score columns).
 
     Every column is the mean over areas of the mean over the area's recordings, NaN left out. Kendall's tau,
     curve distance and collapse index compare areas within one recording (its areas in recorded order) and are
@@ -51,7 +51,7 @@ def _matrix(rows: Sequence[Mapping[str, Any]], columns: list[str]) -> np.ndarray
 
 
 def join_costs(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What a trial took and where: sums and maxima over its cells, which other trials may share."""
+    """Join what a trial took and where: sums and maxima over its cells, which other trials may share."""
     return {
         "seconds": sum(row["seconds"] or 0.0 for row in rows),
         "peak_memory_mb": max((row["peak_memory_mb"] or 0.0 for row in rows), default=0.0),
@@ -64,36 +64,36 @@ def _joined(values: Iterable[str | None]) -> str:
 
 
 def _curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    by_recording: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for row in rows:
-        by_recording[row["recording"]].append(row)
-    found: dict[str, list[float]] = defaultdict(list)
-    for held in by_recording.values():
-        if len(held) < 3:
-            continue
+    values: dict[str, list[float]] = defaultdict(list)
+    for areas in _by_recording(rows):
         for split in ("select", "score"):
             for measure in MEASURES:
-                twin = np.array([_number(row.get(f"{split}.{measure}")) for row in held])
-                brain = np.array([_number(row.get(f"{split}.brain_{measure}")) for row in held])
+                twin = np.array([_number(row.get(f"{split}.{measure}")) for row in areas])
+                brain = np.array([_number(row.get(f"{split}.brain_{measure}")) for row in areas])
                 if np.isfinite(twin).all() and np.isfinite(brain).all():
                     result = dimensionality_alignment(twin, brain)
-                    found[f"{split}.{measure}_tau"].append(result.tau)
-                    found[f"{split}.{measure}_curve_distance"].append(result.curve_distance)
-                    found[f"{split}.{measure}_collapse"].append(result.collapse)
-    return {name: float(np.mean(values)) for name, values in found.items()}
+                    values[f"{split}.{measure}_tau"].append(result.tau)
+                    values[f"{split}.{measure}_curve_distance"].append(result.curve_distance)
+                    values[f"{split}.{measure}_collapse"].append(result.collapse)
+    return {name: float(np.mean(numbers)) for name, numbers in values.items()}
 
 
 def _orders(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> dict[str, float]:
-    by_recording: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for row in rows:
-        by_recording[row["recording"]].append(row)
-    found: dict[str, list[float]] = defaultdict(list)
-    for held in by_recording.values():
+    taus: dict[str, list[float]] = defaultdict(list)
+    for areas in _by_recording(rows):
         for column in [f"{split}.{column}" for split in ("select", "score") for column in columns]:
-            values = [_number(row.get(column)) for row in held]
-            if len(held) >= 3 and not any(map(math.isnan, values)):
-                found[f"{column}_tau"].append(kendall_tau(values, range(len(held))))
-    return {name: float(np.mean(values)) for name, values in found.items()}
+            values = [_number(row.get(column)) for row in areas]
+            if not any(map(math.isnan, values)):
+                taus[f"{column}_tau"].append(kendall_tau(values, range(len(areas))))
+    return {name: float(np.mean(numbers)) for name, numbers in taus.items()}
+
+
+def _by_recording(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """Group rows by recording; only those recordings that have at least three areas."""
+    groups: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for row in rows:
+        groups[row["recording"]].append(row)
+    return [areas for areas in groups.values() if len(areas) >= 3]
 
 
 def _number(value: Any) -> float:

@@ -19,7 +19,7 @@ from rich.progress import (
 
 if TYPE_CHECKING:
     from sweeps.planning.plan import Plan
-    from sweeps.planning.scheduler import Progress as Counts
+    from sweeps.planning.run_progress import RunProgress
 
 MOMENT = 0.2
 
@@ -27,7 +27,7 @@ MOMENT = 0.2
 class ProgressDisplay:
     """Trials and cells done, rate, time left and the best scores; silent when `quiet`."""
 
-    def __init__(self, plan: Plan, counts: Counts, quiet: bool) -> None:
+    def __init__(self, plan: Plan, counts: RunProgress, quiet: bool) -> None:
         self.plan = plan
         self.counts = counts
         self.console = Console(quiet=quiet, highlight=False)

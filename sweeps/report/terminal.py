@@ -25,7 +25,7 @@ from sweeps.report.analysis import (
     recovered,
 )
 from sweeps.scores import SCORES
-from sweeps.storage.current_rows import Current
+from sweeps.storage.current_rows import CurrentRows
 from sweeps.storage.load import experiment_of, load
 
 PLAIN_WIDTH = 120
@@ -40,7 +40,7 @@ def show(uri: str, console: Console | None = None, best: int = 5) -> None:
     """Print best trials, the Pareto front, score by depth of every area, the truth beside it, and the contrasts."""
     console = console or console_of(sys.stdout)
     experiment = experiment_of(uri)
-    current = Current.read(uri)
+    current = CurrentRows.read(uri)
     trials, cells = current.of(load(uri)), current.of(load(uri, "cells"))
     objectives = [name for name in experiment.search.objectives if trials[name].notna().any()]
     _counts(console, trials)

@@ -1,16 +1,19 @@
-"""Columns of the tables: every column typed, the same on every worker."""
+"""Columns of the tables, every one typed and the same on every worker; a row is made here, whoever makes it."""
 
 from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from models.backbones import BACKBONES
 from models.readouts import READOUTS
+from sweeps.experiment.cells import Cell, components_of
 from sweeps.experiment.depths import blocks_of, depth_text
 from sweeps.experiment.space import Configuration
 from sweeps.hashing import canonical
@@ -56,7 +59,7 @@ GUIDANCE_SCORES = (
     *(f"{name}_{kind}" for name in ("diversity", "rms_contrast", "spectrum_slope") for kind in PICTURE_KINDS),
 )
 GUIDANCE_SHARED = ("config", "attempt", "device", "host", "peak_memory_mb", "versions", "commit", "schema_version")
-KNOWN: dict[str, dict[str, pa.DataType]] = {
+COLUMNS: dict[str, dict[str, pa.DataType]] = {
     "trials": {"trial_id": pa.string(), **SHARED},
     "cells": {
         "cell_id": pa.string(),
@@ -122,8 +125,8 @@ _TYPES = {"float": pa.float64(), "int": pa.int64(), "bool": pa.bool_(), "str": p
 
 def column_type(table: str, name: str) -> pa.DataType:
     """The type of a column by its name alone; KeyError for a name that no table has."""
-    if name in KNOWN[table]:
-        return KNOWN[table][name]
+    if name in COLUMNS[table]:
+        return COLUMNS[table][name]
     head, _, tail = name.partition(".")
     if head in ("select", "score"):
         return pa.float64()
@@ -152,7 +155,7 @@ def _config_type(name: str) -> pa.DataType:
     if not key or family == "blocks":
         return pa.string()
     components = {"backbone": BACKBONES, "readout": READOUTS}[family]
-    kinds = {each.parameters[key].column for each in components.values() if key in each.parameters}
+    kinds = {entry.parameters[key].column for entry in components.values() if key in entry.parameters}
     return _TYPES[kinds.pop()] if len(kinds) == 1 else pa.string()
 
 
@@ -175,20 +178,81 @@ def cell_configuration(configuration: Configuration) -> dict[str, Any]:
     return columns
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a cell or trial, in the columns that both tables have; `halving` is set where it was pruned."""
+
+    status: str
+    error: str | None
+    attempt: int
+    split: str
+    score_keys: Iterable[str] = ()
+    halving: str | None = None
+
+    def columns(self) -> dict[str, Any]:
+        """The columns by name."""
+        return {**vars(self), "score_keys": " ".join(sorted(self.score_keys))}
+
+
+def cell_row(cell: Cell, outcome: Outcome, origin: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Make a row of `cells`: `origin` says where and with what it was made, `values` are its scores and facts."""
+    return {
+        "cell_id": cell.cell_id,
+        "recording": cell.recording,
+        "area": cell.area,
+        "depth": cell.depth,
+        "blocks": depth_text(cell.blocks),
+        **cell_configuration(cell.configuration()),
+        "components": components_of(cell.backbone, cell.readout),
+        **outcome.columns(),
+        **origin,
+        **values,
+    }
+
+
+def trial_row(
+    trial_id: str,
+    configuration: Configuration,
+    cells: Sequence[Cell],
+    outcome: Outcome,
+    values: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Make a row of `trials`: `values` are its scores and costs, and where and with what it was made."""
+    return {
+        "trial_id": trial_id,
+        **cell_configuration(configuration),
+        **{f"cell.{cell.recording}.{cell.area}": cell.cell_id for cell in cells},
+        "components": components_of(configuration["backbone"], configuration["readout"]),
+        **outcome.columns(),
+        **values,
+    }
+
+
+def bootstrap_row(cell: Mapping[str, Any], replicates: np.ndarray) -> dict[str, Any]:
+    """Make a row of `bootstraps` beside a row of `cells`."""
+    return {**{name: cell[name] for name in ("cell_id", "attempt", "finished")}, "replicates": replicates}
+
+
+def truth_row(truth_id: str, truth: Mapping[str, Any]) -> dict[str, Any]:
+    """Make a row of `truths` from the fields of a `Truth`."""
+    lists = {name: list(truth[name]) for name in ("alike", "correlations")}
+    return {**truth, **lists, "truth_id": truth_id, "teacher": json.dumps(truth["teacher"])}
+
+
 def configuration_of(row: Mapping[Any, Any]) -> Configuration:
     """The configuration of a row; one that an earlier version wrote gets the defaults of what came later."""
-    held: Configuration = json.loads(row["config"])
-    backbone, readout = held["backbone"], held["readout"]
+    configuration: Configuration = json.loads(row["config"])
+    backbone, readout = configuration["backbone"], configuration["readout"]
     idle = BACKBONES[backbone["name"]].idle
     completed = READOUTS[readout["name"]].completed(readout)
-    held["backbone"] = BACKBONES[backbone["name"]].completed(backbone)
-    held["readout"] = {key: value for key, value in completed.items() if key in readout or key not in idle}
-    return held
+    configuration["backbone"] = BACKBONES[backbone["name"]].completed(backbone)
+    configuration["readout"] = {key: value for key, value in completed.items() if key in readout or key not in idle}
+    return configuration
 
 
 def schema_of(table: str, columns: Iterable[str] = ()) -> pa.Schema:
     """The schema of a table: its known columns, then `columns` (those known already are not repeated)."""
-    names = list(dict.fromkeys([*KNOWN[table], *columns]))
+    names = list(dict.fromkeys([*COLUMNS[table], *columns]))
     return pa.schema([(name, column_type(table, name)) for name in names])
 
 
@@ -206,7 +270,7 @@ def unify(table: str, parts: list[pa.Table], schema: pa.Schema | None = None, te
     columns = list(schema.names) if schema else []
     for part in parts:
         columns.extend(name for name in part.column_names if name not in columns)
-    typed = [(each.name, each.type) for each in schema_of(table, columns)]
+    typed = [(field.name, field.type) for field in schema_of(table, columns)]
     full = pa.schema([(name, texts if kind == TEXT and name != KEYS[table] else kind) for name, kind in typed])
     aligned = [_align(part, full) for part in parts]
     return pa.concat_tables(aligned) if aligned else full.empty_table()

@@ -14,8 +14,8 @@ from sweeps.errors import InputError
 from sweeps.storage.columns import KEYS
 from sweeps.storage.objects import attempt
 from sweeps.storage.parquet import merge, readable
-from sweeps.storage.retry import PATIENCE
-from sweeps.storage.run_lock import Claim
+from sweeps.storage.retry import RETRY_SECONDS
+from sweeps.storage.run_lock import RunLock
 from sweeps.storage.store import COMPACTED, Store
 
 
@@ -36,12 +36,12 @@ def compact(uri: str, say: Callable[[str], None] = print) -> list[Compacted]:
     what ends half-way leaves all rows, and the next call goes on. Damaged parts are left. InputError where no sweep has
     written, where another process is at work, and where objects may not be removed.
     """
-    store = Store(uri, PATIENCE)
+    store = Store(uri, RETRY_SECONDS)
     if attempt(lambda: store.get("experiment.yaml"), uri) is None:
         raise InputError("no sweep has written here", key="storage", value=uri)
-    with Claim(store, "compact", say=say):
+    with RunLock(store, "compact", say=say):
         tables = [attempt(partial(_compact, store, table), uri) for table in KEYS]
-    return [found for found in tables if found is not None]
+    return [table for table in tables if table is not None]
 
 
 def _compact(store: Store, table: str) -> Compacted | None:
@@ -49,13 +49,13 @@ def _compact(store: Store, table: str) -> Compacted | None:
     if not names:
         return None
     sound = [name for name in names if _keys(store, table, name) is not None]
-    held, folded = store.open_fold(table)
+    file, folded = store.open_fold(table)
     fresh = [name for name in sound if name not in folded]
     if fresh:
         news = (store.get_part(table, name) for name in fresh)
-        store.write_fold(table, merge(table, held, news), sound)
+        store.write_fold(table, merge(table, file, news), sound)
     keys = _folded_keys(store, table)
-    removed = [name for name in sound if _holds(keys, _keys(store, table, name))]
+    removed = [name for name in sound if _contains(keys, _keys(store, table, name))]
     store.put(f"{table}/{COMPACTED}", json.dumps({"parts": len(removed)}).encode())
     store.remove([f"parts/{table}/{name}" for name in removed])
     return Compacted(table, len(keys), len(removed), len(names) - len(sound))
@@ -63,17 +63,17 @@ def _compact(store: Store, table: str) -> Compacted | None:
 
 def _keys(store: Store, table: str, name: str) -> pa.ChunkedArray | None:
     """Keys of a part; None where it is damaged."""
-    held = readable(table, f"{store.uri}/parts/{table}/{name}", store.get_part(table, name))
-    return None if held is None else held[KEYS[table]]
+    rows = readable(table, f"{store.uri}/parts/{table}/{name}", store.get_part(table, name))
+    return None if rows is None else rows[KEYS[table]]
 
 
 def _folded_keys(store: Store, table: str) -> pa.ChunkedArray:
     """Keys of the folded object after all of it was read, with the checksums of its pages."""
-    held, _ = store.open_fold(table)
-    if held is None:
+    file, _ = store.open_fold(table)
+    if file is None:
         raise InputError("was not found after it was written", file=f"{store.uri}/{table}/{table}.parquet")
-    return held.read([KEYS[table]])[KEYS[table]]
+    return file.read([KEYS[table]])[KEYS[table]]
 
 
-def _holds(keys: pa.ChunkedArray, asked: pa.ChunkedArray | None) -> bool:
-    return asked is not None and bool(pc.all(pc.is_in(asked, value_set=keys)).as_py())
+def _contains(keys: pa.ChunkedArray, wanted: pa.ChunkedArray | None) -> bool:
+    return wanted is not None and bool(pc.all(pc.is_in(wanted, value_set=keys)).as_py())

@@ -19,7 +19,7 @@ NAME = "current.json"
 
 
 @dataclass
-class Current:
+class CurrentRows:
     """Split, data and truths of the last run; `left_out` counts the rows that `of` has dropped.
 
     `base` is where that run found the recordings, `cache` where it kept features and fits.
@@ -33,24 +33,25 @@ class Current:
     left_out: int = field(default=0)
 
     @classmethod
-    def read(cls, uri: str) -> Current:
+    def read(cls, uri: str) -> CurrentRows:
         """What the last run has written beside its experiment; InputError when no run has."""
         content = Store(uri).get(NAME)
         if content is None:
             raise InputError("no sweep has written here", key="storage", value=uri)
-        held: dict[str, Any] = json.loads(content)
-        return cls(held["split"], held["fingerprints"], held["truth_ids"], held.get("base"), held.get("cache"))
+        fields: dict[str, Any] = json.loads(content)
+        base, cache = fields.get("base"), fields.get("cache")
+        return cls(fields["split"], fields["fingerprints"], fields["truth_ids"], base, cache)
 
     def as_json(self) -> bytes:
         """The object to write."""
-        held = {
+        fields = {
             "split": self.split,
             "fingerprints": self.fingerprints,
             "truth_ids": self.truth_ids,
             "base": self.base,
             "cache": self.cache,
         }
-        return json.dumps(held, sort_keys=True, indent=1).encode()
+        return json.dumps(fields, sort_keys=True, indent=1).encode()
 
     def cache_here(self) -> str | None:
         """The cache of the last run, where this machine has it."""
@@ -71,8 +72,8 @@ class Current:
         """The truths of the simulated recordings of the last run."""
         if not self.truth_ids:
             return pd.DataFrame()
-        held = load(uri, "truths")
-        return held[held["truth_id"].isin(self.truth_ids)]
+        truths = load(uri, "truths")
+        return truths[truths["truth_id"].isin(self.truth_ids)]
 
 
 def _is_present(components: str) -> bool:

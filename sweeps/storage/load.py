@@ -16,7 +16,7 @@ TABLES = (*KEYS, "areas")
 
 
 def load(uri: str, table: str = "trials") -> pd.DataFrame:
-    """A table of a sweep, every row once, with parts that are newer than the folded object.
+    """Load a table of a sweep, every row once, with parts that are newer than the folded object.
 
     `trials`: one row per trial. `cells`: one per (recording, area) readout. `areas`: one per (trial, recording,
     area), the trial's configuration beside the cell's scores. `bootstraps`, `truths`: see the README. Safe to
@@ -27,14 +27,14 @@ def load(uri: str, table: str = "trials") -> pd.DataFrame:
     if table == "areas":
         return _areas(load(uri), load(uri, "cells"))
     store = Store(uri)
-    held = attempt(lambda: store.read_table(table), uri)
-    if held is None:
+    rows = attempt(lambda: store.read_table(table), uri)
+    if rows is None:
         raise InputError("no sweep has written here", key="storage", value=uri)
-    return _frame(held)
+    return _frame(rows)
 
 
 def experiment_of(uri: str) -> Experiment:
-    """The experiment whose rows lie at `uri`; InputError when there is none."""
+    """Read the experiment whose rows lie at `uri`; InputError when there is none."""
     content = attempt(lambda: Store(uri).get("experiment.yaml"), uri)
     if content is None:
         raise InputError("no sweep has written here", key="storage", value=uri)
@@ -42,13 +42,13 @@ def experiment_of(uri: str) -> Experiment:
     return parse_experiment(read_yaml(content, file), file=file)
 
 
-def _frame(held: pa.Table) -> pd.DataFrame:
-    frame: pd.DataFrame = held.replace_schema_metadata(None).to_pandas()
+def _frame(rows: pa.Table) -> pd.DataFrame:
+    frame: pd.DataFrame = rows.replace_schema_metadata(None).to_pandas()
     return frame
 
 
 def _areas(trials: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
-    """Trials joined with their cells; not stored, since a cell would be repeated for every trial that shares it."""
+    """Join trials with their cells; not stored, since a cell would be repeated for every trial that shares it."""
     places = [column for column in trials.columns if column.startswith("cell.")]
     if not places:
         return cells.iloc[:0]

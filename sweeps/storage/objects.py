@@ -14,11 +14,12 @@ from fsspec.implementations.local import LocalFileSystem
 from sweeps.errors import InputError
 from sweeps.io.files import create_whole, replacing
 from sweeps.io.filesystem import open_filesystem
-from sweeps.storage.retry import patiently
+from sweeps.storage.retry import with_retries
+from sweeps.storage.storage_errors import storage_error
 
 PUT_SECONDS = 300.0
 CHECK_SECONDS = 20.0
-"""A server that accepts a PUT and then is silent would otherwise be waited for for ever."""
+"""Time-outs of a PUT: a server that accepts one and then is silent would otherwise be waited for for ever."""
 
 T = TypeVar("T")
 
@@ -27,23 +28,23 @@ class Objects:
     """Objects by name in a local folder or under an object-store URL.
 
     Each is written by one PUT (a file of more than 100 MB by a multipart upload, which appears as a whole too; locally
-    by write and rename). Listings are never cached. An object store that is away or busy is waited for, up to
-    `patience` seconds.
+    by write and rename). Listings are never cached. Calls of an object store that is away or busy are retried for up to
+    `retry_seconds`.
     """
 
-    def __init__(self, uri: str, patience: float = 0.0) -> None:
-        self.uri, self.patience = uri.rstrip("/"), patience
+    def __init__(self, uri: str, retry_seconds: float = 0.0) -> None:
+        self.uri, self.retry_seconds = uri.rstrip("/"), retry_seconds
         self.fs, root = open_filesystem(self.uri)
         self.local = isinstance(self.fs, LocalFileSystem)
         self.root = root.rstrip("/")
 
     def __reduce__(self) -> tuple[type[Self], tuple[str, float]]:
-        return type(self), (self.uri, self.patience)
+        return type(self), (self.uri, self.retry_seconds)
 
-    def _remote(self, action: str, *given: Any, **options: Any) -> Any:
-        """A call of the file system; listings and objects of an object store come after some patience."""
-        call = functools.partial(getattr(self.fs, action), *given, **options)
-        return call() if self.local else patiently(call, self.uri, self.patience)
+    def _remote(self, action: str, *arguments: Any, **options: Any) -> Any:
+        """Call the file system; calls of an object store are retried."""
+        call = functools.partial(getattr(self.fs, action), *arguments, **options)
+        return call() if self.local else with_retries(call, self.uri, self.retry_seconds)
 
     def put(self, name: str, content: bytes) -> None:
         """Write an object as a whole: it exists with all its bytes, or not at all."""
@@ -54,7 +55,7 @@ class Objects:
             self._remote("pipe_file", f"{self.root}/{name}", content, timeout=PUT_SECONDS)
 
     def create(self, name: str, content: bytes) -> bool:
-        """Write an object unless there is one; whether it was written. A store that knows no such put overwrites."""
+        """Write an object unless there is one; whether it was written. A store without conditional puts overwrites."""
         path = f"{self.root}/{name}"
         try:
             if self.local:
@@ -74,7 +75,7 @@ class Objects:
         return True
 
     def remove(self, names: Sequence[str]) -> None:
-        """Remove objects; those that are gone already are none too many. InputError where that is not allowed."""
+        """Remove objects; missing ones are ignored. InputError where that is not allowed."""
         paths = [f"{self.root}/{name}" for name in names]
         try:
             for path in paths if self.local else ():
@@ -95,7 +96,7 @@ class Objects:
 
     @contextmanager
     def writing(self, name: str) -> Iterator[IO[bytes]]:
-        """A file on disk to fill: when it is left, the object holds all that was written; an error leaves none."""
+        """Give a file to fill: when it is closed, the object holds all that was written; an error leaves none."""
         if self.local:
             with self._replaced(name) as file:
                 yield file
@@ -113,7 +114,7 @@ class Objects:
             yield file
 
     def get(self, name: str) -> bytes | None:
-        """An object's bytes in one request, or None when there is none.
+        """Read an object's bytes in one request; None when there is none.
 
         Else s3fs asks for the size first, and reads a large object in pieces: of two versions if it is replaced.
         """
@@ -124,12 +125,12 @@ class Objects:
             return None
 
     def names(self, folder: str) -> list[str]:
-        """Names of the objects in a folder, sorted; none where there is no such folder."""
+        """List the objects in a folder by name, sorted; none where there is no such folder."""
         try:
-            found = self._remote("ls", f"{self.root}/{folder}", detail=False)
+            paths = self._remote("ls", f"{self.root}/{folder}", detail=False)
         except FileNotFoundError:
             return []
-        names = (str(path).rsplit("/", 1)[-1] for path in found)
+        names = (str(path).rsplit("/", 1)[-1] for path in paths)
         return sorted(name for name in names if name and not name.startswith("."))
 
     def check_writable(self) -> None:
@@ -156,39 +157,6 @@ class Objects:
                 self.fs.rm_file(path)
         except Exception as error:
             raise storage_error(self.uri, error) from None
-
-
-def storage_error(uri: str, error: Exception) -> InputError:
-    """What went wrong with a storage place, in the user's words; credentials are never repeated."""
-    text = f"{type(error).__name__}: {error}"
-    known: list[tuple[tuple[str, ...], str]] = [
-        (
-            ("NoCredentials", "Unable to locate credentials"),
-            "no AWS credentials were found (environment, profile or role)",
-        ),
-        (
-            (
-                "InvalidAccessKeyId",
-                "SignatureDoesNotMatch",
-                "AccessDenied",
-                "Forbidden",
-                "403",
-                "PermissionError",
-            ),
-            "access denied: check the credentials and their permission to write here",
-        ),
-        (("NoSuchBucket", "bucket does not exist"), "no such bucket"),
-        (
-            ("EndpointConnectionError", "ConnectTimeout", "Could not connect", "Connection refused", "FSTimeout"),
-            "the object store does not answer (AWS_ENDPOINT_URL)",
-        ),
-        (("ReadOnly", "Read-only"), "cannot be written: the file system is read-only"),
-        (("NotADirectory", "FileExists", "IsADirectory"), "cannot be written: a file is in the way"),
-    ]
-    for words, meaning in known:
-        if any(word in text for word in words):
-            return InputError(meaning, key="storage", value=uri)
-    return InputError(f"cannot be written ({type(error).__name__}: {error})", key="storage", value=uri)
 
 
 def attempt(action: Callable[[], T], uri: str) -> T:

@@ -21,74 +21,74 @@ RANKS = {"done": 0, "pruned": 1, "failed": 2}
 
 
 def to_bytes(table: pa.Table) -> bytes:
-    """A table as Parquet bytes."""
+    """Write a table as Parquet bytes."""
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     return sink.getvalue()
 
 
 def from_bytes(content: bytes) -> pa.Table:
-    """The table in Parquet bytes, one chunk for each of its row groups."""
+    """Read the table in Parquet bytes, one chunk for each of its row groups."""
     return opened(content).read(use_threads=False)
 
 
 def readable(table: str, name: str, content: bytes) -> pa.Table | None:
-    """The rows in the bytes of a part; None, with a warning, where they are not rows of this table."""
+    """Read the rows in the bytes of a part; None, with a warning, where they are not rows of this table."""
     try:
-        found = unify(table, [from_bytes(content)])
-        if found[KEYS[table]].null_count:
+        rows = unify(table, [from_bytes(content)])
+        if rows[KEYS[table]].null_count:
             raise ValueError(f"rows without {KEYS[table]}")
     except Exception as error:  # whatever a damaged or foreign file makes pyarrow raise
         warn_damaged(name, error)
         return None
-    return found
+    return rows
 
 
 def warn_damaged(name: str, error: Exception) -> None:
-    """Say that a file is left out."""
+    """Warn that a file is left out."""
     warnings.warn(f"{name} is damaged and left out ({' '.join(str(error).split())})", stacklevel=3)
 
 
 def opened(content: bytes | Path) -> pq.ParquetFile:
-    """A Parquet file that is read with the checksums of its pages."""
+    """Open a Parquet file that is read with the checksums of its pages."""
     source = pa.BufferReader(content) if isinstance(content, bytes) else content
     return pq.ParquetFile(source, pre_buffer=False, page_checksum_verification=True)
 
 
 def write_grouped(file: IO[bytes], pieces: Iterable[pa.Table], schema: pa.Schema) -> None:
     """Write pieces of a table as Parquet in groups of GROUP_ROWS, however long the pieces are."""
-    held = schema.empty_table()
+    pending = schema.empty_table()
     with pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer:
         for piece in pieces:
-            held = pa.concat_tables([held, piece.cast(schema)])
-            whole = len(held) // GROUP_ROWS * GROUP_ROWS
+            pending = pa.concat_tables([pending, piece.cast(schema)])
+            whole = len(pending) // GROUP_ROWS * GROUP_ROWS
             if whole:
-                writer.write_table(held.slice(0, whole), row_group_size=GROUP_ROWS)
-                held = held.slice(whole)
-        if len(held):
-            writer.write_table(held)
+                writer.write_table(pending.slice(0, whole), row_group_size=GROUP_ROWS)
+                pending = pending.slice(whole)
+        if len(pending):
+            writer.write_table(pending)
 
 
 def merge(
     table: str, folded: pq.ParquetFile | None, parts: Iterable[bytes], schema: pa.Schema | None = None
 ) -> Iterator[pa.Table]:
-    """`fold` of a folded object and newer parts, in pieces of one schema: some folded rows and what is new among them.
+    """Fold a folded object and newer parts, in pieces of one schema: some folded rows and what is new among them.
 
-    Folded rows are sorted by key, so that of them MERGED_ROWS are held at a time. There is at least one piece.
+    Folded rows are sorted by key, so that of them MERGED_ROWS are in memory at a time. There is at least one piece.
     """
     batches = folded.iter_batches(MERGED_ROWS, use_threads=False) if folded else iter(())
     news = fold(table, [unify(table, [from_bytes(part)], texts=TEXTS) for part in parts], schema, TEXTS)
     full = schema_of(table, [*news.column_names, *(folded.schema_arrow.names if folded else ())])
     for batch in batches:
-        held, key = pa.Table.from_batches([batch]), KEYS[table]
-        count = pc.sum(pc.less_equal(news[key], held[key][-1])).as_py() or 0
-        yield fold(table, [held, news.slice(0, count)], full)
+        older, key = pa.Table.from_batches([batch]), KEYS[table]
+        count = pc.sum(pc.less_equal(news[key], older[key][-1])).as_py() or 0
+        yield fold(table, [older, news.slice(0, count)], full)
         news = news.slice(count)
     yield unify(table, [news], full)
 
 
 def fold(table: str, parts: list[pa.Table], schema: pa.Schema | None = None, texts: pa.DataType = TEXT) -> pa.Table:
-    """One row per key: `done` before `pruned` before `failed`, then the latest attempt, then the latest in time.
+    """Choose one row per key: `done` before `pruned` before `failed`, then the latest attempt, then the latest in time.
 
     A pure function of the rows, whatever their order: rows that are equal in all of these are told apart by
     what they hold.
@@ -98,8 +98,8 @@ def fold(table: str, parts: list[pa.Table], schema: pa.Schema | None = None, tex
     counts = pc.value_counts(joined[key]).flatten()
     repeated = pc.is_in(joined[key], value_set=counts[0].filter(pc.greater(counts[1], 1)))
     if pc.any(repeated).as_py():
-        kept = _best_of_each(joined.filter(repeated), key)
-        joined = pa.concat_tables([joined.filter(pc.invert(repeated)), kept])
+        best = _best_of_each(joined.filter(repeated), key)
+        joined = pa.concat_tables([joined.filter(pc.invert(repeated)), best])
     return joined.sort_by(key)
 
 

@@ -18,14 +18,14 @@ from sweeps.storage.columns import SCHEMA_VERSION
 
 
 def describe_error(error: BaseException) -> str:
-    """Type, message and place of an error in one line."""
+    """Describe an error in one line: type, message and place."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" (at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {' '.join(str(error).split())}{place}"
 
 
 def provenance(commit: str, device: str | None) -> dict[str, Any]:
-    """Columns that say where and with what a row was made."""
+    """Give the columns that say where and with what a row was made."""
     return {
         "device": device,
         "host": socket.gethostname(),
@@ -39,26 +39,28 @@ def provenance(commit: str, device: str | None) -> dict[str, Any]:
 
 @functools.lru_cache
 def versions() -> str:
-    """Versions of what numbers may depend on."""
+    """List the versions of what numbers may depend on."""
     names = ("cortex-sweeps", "torch", "numpy", "scipy", "ray", "optuna")
-    held = [f"python={platform.python_version()}"]
+    texts = [f"python={platform.python_version()}"]
     for name in names:
         try:
-            held.append(f"{name}={version(name)}")
+            texts.append(f"{name}={version(name)}")
         except PackageNotFoundError:
-            held.append(f"{name}=?")
-    return " ".join(held)
+            texts.append(f"{name}=?")
+    return " ".join(texts)
 
 
 @functools.cache
 def commit() -> str:
-    """The commit of the checkout that this code lies in, or nothing."""
+    """Find the commit of the checkout that this code lies in, or nothing."""
     if not (home() / ".git").exists():
         return ""
-    found = subprocess.run(["git", "-C", str(home()), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return found.stdout.strip()
+    answer = subprocess.run(
+        ["git", "-C", str(home()), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return answer.stdout.strip()
 
 
 def joined_errors(*errors: str | None) -> str | None:
-    """Error texts of one row as one, or None."""
+    """Join the error texts of one row; None where there is none."""
     return "; ".join(error for error in errors if error) or None

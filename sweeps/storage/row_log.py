@@ -1,4 +1,4 @@
-"""What is known of a sweep: every row that is durable, and the folds made from them."""
+"""The log of a sweep's rows: every row that is durable, and the folds made from them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def plain_memory() -> Iterator[None]:
         plain.release_unused()
 
 
-class Ledger:
+class RowLog:
     """Reads the log once at the start, then follows it part by part; folds it now and then.
 
     Only parts that are newer than the fold are held, compressed; the folded rows lie in storage, and are read group by
@@ -55,10 +55,10 @@ class Ledger:
         self.fold_at = time.monotonic() + FOLD_SECONDS
 
     def rows(self, table: str, columns: Iterable[str] | None = None) -> Iterator[dict[str, Any]]:
-        """Every row once, as far as they are known, with those of the `columns` that the table has."""
-        for held in self._pieces(table)[0]:
-            names = held.column_names if columns is None else [name for name in columns if name in held.column_names]
-            for batch in held.select(names).to_batches(max_chunksize=BATCH):
+        """Give every row once, as far as the parts are read, with those of the `columns` that the table has."""
+        for piece in self._pieces(table)[0]:
+            names = piece.column_names if columns is None else [name for name in columns if name in piece.column_names]
+            for batch in piece.select(names).to_batches(max_chunksize=BATCH):
                 yield from batch.to_pylist()
 
     def catch_up(self, table: str) -> list[dict[str, Any]]:
@@ -66,16 +66,16 @@ class Ledger:
         return [row for name in self._unread(table) for row in self.absorb(table, name)]
 
     def follow(self, table: str) -> None:
-        """Take up parts that were not read yet, whose rows nobody asks for."""
+        """Read parts that were not read yet, whose rows nobody needs."""
         for name in self._unread(table):
-            self._take(table, name)
+            self._read(table, name)
 
     def absorb(self, table: str, part: str) -> list[dict[str, Any]]:
-        """Take up one durable part; its rows (none when it is known already)."""
+        """Read one durable part; its rows (none when it was read already)."""
         if part in self.parts[table] or part in self.damaged:
             return []
-        held = self._take(table, part)
-        return [] if held is None else list(held.to_pylist())
+        rows = self._read(table, part)
+        return [] if rows is None else list(rows.to_pylist())
 
     def write(self, table: str, rows: list[dict[str, Any]]) -> None:
         """Write rows of the driver's own as a part."""
@@ -86,15 +86,15 @@ class Ledger:
         known = self.parts[table] | self.damaged
         return [name for name in self.store.part_names(table) if name not in known]
 
-    def _take(self, table: str, part: str) -> pa.Table | None:
-        """Read a part and hold its bytes; None where it is damaged."""
+    def _read(self, table: str, part: str) -> pa.Table | None:
+        """Read a part and keep its bytes until the next fold; None where it is damaged."""
         content = self.store.get_part(table, part)
-        held = readable(table, f"{self.store.uri}/parts/{table}/{part}", content)
-        if held is None:
+        rows = readable(table, f"{self.store.uri}/parts/{table}/{part}", content)
+        if rows is None:
             self.damaged.add(part)
         else:
             self._add(table, part, content)
-        return held
+        return rows
 
     def _add(self, table: str, part: str, content: bytes) -> None:
         self.parts[table].add(part)
@@ -106,11 +106,11 @@ class Ledger:
 
         Another driver of this sweep may have replaced the fold: what it lacks is read from the log again.
         """
-        held, folded = self.store.open_fold(table)
+        file, folded = self.store.open_fold(table)
         fresh = self.fresh[table]
         lost = [self.store.get_part(table, name) for name in self.parts[table] - folded - fresh.keys()]
         news = [part for name, part in fresh.items() if name not in folded]
-        return merge(table, held, [*news, *lost], self.schemas[table]), self.parts[table] | folded
+        return merge(table, file, [*news, *lost], self.schemas[table]), self.parts[table] | folded
 
     def fold_if_due(self) -> None:
         """Fold when the interval has passed."""

@@ -9,7 +9,7 @@ import platform
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,11 +19,11 @@ from sweeps.errors import InputError
 from sweeps.storage.objects import Objects, attempt
 
 FOLDER = "running"
-BEAT_SECONDS = 10.0
-WATCH_SECONDS = 35.0
-"""A process of another machine that has not moved its count for so long is taken for dead."""
+HEARTBEAT_SECONDS = 10.0
+STALL_SECONDS = 35.0
+"""A process of another machine is presumed dead when its heartbeat stalls this long."""
 
-LOOK_SECONDS = 0.5
+POLL_SECONDS = 0.5
 
 CONFLICTS = {"run": {"run", "compact"}, "guide": {"compact"}, "compact": {"run", "guide", "compact"}}
 """Purposes beside which a purpose is not begun."""
@@ -31,19 +31,20 @@ CONFLICTS = {"run": {"run", "compact"}, "guide": {"compact"}, "compact": {"run",
 NAMES = {"run": "a run", "guide": "`sweeps guide`", "compact": "`sweeps compact`"}
 
 
-class Claim:
-    """That this process works at a storage place, told to others by an object `running/<number>.json`.
+class RunLock:
+    """A lock on a storage place: an object `running/<number>.json` tells others that this process is at work there.
 
     The object is made by a put that fails where there is one already, so that of two processes that begin at the same
-    moment one is refused. A process of this machine is known to live by its number and start; of another machine by a
-    count in its object that goes on every BEAT_SECONDS, so that no two clocks are compared. What dead ones left is
-    removed. With `join` a run is begun beside other runs. Stores without such puts are told of by `say`.
+    moment one is refused. A process of this machine is known to live by its number and start; one of another machine
+    by its heartbeat, a count in its object that rises every HEARTBEAT_SECONDS, so that no two clocks are compared. What
+    dead ones left is removed. With `join` a run is begun beside other runs. `say` is told where a store has no
+    conditional puts.
     """
 
     def __init__(self, store: Objects, purpose: str, join: bool = False, say: Callable[[str], None] = print) -> None:
         self.store, self.purpose, self.join, self.say = store, purpose, join, say
         self.shared = False
-        self.over: set[str] = set()
+        self.stale: set[str] = set()
         self.name = ""
         self.folders: list[Path] = []
         self.content: dict[str, Any] = {
@@ -52,45 +53,50 @@ class Claim:
             "host": platform.node(),
             "pid": os.getpid(),
             "node": _node(),
-            "began": _began(os.getpid()),
+            "began": _start_of(os.getpid()),
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
             "beat": 0,
         }
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="sweeps-claim", daemon=True)
+        self._released = threading.Event()
+        self._thread = threading.Thread(target=self._send_heartbeats, name="sweeps-heartbeat", daemon=True)
 
-    def __enter__(self) -> Claim:
-        attempt(self._begin, self.store.uri)
+    def __enter__(self) -> RunLock:
+        attempt(self._acquire, self.store.uri)
         self._thread.start()
         return self
 
-    def _begin(self) -> None:
+    def _acquire(self) -> None:
         if self.store.local:
             place = Path(self.store.root, FOLDER)
-            self.folders = [each for each in (place, *place.parents) if not each.exists()]
+            self.folders = [folder for folder in (place, *place.parents) if not folder.exists()]
         names = self.store.names(FOLDER)
-        held = {name: self._read(name) for name in names}
-        allowed = {"run"} if self.join else set()
-        dead = []
-        for name, other in held.items():
-            if other is None or not self._lives(name, other):
-                dead.append(name)
-            elif other["purpose"] in CONFLICTS[self.purpose] - allowed:
-                raise self._refused(other)
-        self.over = set(dead)
+        dead = self._dead_among(names)
+        self.stale = set(dead)
         self.shared = len(names) > len(dead)
         number = 1 + max((int(name[:6]) for name in names if name[:6].isdigit()), default=0)
-        while not self._take(f"{number:06d}.json"):
+        while not self._create(f"{number:06d}.json"):
             if not self.join:
                 raise self._refused(self._read(f"{number:06d}.json") or {})
             number += 1
         for name in dead:
             self._discard(name)
 
+    def _dead_among(self, names: Sequence[str]) -> list[str]:
+        """Find the objects of dead processes; InputError for a live one beside which this purpose is not begun."""
+        others = {name: self._read(name) for name in names}
+        allowed = {"run"} if self.join else set()
+        dead = []
+        for name, other in others.items():
+            if other is None or not self._is_alive(name, other):
+                dead.append(name)
+            elif other["purpose"] in CONFLICTS[self.purpose] - allowed:
+                raise self._refused(other)
+        return dead
+
     def __exit__(self, *_: object) -> None:
-        self._ended.set()
+        self._released.set()
         self._thread.join()
-        with suppress(Exception):  # what is left behind is taken for dead
+        with suppress(Exception):  # what is left behind is presumed dead
             self._discard(self.name)
         with suppress(OSError):  # a run that was refused leaves nothing behind, not even folders
             for folder in self.folders:
@@ -103,8 +109,8 @@ class Claim:
         except InputError:
             self.store.put(f"{FOLDER}/{name}", json.dumps({**self.content, "ended": True}).encode())
 
-    def _take(self, name: str) -> bool:
-        """Make the object, unless another process was first."""
+    def _create(self, name: str) -> bool:
+        """Write the object, unless another process was first."""
         path, content = f"{FOLDER}/{name}", json.dumps(self.content).encode()
         if not self.store.create(path, content) and (self._read(name) or {}).get("token") != self.content["token"]:
             return False
@@ -116,20 +122,20 @@ class Claim:
     def _read(self, name: str) -> dict[str, Any] | None:
         content = self.store.get(f"{FOLDER}/{name}")
         try:
-            found = json.loads(content or b"null")
+            lock = json.loads(content or b"null")
         except ValueError:
             return None
-        return found if isinstance(found, dict) and {"token", "purpose", "beat"} <= found.keys() else None
+        return lock if isinstance(lock, dict) and {"token", "purpose", "beat"} <= lock.keys() else None
 
-    def _lives(self, name: str, other: Mapping[str, Any]) -> bool:
+    def _is_alive(self, name: str, other: Mapping[str, Any]) -> bool:
         if other.get("ended"):
             return False
         if other.get("node") == self.content["node"] and other["node"]:
-            return bool(_began(other["pid"]) == other["began"])
-        self.say(f"{_described(other)} was at work here: waiting {WATCH_SECONDS:.0f} s to see whether it still is")
-        until = time.monotonic() + WATCH_SECONDS
+            return bool(_start_of(other["pid"]) == other["began"])
+        self.say(f"{_described(other)} was at work here: waiting {STALL_SECONDS:.0f} s to see whether it still is")
+        until = time.monotonic() + STALL_SECONDS
         while time.monotonic() < until:
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
             now = self._read(name)
             if now is None or now["beat"] != other["beat"]:
                 return now is not None
@@ -140,18 +146,18 @@ class Claim:
         problem = f"{_described(other)} is at work here: wait for its end{wait}"
         return InputError(problem, key="storage", value=self.store.uri)
 
-    def _beat(self) -> None:
-        """Go on counting, and see who else is here; a folder is looked at more often, since that costs nothing."""
-        due = time.monotonic() + BEAT_SECONDS
-        while not self._ended.wait(min(LOOK_SECONDS, BEAT_SECONDS) if self.store.local else BEAT_SECONDS):
+    def _send_heartbeats(self) -> None:
+        """Send heartbeats, and look who else is here; a folder is read more often, since that costs nothing."""
+        due = time.monotonic() + HEARTBEAT_SECONDS
+        while not self._released.wait(min(POLL_SECONDS, HEARTBEAT_SECONDS) if self.store.local else HEARTBEAT_SECONDS):
             try:
-                self.shared = len({*self.store.names(FOLDER)} - self.over) > 1
+                self.shared = len({*self.store.names(FOLDER)} - self.stale) > 1
                 if time.monotonic() >= due:
                     self.content["beat"] += 1
                     self.store.put(f"{FOLDER}/{self.name}", json.dumps(self.content).encode())
-                    due = time.monotonic() + BEAT_SECONDS
+                    due = time.monotonic() + HEARTBEAT_SECONDS
             except Exception as error:  # the store may be away for a while
-                logging.getLogger("sweeps").debug("the claim was not renewed: %s", error)
+                logging.getLogger("sweeps").debug("the heartbeat of the run lock was not written: %s", error)
 
 
 def _described(other: Mapping[str, Any]) -> str:
@@ -169,8 +175,8 @@ def _node() -> str:
     return ""
 
 
-def _began(pid: int) -> str:
-    """When a process of this machine began, in its own count; empty when there is none, or it is a zombie."""
+def _start_of(pid: int) -> str:
+    """When a process of this machine began, in the kernel's count; empty when there is none, or it is a zombie."""
     with suppress(OSError):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return "" if fields[0] == "Z" else fields[19]

@@ -18,7 +18,6 @@ from sweeps.storage.objects import Objects
 from sweeps.storage.parquet import (
     MERGED_ROWS,
     fold,
-    from_bytes,
     opened,
     readable,
     to_bytes,
@@ -48,22 +47,18 @@ class Store(Objects):
         return name, content
 
     def get_part(self, table: str, name: str) -> bytes:
-        """The bytes of a part by name; FileNotFoundError when it is gone (compacted meanwhile)."""
+        """Read the bytes of a part by name; FileNotFoundError when it is gone (compacted meanwhile)."""
         content = self.get(f"parts/{table}/{name}")
         if content is None:
             raise FileNotFoundError(f"{self.uri}/parts/{table}/{name}")
         return content
 
-    def read_part(self, table: str, name: str) -> pa.Table:
-        """A part by name; FileNotFoundError when it is gone (compacted meanwhile)."""
-        return from_bytes(self.get_part(table, name))
-
     def part_names(self, table: str) -> list[str]:
-        """Names of the parts that are there, sorted."""
+        """List the parts that are there by name, sorted."""
         return [name for name in self.names(f"parts/{table}") if name.endswith(".parquet")]
 
     def open_fold(self, table: str, through: bool = True) -> tuple[pq.ParquetFile | None, set[str]]:
-        """The folded object, still compressed, and the names of the parts in it; (None, empty) when there is none.
+        """Open the folded object, still compressed, with the names of the parts in it; (None, empty) if there is none.
 
         It is read `through` once, with the checksums of its pages. Locally it stays on disk, where it is whole even
         when it is replaced meanwhile. One that is damaged counts as none, with a warning, as long as its parts are
@@ -75,16 +70,16 @@ class Store(Objects):
         if content is None:
             return None, set()
         try:
-            held = opened(content)
-            folded = set(json.loads((held.schema_arrow.metadata or {})[FOLDED]))
-            for _ in held.iter_batches(MERGED_ROWS, use_threads=False) if through else ():
+            file = opened(content)
+            parts = set(json.loads((file.schema_arrow.metadata or {})[FOLDED]))
+            for _ in file.iter_batches(MERGED_ROWS, use_threads=False) if through else ():
                 pass
         except Exception as error:  # whatever a damaged file makes pyarrow raise
             return self._without_fold(table, error)
-        return held, folded
+        return file, parts
 
     def _without_fold(self, table: str, error: Exception) -> tuple[None, set[str]]:
-        """What a damaged fold held lies in its parts, too, unless they were removed."""
+        """Go on from the parts, which hold what a damaged fold held, unless they were removed: InputError."""
         name = f"{self.uri}/{table}/{table}.parquet"
         if COMPACTED in self.names(table):
             why = " ".join(str(error).split())
@@ -97,10 +92,10 @@ class Store(Objects):
         return None, set()
 
     def read_fold(self, table: str) -> tuple[pa.Table | None, set[str]]:
-        """The folded table and the names of the parts in it; (None, empty) when there is none; see `open_fold`."""
-        held, folded = self.open_fold(table, through=False)
+        """Read the folded table and the names of the parts in it; (None, empty) when there is none; see `open_fold`."""
+        file, parts = self.open_fold(table, through=False)
         try:
-            return None if held is None else held.read(), folded
+            return None if file is None else file.read(), parts
         except Exception as error:
             return self._without_fold(table, error)
 
@@ -114,21 +109,21 @@ class Store(Objects):
             write_grouped(file, itertools.chain([first], pieces), pa.schema(fields, metadata))
 
     def read_table(self, table: str) -> pa.Table | None:
-        """Every row of a table once: the fold and all newer parts; None when neither exists.
+        """Read every row of a table once: the fold and all newer parts; None when neither exists.
 
         Parts that are damaged are left out with a warning. Where one is gone meanwhile, a newer fold has its rows.
         """
         while True:
-            held, folded = self.read_fold(table)
-            fresh = [name for name in self.part_names(table) if name not in folded]
+            folded, names = self.read_fold(table)
+            fresh = [name for name in self.part_names(table) if name not in names]
             if not fresh:  # a fold holds every row once already
-                return None if held is None else unify(table, [held])
+                return None if folded is None else unify(table, [folded])
             try:
-                parts = [held, *(self.part_or_none(table, name) for name in fresh)]
+                parts = [folded, *(self.part_or_none(table, name) for name in fresh)]
             except FileNotFoundError:
                 continue
             return fold(table, [part for part in parts if part is not None])
 
     def part_or_none(self, table: str, name: str) -> pa.Table | None:
-        """A part by name; None, with a warning, when it is damaged; FileNotFoundError when it is gone."""
+        """Read a part by name; None, with a warning, when it is damaged; FileNotFoundError when it is gone."""
         return readable(table, f"{self.uri}/parts/{table}/{name}", self.get_part(table, name))

@@ -14,8 +14,8 @@ import sweeps
 from sweeps.cli import app
 from sweeps.errors import InputError
 from sweeps.storage.compaction import compact
-from sweeps.storage.row_log import Ledger
-from sweeps.storage.run_lock import FOLDER, Claim
+from sweeps.storage.row_log import RowLog
+from sweeps.storage.run_lock import FOLDER, RunLock
 from sweeps.storage.store import COMPACTED, Store
 
 WRITES = ("put", "create", "remove", "write_fold", "get", "names", "get_part")
@@ -35,7 +35,7 @@ def store(tmp_path: Path) -> Store:
     """A sweep with a fold, parts that it holds, newer ones, and a cell that was done at its second attempt."""
     found = Store(str(tmp_path / "rows"))
     found.put("experiment.yaml", b"name: small\n")
-    held = Ledger(found, {})
+    held = RowLog(found, {})
     for start in range(0, 12, 4):
         held.write("cells", [row(number) for number in range(start, start + 4)])
     held.write("cells", [row(12, status="failed")])
@@ -63,7 +63,7 @@ def test_parts_go_and_rows_stay(store: Store) -> None:
     assert store.names(FOLDER) == []
     assert compact(store.uri) == []
 
-    held = Ledger(store, {})  # a run goes on from there, and is compacted again
+    held = RowLog(store, {})  # a run goes on from there, and is compacted again
     assert len(list(held.rows("cells"))) == 14
     held.write("cells", [row(14)])
     held.fold()
@@ -162,7 +162,7 @@ def test_a_fold_that_is_damaged_after_compaction_is_an_error_that_names_it(store
 
 
 def test_it_is_refused_beside_a_run_and_where_no_sweep_is(store: Store, tmp_path: Path) -> None:
-    with Claim(store, "run"), pytest.raises(InputError, match=r"a run .* is at work here"):
+    with RunLock(store, "run"), pytest.raises(InputError, match=r"a run .* is at work here"):
         compact(store.uri)
     assert len(store.part_names("cells")) == 5
     with pytest.raises(InputError, match="no sweep has written here"):

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import torch
 from inline import plan_of, run_inline
+from parts import read_part
 from processes import ROOT, environment
 
 import sweeps
@@ -22,7 +23,7 @@ from sweeps.features.block_features import BlockFeatures
 from sweeps.features.feature_cache import FeatureCache
 from sweeps.features.shown_stimuli import ShownStimuli
 from sweeps.recordings.recording import Recording
-from sweeps.storage.row_log import Ledger
+from sweeps.storage.row_log import RowLog
 from sweeps.storage.store import Store
 
 CUT: dict[str, Callable[[bytes], bytes]] = {
@@ -82,7 +83,7 @@ def test_the_cells_of_a_damaged_part_are_fitted_again_and_nothing_else(
     for table in ("cells", "trials"):
         (tmp_path / "results" / table / f"{table}.parquet").unlink()
     broken = store.part_names("cells")[0]
-    lost = set(store.read_part("cells", broken)["cell_id"].to_pylist())
+    lost = set(read_part(store, "cells", broken)["cell_id"].to_pylist())
     damage(tmp_path / "results" / "parts" / "cells" / broken, how)
     with pytest.warns(UserWarning, match=f"{broken} is damaged and left out"):
         assert set(sweeps.load(plan.storage, "cells")["cell_id"]) == set(calm.index) - lost
@@ -118,7 +119,7 @@ def test_a_flipped_bit_in_a_page_is_noticed(tmp_path: Path) -> None:
     for place in range(4, 1200, 97):
         path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
         with pytest.warns(UserWarning, match="is damaged"):
-            unnoticed += Ledger(store, {}).parts["cells"] != set()
+            unnoticed += RowLog(store, {}).parts["cells"] != set()
     assert unnoticed == 0
 
 

@@ -19,9 +19,10 @@ import sweeps
 from sweeps.errors import InputError
 from sweeps.storage.compaction import compact
 from sweeps.storage.parquet import from_bytes
-from sweeps.storage.retry import passing, patiently
-from sweeps.storage.row_log import Ledger
-from sweeps.storage.run_lock import FOLDER, Claim
+from sweeps.storage.retry import with_retries
+from sweeps.storage.row_log import RowLog
+from sweeps.storage.run_lock import FOLDER, RunLock
+from sweeps.storage.storage_errors import is_transient, storage_error
 from sweeps.storage.store import Store
 
 
@@ -32,20 +33,20 @@ def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stoppable]:
         yield found
 
 
-def test_claims_and_compaction_on_a_server_with_conditional_puts(held: Stoppable) -> None:
-    store = Store(f"{held.server.uri}/claimed")
+def test_locks_and_compaction_on_a_server_with_conditional_puts(held: Stoppable) -> None:
+    store = Store(f"{held.server.uri}/locked")
     store.put("experiment.yaml", b"name: small\n")
-    said: list[str] = []
-    with Claim(store, "run", say=said.append):
+    messages: list[str] = []
+    with RunLock(store, "run", say=messages.append):
         assert store.create(f"{FOLDER}/000001.json", b"another") is False
         with pytest.raises(InputError, match="is at work here"):
-            Claim(store, "run").__enter__()
-    assert said == []
+            RunLock(store, "run").__enter__()
+    assert messages == []
     assert store.names(FOLDER) == []
 
-    ledger = Ledger(store, {})
+    row_log = RowLog(store, {})
     for number in range(3):
-        ledger.write("cells", [{"cell_id": str(number), "status": "done"}])
+        row_log.write("cells", [{"cell_id": str(number), "status": "done"}])
     before = sweeps.load(store.uri, "cells")
     found = compact(store.uri)
     assert [(each.rows, each.removed) for each in found] == [(3, 3)]
@@ -61,48 +62,51 @@ def test_a_store_without_conditional_puts_is_told_of(held: Stoppable, monkeypatc
         return real(path, content, **options)
 
     monkeypatch.setattr(store.fs, "pipe_file", ignoring)
-    said: list[str] = []
-    with Claim(store, "run", say=said.append):
-        assert len(said) == 1
-        assert "no conditional puts" in said[0]
+    messages: list[str] = []
+    with RunLock(store, "run", say=messages.append):
+        assert len(messages) == 1
+        assert "no conditional puts" in messages[0]
         with pytest.raises(InputError, match="is at work here"):
-            Claim(store, "run").__enter__()
+            RunLock(store, "run").__enter__()
 
 
 def test_a_server_that_is_killed_is_waited_for(held: Stoppable, caplog: pytest.LogCaptureFixture) -> None:
-    store = Store(f"{held.server.uri}/patient", patience=60.0)
-    ledger = Ledger(store, {})
-    ledger.write("cells", [{"cell_id": "a", "status": "done"}])
+    store = Store(f"{held.server.uri}/retried", retry_seconds=60.0)
+    row_log = RowLog(store, {})
+    row_log.write("cells", [{"cell_id": "a", "status": "done"}])
     held.kill()
 
-    def told() -> bool:
+    def warned() -> bool:
         return any("does not answer" in record.message for record in caplog.records)
 
     def come_back() -> None:
-        wait_for(told, 50, "the user is told")  # the first seconds are bridged by s3fs and botocore themselves
+        wait_for(warned, 50, "the user is warned")  # the first seconds are bridged by s3fs and botocore themselves
         held.restart()
 
     back = threading.Thread(target=come_back)
     back.start()
-    ledger.write("cells", [{"cell_id": "b", "status": "done"}])
-    ledger.fold()
+    row_log.write("cells", [{"cell_id": "b", "status": "done"}])
+    row_log.fold()
     back.join()
     assert sweeps.load(store.uri, "cells")["cell_id"].tolist() == ["a", "b"]
-    assert told()
+    assert warned()
     assert held.server.secret_key not in caplog.text
 
 
 def test_what_is_refused_is_not_tried_again(held: Stoppable, monkeypatch: pytest.MonkeyPatch) -> None:
     began = time.monotonic()
-    store = Store(f"{held.server.uri}-that-is-not-there/rows", patience=60.0)
+    store = Store(f"{held.server.uri}-that-is-not-there/rows", retry_seconds=60.0)
     with pytest.raises(InputError, match="no such bucket"):
         store.check_writable()
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     fsspec.get_filesystem_class("s3").clear_instance_cache()
     try:
         with pytest.raises(InputError, match="access denied: check the credentials"):
-            sweeps.load(f"{held.server.uri}/patient", "cells")
-        with pytest.raises(InputError, match="access denied"), Claim(Store(f"{held.server.uri}/patient", 60.0), "run"):
+            sweeps.load(f"{held.server.uri}/retried", "cells")
+        with (
+            pytest.raises(InputError, match="access denied"),
+            RunLock(Store(f"{held.server.uri}/retried", 60.0), "run"),
+        ):
             pass
     finally:
         fsspec.get_filesystem_class("s3").clear_instance_cache()
@@ -135,14 +139,32 @@ def refused(code: str, status: int) -> ClientError:
         (ValueError(), False),
     ],
 )
-def test_what_may_be_gone_in_a_while(error: Exception, later: bool) -> None:
-    assert passing(error) is later
+def test_what_is_retried(error: Exception, later: bool) -> None:
+    assert is_transient(error) is later
     wrapped = OSError(errno.EIO, "as s3fs passes it on") if isinstance(error, ClientError) else error
     wrapped.__cause__ = error if wrapped is not error else None
-    assert passing(wrapped) is later
+    assert is_transient(wrapped) is later
 
 
-def test_patience_ends() -> None:
+@pytest.mark.parametrize(
+    ("error", "meaning"),
+    [
+        (refused("SlowDown", 503), "the object store is busy"),
+        (refused("AccessDenied", 403), "access denied"),
+        (refused("NoSuchBucket", 404), "no such bucket"),
+        (EndpointConnectionError(endpoint_url="http://127.0.0.1:1"), "the object store does not answer"),
+        (OSError(errno.EROFS, "Read-only file system"), "the file system is read-only"),
+        (NotADirectoryError(), "a file is in the way"),
+        (OSError(errno.ENOSPC, "No space left"), "cannot be written (OSError: [Errno 28] No space left)"),
+    ],
+)
+def test_what_an_error_means_is_said_without_credentials(error: Exception, meaning: str) -> None:
+    described = storage_error("s3://somewhere", error)
+    assert meaning in described.problem
+    assert (described.key, described.value) == ("storage", "s3://somewhere")
+
+
+def test_retries_end() -> None:
     tried: list[float] = []
 
     def action() -> None:
@@ -150,7 +172,7 @@ def test_patience_ends() -> None:
         raise TimeoutError("nobody answers")
 
     with pytest.raises(TimeoutError, match="nobody answers"):
-        patiently(action, "s3://somewhere", 1.2)
+        with_retries(action, "s3://somewhere", 1.2)
     pauses = [later - earlier for earlier, later in pairwise(tried)]
     assert 1.1 < sum(pauses) < 2.0
     assert 0.2 < pauses[0] < 0.6

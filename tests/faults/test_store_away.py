@@ -45,7 +45,7 @@ def test_a_sweep_outlives_its_store(experiment: dict[str, Any], tmp_path: Path) 
         assert set(written(store.uri).values()) == {1}
         for table, key in (("trials", "trial_id"), ("cells", "cell_id")):
             found, wanted = (
-                sweeps.load(uri, table).set_index(key).sort_index() for uri in (store.uri, calm.ledger.store.uri)
+                sweeps.load(uri, table).set_index(key).sort_index() for uri in (store.uri, calm.row_log.store.uri)
             )
             assert found.index.is_unique
             assert set(found["status"]) == {"done"}

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from sweeps.cli import app
 from sweeps.commands.benchmarks import list_benchmarks
-from sweeps.commands.run import _keep_experiment
+from sweeps.commands.run import write_experiment
 from sweeps.errors import InputError
 from sweeps.io.import_guard import home
 from sweeps.recordings.examples import EXAMPLES
@@ -38,7 +38,7 @@ def test_areas_are_driven_after_a_sweep(experiment: dict[str, Any], tmp_path: Pa
     guidance = {"areas": ["V4"], "seeds": 2, "steps": 4, "twins": "best:2"}
     plan = plan_of(experiment | {"guidance": guidance}, tmp_path)
     run_inline(plan)
-    _keep_experiment(plan)
+    write_experiment(plan)
     printed = said("guide", plan.storage, "--cache", plan.cache)
     assert "V4 of small" in printed
     assert "guide" in printed

@@ -17,7 +17,7 @@ from inline import ProcessDied, plan_of, run_inline
 from rich.console import Console
 
 from sweeps.commands.rescore import choose, plan_scores
-from sweeps.commands.run import _keep_experiment
+from sweeps.commands.run import write_experiment
 from sweeps.errors import InputError
 from sweeps.planning.plan import Plan
 from sweeps.report.score_table import show_chosen
@@ -31,7 +31,7 @@ Experiment = dict[str, Any]
 def run(experiment: Experiment, folder: Path) -> Plan:
     plan = plan_of(experiment, folder)
     run_inline(plan)
-    _keep_experiment(plan)
+    write_experiment(plan)
     return plan
 
 

@@ -17,9 +17,9 @@ from processes import ROOT, wait_for
 from prometheus_client.parser import text_string_to_metric_families
 
 import sweeps
-from sweeps.execution import telemetry as meters
-from sweeps.execution.telemetry import COUNTERS, GAUGES, SweepMeters, WorkerMeters
-from sweeps.planning.scheduler import Progress
+from sweeps.execution import telemetry
+from sweeps.execution.telemetry import COUNTERS, GAUGES, SweepTelemetry, WorkerTelemetry
+from sweeps.planning.run_progress import RunProgress
 
 ONLY_WITH_A_GPU = {"sweeps_gpu_memory_bytes", "sweeps_gpu_memory_peak_bytes"}
 LABELS = ("status", "objective")
@@ -97,12 +97,12 @@ def test_a_sweep_goes_on_when_ray_refuses_its_metrics(monkeypatch: pytest.Monkey
     def refused(*given: Any) -> None:
         raise RuntimeError("no agent")
 
-    told: list[str] = []
-    monkeypatch.setattr(meters, "Gauge", refused)
-    state: Any = SimpleNamespace(progress=Progress(), running={}, open={})
-    driver = SweepMeters("some", state, told.append)
+    messages: list[str] = []
+    monkeypatch.setattr(telemetry, "Gauge", refused)
+    state: Any = SimpleNamespace(progress=RunProgress(), running={}, trials=SimpleNamespace(open={}))
+    driver = SweepTelemetry("some", state, messages.append)
     driver.update(force=True)
-    assert told == ["no metrics from here on, since Ray refused them: RuntimeError('no agent')"]
+    assert messages == ["no metrics from here on, since Ray refused them: RuntimeError('no agent')"]
 
 
 class Recorded:
@@ -128,15 +128,15 @@ class Recorded:
 def recorded(monkeypatch: pytest.MonkeyPatch) -> Values:
     """What is recorded, without a Ray."""
     monkeypatch.setattr(Recorded, "values", {}, raising=False)
-    monkeypatch.setattr(meters, "Counter", Recorded)
-    monkeypatch.setattr(meters, "Gauge", Recorded)
+    monkeypatch.setattr(telemetry, "Counter", Recorded)
+    monkeypatch.setattr(telemetry, "Gauge", Recorded)
     return Recorded.values
 
 
 def test_counters_count_this_run_and_pruned_trials_are_not_done(recorded: Values) -> None:
-    counts = Progress(trials=9, known=3, best={"select.prediction": 0.5})
-    state: Any = SimpleNamespace(progress=counts, running={}, open=dict.fromkeys("abcdef"))
-    driver = SweepMeters("some", state, pytest.fail)
+    counts = RunProgress(trials=9, known=3, best={"select.prediction": 0.5})
+    state: Any = SimpleNamespace(progress=counts, running={}, trials=SimpleNamespace(open=dict.fromkeys("abcdef")))
+    driver = SweepTelemetry("some", state, pytest.fail)
     assert not [key for key in recorded if key[0] in COUNTERS]
     assert recorded["sweeps_best_score", "select.prediction"] == 0.5
     counts.done, counts.pruned, counts.failed = 4, 1, 2
@@ -157,7 +157,7 @@ def test_a_worker_tells_its_gpu_memory_where_there_is_a_gpu(recorded: Values, mo
     for there, torch in ((False, None), (False, SimpleNamespace(cuda=cuda)), (True, SimpleNamespace(cuda=cuda))):
         monkeypatch.setitem(sys.modules, "torch", torch)
         monkeypatch.setattr(cuda, "is_available", lambda there=there: there)
-        WorkerMeters("some").update()
+        WorkerTelemetry("some").update()
         assert {name for name, _ in recorded} == (ONLY_WITH_A_GPU if there else set())
     assert list(recorded.values()) == [3, 7]
 

@@ -9,7 +9,7 @@ import numpy as np
 from inline import plan_of
 
 from metrics import correlation
-from sweeps.execution.cell_runner import Bench
+from sweeps.execution.cell_runner import CellRunner
 from sweeps.features.worker_data import WorkerData
 from sweeps.fitting.fit_cells import fit_cells
 from sweeps.scores.prediction import compute as prediction
@@ -37,10 +37,10 @@ def test_a_twin_without_signal_scores_zero_over_folds(make_recording: Any, tmp_p
             "scores": ["prediction"],
         }
         plan = plan_of(experiment, tmp_path / str(seed))
-        bench = Bench(WorkerData(plan.context()))
+        runner = CellRunner(WorkerData(plan.context()))
         [cell] = plan.planner.cells(next(iter(plan.space.grid())))
-        [fit] = fit_cells(bench.workshop, [cell])
-        view = bench._view([cell], cell, fit, "report")
+        [fit] = fit_cells(runner.worker, [cell])
+        view = runner._view([cell], cell, fit, "report")
         plain.append(float(np.nanmean(correlation(view.predicted, view.observed))))
         beyond.append(prediction(view)["prediction"])
     # ten groups leave a little: a ratio whose numerator averages 0 but is mostly just below it
@@ -58,9 +58,9 @@ def test_a_twin_that_predicts_the_training_mean_predicts_nothing(make_recording:
         "scores": ["prediction"],
     }
     plan = plan_of(experiment, tmp_path)
-    bench = Bench(WorkerData(plan.context()))
+    runner = CellRunner(WorkerData(plan.context()))
     [cell] = plan.planner.cells(next(iter(plan.space.grid())))
-    (([row], _),) = bench.rows([[cell]], 0)
+    (([row], _),) = runner.rows([[cell]], 0)
     assert row["error"] is None
     assert row["score.prediction"] == 0.0
     assert row["score.prediction_constant_units"] == 30

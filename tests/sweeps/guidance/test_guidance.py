@@ -18,7 +18,7 @@ from PIL import Image
 from pydantic import ValidationError
 from rich.console import Console
 
-from sweeps.commands.run import _keep_experiment
+from sweeps.commands.run import write_experiment
 from sweeps.errors import InputError
 from sweeps.experiment.guidance import DIFFUSION, FOURIER, Guidance
 from sweeps.experiment.schema import parse_experiment
@@ -56,7 +56,7 @@ def run(experiment: dict[str, Any], folder: Path) -> str:
     """A finished sweep; returns its storage."""
     plan = plan_of(experiment, folder)
     run_inline(plan)
-    _keep_experiment(plan)
+    write_experiment(plan)
     return plan.storage
 
 
@@ -181,7 +181,7 @@ def test_areas_that_nothing_reads_are_refused(finished: str) -> None:
 def test_without_a_section_areas_are_needed(tmp_path: Path) -> None:
     data = write_recording(tmp_path / "data" / "small")
     plan = plan_of({**experiment_on(data), "guidance": None}, tmp_path)
-    _keep_experiment(plan)
+    write_experiment(plan)
     with pytest.raises(InputError, match="no section `guidance`, and no areas are given"):
         guide(plan.storage)
 

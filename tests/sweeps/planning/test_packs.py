@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from sweeps.execution.tune import REPORT_MOST, REPORT_SECONDS, STEP_SECONDS, report_seconds
+from sweeps.execution.report_times import REPORT_MOST, REPORT_SECONDS, STEP_SECONDS, report_seconds
 from sweeps.experiment.cells import Cell
-from sweeps.planning.packs import MOST_CELLS, Pack, _pack_size, fewest_packs, form_packs
+from sweeps.planning.packs import MOST_CELLS, Pack, fewest_packs, form_packs, pack_size
 
 WORKERS = 8
 
@@ -32,7 +32,7 @@ def share_of_time(packs: Sequence[Pack], seconds: Callable[[Cell], float]) -> fl
     return sum(seconds(cell) for pack in packs for cell in pack.cells) / (WORKERS * max(free))
 
 
-@pytest.mark.parametrize("size", [_pack_size("auto", WORKERS), _pack_size(7, WORKERS)])
+@pytest.mark.parametrize("size", [pack_size("auto", WORKERS), pack_size(7, WORKERS)])
 def test_every_cell_is_packed_once_beside_cells_of_its_data(size: Callable[[int], int]) -> None:
     cells = cells_of(1000, recordings=3)
     packs = form_packs(cells, size)
@@ -42,23 +42,23 @@ def test_every_cell_is_packed_once_beside_cells_of_its_data(size: Callable[[int]
 
 
 def test_packs_shrink_to_one_cell_unless_a_size_is_given() -> None:
-    sizes = [len(pack.cells) for pack in form_packs(cells_of(1000), _pack_size("auto", WORKERS))]
+    sizes = [len(pack.cells) for pack in form_packs(cells_of(1000), pack_size("auto", WORKERS))]
     assert sizes == sorted(sizes, reverse=True)
     assert (sizes[0], sizes[-1]) == (42, 1)
-    assert [len(pack.cells) for pack in form_packs(cells_of(20), _pack_size(7, WORKERS))] == [7, 7, 6]
-    assert max(len(pack.cells) for pack in form_packs(cells_of(9000), _pack_size("auto", 2))) == MOST_CELLS
-    assert fewest_packs(64) == len(form_packs(cells_of(64), _pack_size("auto", 1)))
+    assert [len(pack.cells) for pack in form_packs(cells_of(20), pack_size(7, WORKERS))] == [7, 7, 6]
+    assert max(len(pack.cells) for pack in form_packs(cells_of(9000), pack_size("auto", 2))) == MOST_CELLS
+    assert fewest_packs(64) == len(form_packs(cells_of(64), pack_size("auto", 1)))
 
 
 @pytest.mark.parametrize("low", [0.2, 1.0])
 def test_workers_end_together(low: float) -> None:
     times = np.random.default_rng(0).uniform(low, 1.0, 48 * WORKERS)
-    packs = form_packs(cells_of(len(times)), _pack_size("auto", WORKERS))
+    packs = form_packs(cells_of(len(times)), pack_size("auto", WORKERS))
     assert share_of_time(packs, lambda cell: times[int(cell.cell_id, 16)]) > 0.98
 
 
 def test_workers_end_together_though_deep_blocks_take_four_times_as_long() -> None:
-    packs = form_packs(cells_of(48 * WORKERS), _pack_size("auto", WORKERS))
+    packs = form_packs(cells_of(48 * WORKERS), pack_size("auto", WORKERS))
     assert share_of_time(packs, lambda cell: 4.0 if cell.depth > 11 else 1.0) > 0.95
 
 

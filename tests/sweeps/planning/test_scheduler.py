@@ -20,15 +20,15 @@ from slow_sweep import written
 
 from models.backbones import BACKBONES
 from models.readouts import READOUTS
-from sweeps.commands.run import _sweep
-from sweeps.execution.cell_runner import Bench
+from sweeps.commands.run import scheduler_of
+from sweeps.execution.cell_runner import CellRunner
 from sweeps.features.worker_data import WorkerData
-from sweeps.planning.failures import Death
+from sweeps.planning.failures import ProcessFailure
 from sweeps.planning.packs import Pack, jobs_of
 from sweeps.planning.plan import Plan
 from sweeps.scores import SCORES
 from sweeps.storage.load import load
-from sweeps.storage.row_log import Ledger
+from sweeps.storage.row_log import RowLog
 from sweeps.storage.store import Store
 
 Experiment = dict[str, Any]
@@ -61,16 +61,16 @@ def numbers(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[sorted(c for c in frame.columns if c.startswith(("select.", "score.")))].astype(float)
 
 
-class Deaths:
-    """The process of a pack dies when it reaches the guilty cell, `times` times."""
+class Failures:
+    """The process of a pack dies when it reaches the failing cell, `times` times."""
 
-    def __init__(self, guilty: str, times: int = 10**6, node: bool = False) -> None:
-        self.guilty, self.times, self.node = guilty, times, node
+    def __init__(self, failing: str, times: int = 10**6, node: bool = False) -> None:
+        self.failing, self.times, self.node = failing, times, node
         self.tries: Counter[str] = Counter()
 
     def __call__(self, pack: Pack) -> None:
         self.tries.update(cell.cell_id for cell in pack.cells)
-        if self.times and any(cell.cell_id == self.guilty for cell in pack.cells):
+        if self.times and any(cell.cell_id == self.failing for cell in pack.cells):
             self.times -= 1
             raise ProcessDied("out of memory", self.node)
 
@@ -123,17 +123,17 @@ def test_a_cell_that_raises_fails_its_own_trials_and_no_others(
 
 def test_failed_is_final_until_it_is_asked_for_again(experiment: Experiment, tmp_path: Path) -> None:
     plan = plan_of(edited(experiment, compute__max_failures=0), tmp_path)
-    guilty = some_cell(plan)
-    first = run_inline(plan, before=Deaths(guilty))
+    failing = some_cell(plan)
+    first = run_inline(plan, before=Failures(failing))
     assert (first.progress.failed, first.progress.done) == (3, 15)
     assert trials_of(plan).query("status == 'failed'")["error"].str.contains("out of memory").all()
 
     again = run_inline(plan)
     assert (again.progress.executed, again.progress.known) == (0, 18)
 
-    seen = Deaths("nobody")
+    seen = Failures("nobody")
     last = run_inline(plan, before=seen, retry_failed=True)
-    assert seen.tries == {guilty: 1}
+    assert seen.tries == {failing: 1}
     assert (last.progress.known, last.progress.done, last.progress.failed) == (15, 3, 0)
     trials = load(plan.storage)
     assert len(trials) == trials["trial_id"].nunique() == 18
@@ -144,26 +144,26 @@ def test_failed_is_final_until_it_is_asked_for_again(experiment: Experiment, tmp
 
 def test_what_earlier_runs_tried_does_not_count_against_a_cell(experiment: Experiment, tmp_path: Path) -> None:
     plan = plan_of(experiment, tmp_path)
-    guilty = some_cell(plan)
-    run_inline(plan, before=Deaths(guilty))
-    retried = run_inline(plan, before=Deaths(guilty, times=3), retry_failed=True)
+    failing = some_cell(plan)
+    run_inline(plan, before=Failures(failing))
+    retried = run_inline(plan, before=Failures(failing, times=3), retry_failed=True)
     assert (retried.progress.done, retried.progress.failed) == (3, 0)
 
 
 @pytest.mark.parametrize("size", [1, 3, 100])
-def test_only_the_guilty_cell_of_a_dying_pack_fails(experiment: Experiment, tmp_path: Path, size: int) -> None:
+def test_only_the_failing_cell_of_a_dying_pack_fails(experiment: Experiment, tmp_path: Path, size: int) -> None:
     tries = {}
     for allowed in (0, 3):
         plan = plan_of(edited(experiment, compute__max_failures=allowed), tmp_path / str(allowed))
-        guilty = some_cell(plan)
-        deaths = Deaths(guilty)
-        sweep = run_inline(plan, pack_size=size, before=deaths)
-        tries[allowed] = deaths.tries.pop(guilty)
+        failing = some_cell(plan)
+        failures = Failures(failing)
+        sweep = run_inline(plan, pack_size=size, before=failures)
+        tries[allowed] = failures.tries.pop(failing)
         assert (sweep.progress.cells_failed, sweep.progress.failed, sweep.progress.done) == (1, 3, 15)
         cells = load(plan.storage, "cells").set_index("cell_id")["status"]
-        assert cells[cells == "failed"].index.tolist() == [guilty]
+        assert cells[cells == "failed"].index.tolist() == [failing]
         assert set(written(plan.storage).values()) == {1}
-        assert set(deaths.tries.values()) == {1}  # what is finished is not fitted again
+        assert set(failures.tries.values()) == {1}  # what is finished is not fitted again
     assert tries[3] - tries[0] == 3
     assert tries[0] == (1 if size == 1 else tries[0])
     assert tries[0] <= 2 + np.ceil(np.log2(12)) + 1
@@ -171,58 +171,58 @@ def test_only_the_guilty_cell_of_a_dying_pack_fails(experiment: Experiment, tmp_
 
 def test_a_pack_that_dies_once_loses_nothing(experiment: Experiment, tmp_path: Path) -> None:
     plan = plan_of(edited(experiment, compute__max_failures=1), tmp_path)
-    sweep = run_inline(plan, pack_size=100, before=Deaths(some_cell(plan), times=1))
+    sweep = run_inline(plan, pack_size=100, before=Failures(some_cell(plan), times=1))
     assert (sweep.progress.done, sweep.progress.failed) == (18, 0)
     assert set(written(plan.storage).values()) == {1}
 
 
 def test_the_loss_of_a_node_never_counts(experiment: Experiment, tmp_path: Path) -> None:
     plan = plan_of(edited(experiment, compute__max_failures=0), tmp_path)
-    deaths = Deaths(some_cell(plan), times=7, node=True)
-    sweep = run_inline(plan, pack_size=4, before=deaths)
+    failures = Failures(some_cell(plan), times=7, node=True)
+    sweep = run_inline(plan, pack_size=4, before=failures)
     assert (sweep.progress.done, sweep.progress.failed) == (18, 0)
-    assert deaths.tries[deaths.guilty] == 8
+    assert failures.tries[failures.failing] == 8
     assert set(load(plan.storage, "cells")["attempt"]) == {0}
 
 
 @pytest.mark.parametrize("survives", [False, True])
-@pytest.mark.parametrize("failures", [0, 1, 3])
+@pytest.mark.parametrize("allowed", [0, 1, 3])
 @pytest.mark.parametrize("size", [1, 4])
-def test_where_memory_is_short_no_innocent_cell_fails(
-    size: int, failures: int, survives: bool, experiment: Experiment, tmp_path: Path
+def test_where_memory_is_short_no_other_cell_fails(
+    size: int, allowed: int, survives: bool, experiment: Experiment, tmp_path: Path
 ) -> None:
-    """Three workers on one node, where a guilty cell takes the others with it before any has a row.
+    """Three workers on one node, where a failing cell takes the others with it before any has a row.
 
     It dies with them, or survives them, as the process that began first does, until it is done as the last one.
     """
-    plan = plan_of(edited(experiment, compute__max_failures=failures), tmp_path)
-    store, bench, guilty = Store(plan.storage), Bench(WorkerData(plan.context())), some_cell(plan)
-    sweep = _sweep(plan, Ledger(store, plan.columns()), False)
+    plan = plan_of(edited(experiment, compute__max_failures=allowed), tmp_path)
+    store, runner, failing = Store(plan.storage), CellRunner(WorkerData(plan.context())), some_cell(plan)
+    sweep = scheduler_of(plan, RowLog(store, plan.columns()), False)
     sweep.pack_size = lambda cells: size
     running: dict[str, Pack] = {}
-    deaths = 0
+    failures = 0
     while True:
         while len(running) < 3 and (found := sweep.next_pack()) is not None:
             running[found[0]] = found[1]
         if not running:
             break
-        greedy = [token for token, pack in running.items() if any(cell.cell_id == guilty for cell in pack.cells)]
+        greedy = [token for token, pack in running.items() if any(cell.cell_id == failing for cell in pack.cells)]
         if greedy and (len(running) > 1 or not survives):
             for token in [each for each in running if not (survives and each in greedy)]:
-                sweep.died(token, "low on memory", Death.MEMORY)
+                sweep.failed(token, "low on memory", ProcessFailure.MEMORY)
                 del running[token]
-            deaths += 1
-            assert deaths < 100
-            if not survives or sweep.queue or deaths < 20:
+            failures += 1
+            assert failures < 100
+            if not survives or sweep.queue or failures < 20:
                 continue
         token, pack = running.popitem()
-        for rows, _ in bench.rows(jobs_of(pack.cells), pack.attempt, pack.earlier):
+        for rows, _ in runner.rows(jobs_of(pack.cells), pack.attempt, pack.earlier):
             sweep.absorb(store.write_part("cells", rows))
         sweep.done(token)
     assert sweep.finished
-    sweep.flush()
+    sweep.trials.flush()
     cells = load(plan.storage, "cells").set_index("cell_id")
-    assert list(cells.index[cells["status"] == "failed"]) == ([] if survives else [guilty])
+    assert list(cells.index[cells["status"] == "failed"]) == ([] if survives else [failing])
     assert set(written(plan.storage).values()) == {1}
 
 
@@ -248,7 +248,7 @@ def test_scores_do_not_depend_on_the_pack(experiment: Experiment, tmp_path: Path
 def test_an_edited_space_runs_only_what_is_new(experiment: Experiment, tmp_path: Path) -> None:
     run_inline(plan_of(experiment, tmp_path))
     more = edited(experiment, space__depth={"V1": [0, 1, 2, 3], "V4": [0, 1, 2]})
-    seen = Deaths("nobody")
+    seen = Failures("nobody")
     sweep = run_inline(plan_of(more, tmp_path), before=seen)
     assert (sweep.progress.known, sweep.progress.done, len(seen.tries)) == (18, 6, 2)
     assert len(load(plan_of(more, tmp_path).storage)) == 24
@@ -269,7 +269,7 @@ def test_a_raised_version_repeats_what_uses_the_component_and_nothing_else(
     for table, name, column in raised:
         shutil.copytree(plan.storage, tmp_path / name / "results")
         shutil.copytree(tmp_path / "cache", tmp_path / name / "cache")
-        seen = Deaths("nobody")
+        seen = Failures("nobody")
         with monkeypatch.context() as patch:
             declare(patch, table, name, replace(table[name], version=table[name].version + 1))
             newer = plan_of(mixed, tmp_path / name)

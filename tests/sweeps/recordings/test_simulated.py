@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 from inline import plan_of, run_inline
 
+from benchmarks.teacher_control import teacher_scores
 from metrics import depth_map_p
 from sweeps.errors import InputError
-from sweeps.execution.cell_runner import Bench
-from sweeps.execution.teacher_control import teacher_scores
+from sweeps.execution.cell_runner import CellRunner
 from sweeps.features.worker_data import WorkerData
 from sweeps.fitting.planted_depths import Truth, cached_truths, truths
 from sweeps.planning.plan import Plan
@@ -93,7 +93,7 @@ def percentiles_of_the_teacher(plan: Plan, planted: dict[str, int]) -> dict[str,
     cells = load(plan.storage, "cells").query("data_fingerprint == @plan.facts[0].fingerprint")
     configuration = {**configuration_of(cells.iloc[0]), "depth": planted}
     spec = SimulatedSpec(**plan.experiment.recordings[0])
-    teacher = teacher_scores(Bench(WorkerData(plan.context())), spec, plan.planner.cells(configuration), names)
+    teacher = teacher_scores(CellRunner(WorkerData(plan.context())), spec, plan.planner.cells(configuration), names)
     found = {}
     for name in names:
         table = cells.pivot(index="area", columns="depth", values=f"score.{name}").loc[list(planted)].to_numpy()

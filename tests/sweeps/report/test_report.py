@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from inline import plan_of, run_inline
 from rich.console import Console
 
-from sweeps.commands.run import _keep_experiment
+from sweeps.commands.run import write_experiment
 from sweeps.experiment.schema import Contrast, Side
 from sweeps.report.analysis import are_recovered, by_depth, compare, pareto_front, recovered
 from sweeps.report.terminal import _verdict, bar, show
@@ -134,7 +134,7 @@ def test_show_prints_trials_depths_and_contrasts(experiment: dict[str, Any], tmp
     ]
     plan = plan_of(experiment, tmp_path)
     run_inline(plan)
-    _keep_experiment(plan)
+    write_experiment(plan)
     text = io.StringIO()
     show(plan.storage, Console(file=text, width=120, highlight=False))
     printed = text.getvalue()
@@ -154,7 +154,7 @@ def test_rows_of_an_earlier_split_are_kept_but_not_shown(experiment: dict[str, A
     for seed in (0, 5):
         plan = plan_of({**experiment, "split": {"seed": seed}}, tmp_path)
         run_inline(plan)
-        _keep_experiment(plan)
+        write_experiment(plan)
     assert len(load(plan.storage)) == 36
     text = io.StringIO()
     show(plan.storage, Console(file=text, width=120, highlight=False))

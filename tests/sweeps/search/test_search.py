@@ -18,7 +18,7 @@ from sweeps.experiment.parse_space import read_space
 from sweeps.experiment.schema import Search
 from sweeps.experiment.space import Configuration, Space
 from sweeps.hashing import canonical
-from sweeps.planning import scheduler as schedule
+from sweeps.planning import scheduler
 from sweeps.search.history import MOST, History, best
 from sweeps.search.methods import make_proposer
 from sweeps.search.optuna_search import ASK, POPULATION, OptunaSearch
@@ -360,7 +360,7 @@ def test_a_search_ends_after_ten_batches_of_nothing_new(searched: dict[str, Any]
     plan = plan_of(searched, tmp_path)
     sweep = run_inline(plan)
     assert (sweep.progress.trials, sweep.progress.done, len(trials_of(plan))) == (4, 4, 4)
-    assert sweep.stale == TRIES
+    assert sweep.proposals.stale == TRIES
     assert sweep.finished
 
 
@@ -386,7 +386,7 @@ def unequal(pack: Any) -> float:
 def test_no_worker_waits_while_trials_are_to_be_proposed(
     searched: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, workers: int
 ) -> None:
-    monkeypatch.setattr(schedule, "TURN_SECONDS", math.inf)  # the simulated clock knows no asking
+    monkeypatch.setattr(scheduler, "TURN_SECONDS", math.inf)  # the simulated clock knows no asking
     searched["space"]["readout"] = {"ridge": {"alpha": {"low": 0.01, "high": 10, "log": True}, "pool": 2}}
     searched["search"] = {"method": method, "trials": 50}
     plan = plan_of(searched, tmp_path)
@@ -406,7 +406,7 @@ def test_trials_are_told_one_by_one_and_asked_by_what_is_known(searched: dict[st
         return 1000.0 if len(slowest) == 1 else 1.0
 
     sweep, _ = run_simulated(plan_of(searched, tmp_path), 2, seconds)
-    found = sweep.proposer
+    found = sweep.proposals.proposer
     assert isinstance(found, OptunaSearch)
     assert states(found)[0] == "COMPLETE"
     times = [trial.datetime_complete for trial in found.study.get_trials(deepcopy=False)]
@@ -430,7 +430,7 @@ def test_several_workers_find_all_of_a_small_space(searched: dict[str, Any], tmp
     searched["search"] = {"method": method, "trials": 50, "batch": 4}
     sweep, _ = run_simulated(plan_of(searched, tmp_path), 3, unequal)
     assert (sweep.progress.trials, sweep.progress.done) == (4, 4)
-    assert sweep.stale >= TRIES
+    assert sweep.proposals.stale >= TRIES
 
 
 @pytest.mark.parametrize("method", ["grid", "random"])

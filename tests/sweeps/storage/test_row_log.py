@@ -1,4 +1,4 @@
-"""The ledger: how often it folds."""
+"""The row log: how often it folds."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from sweeps.storage import row_log as ledger
-from sweeps.storage.row_log import Ledger
+from sweeps.storage import row_log
+from sweeps.storage.row_log import RowLog
 from sweeps.storage.store import Store
 
 SLOW = 0.1
@@ -28,10 +28,10 @@ class SlowStore(Store):
 
 @pytest.mark.parametrize(("pause", "again"), [(0.0, 1), (50.0, 0)])
 def test_slow_folds_are_far_apart(pause: float, again: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger, "FOLD_SECONDS", 0.0)
-    monkeypatch.setattr(ledger, "FOLD_PAUSE", pause)
+    monkeypatch.setattr(row_log, "FOLD_SECONDS", 0.0)
+    monkeypatch.setattr(row_log, "FOLD_PAUSE", pause)
     store = SlowStore(str(tmp_path))
-    held = Ledger(store, {})
+    held = RowLog(store, {})
     held.fold()
     before = store.folds
     held.write("cells", [{"cell_id": "a", "status": "done"}])
@@ -41,7 +41,7 @@ def test_slow_folds_are_far_apart(pause: float, again: int, tmp_path: Path, monk
 
 def test_what_another_driver_has_left_out_of_the_fold_comes_back(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
-    own, other = Ledger(store, {}), Ledger(store, {})
+    own, other = RowLog(store, {}), RowLog(store, {})
     own.write("cells", [{"cell_id": "a", "status": "done"}])
     own.fold()
     other.write("cells", [{"cell_id": "b", "status": "done"}])

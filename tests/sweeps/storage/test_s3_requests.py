@@ -12,7 +12,7 @@ import pytest
 from s3 import S3Server, seaweedfs
 
 import sweeps
-from sweeps.storage.run_lock import BEAT_SECONDS
+from sweeps.storage.run_lock import HEARTBEAT_SECONDS
 
 SIZES = 48, 240
 
@@ -35,7 +35,7 @@ def requests(server: S3Server, experiment: dict[str, Any], trials: int, cache: P
     before, began = server.requests(), time.monotonic()
     held = {**experiment, "space": space, "scores": ["prediction"]}
     found = sweeps.run(held, storage=f"{server.uri}/{trials}", cache=str(cache))
-    beats = int((time.monotonic() - began) / BEAT_SECONDS)
+    beats = int((time.monotonic() - began) / HEARTBEAT_SECONDS)
     assert (found.progress.done, found.progress.executed) == (trials, 2 * trials)
     assert len(found.trials) == trials
     return server.requests() - before - Counter(PUT=beats, LIST=beats)

@@ -14,14 +14,15 @@ from typing import Any
 import fsspec
 import pandas as pd
 import pytest
+from parts import read_part
 from processes import ROOT, environment
 from s3 import S3Server, seaweedfs
 
 import sweeps
 from sweeps.errors import InputError
-from sweeps.planning import scheduler as schedule
+from sweeps.planning import trial_rows
 from sweeps.planning.plan import make_plan
-from sweeps.storage import row_log as ledger
+from sweeps.storage import row_log
 from sweeps.storage.store import Store
 
 READER = """
@@ -87,9 +88,9 @@ def reader(uri: str, columns: list[str], stop: str) -> Iterator[dict[str, Any]]:
 def test_readers_see_a_whole_table_at_any_moment(
     server: S3Server, experiment: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger, "FOLD_SECONDS", 0.0)
-    monkeypatch.setattr(ledger, "FOLD_PAUSE", 0.0)
-    monkeypatch.setattr(schedule, "FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr(row_log, "FOLD_SECONDS", 0.0)
+    monkeypatch.setattr(row_log, "FOLD_PAUSE", 0.0)
+    monkeypatch.setattr(trial_rows, "FLUSH_SECONDS", 0.0)
     uri = f"{server.uri}/sweeps/small"
     space = {**experiment["space"], "depth": {"V1": [0, 1, 2, 3], "V4": [0, 1, 2, 3]}, "seed": [0, 1]}
     held = {**experiment, "space": space, "storage": uri, "compute": {"cells_per_pack": 2}}
@@ -140,8 +141,8 @@ def test_a_store_on_s3_behaves_like_a_local_one(server: S3Server) -> None:
     assert store.read_table("cells") is None
     name = store.write_part("cells", [{"cell_id": "a", "status": "done", "attempt": 0}])
     assert store.part_names("cells") == [name]
-    assert store.read_part("cells", name)["cell_id"].to_pylist() == ["a"]
-    store.write_fold("cells", store.read_part("cells", name), [name])
+    assert read_part(store, "cells", name)["cell_id"].to_pylist() == ["a"]
+    store.write_fold("cells", read_part(store, "cells", name), [name])
     assert store.read_fold("cells")[1] == {name}
     with pytest.raises(InputError, match="no such bucket"):
         Store("s3://no-such-bucket/store").check_writable()

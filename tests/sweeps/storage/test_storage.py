@@ -16,11 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from inline import plan_of, run_inline
+from parts import read_part
 
 import sweeps
 from sweeps.errors import InputError
 from sweeps.storage import parquet as folding
-from sweeps.storage.columns import KEYS, KNOWN, as_table, schema_of
+from sweeps.storage.columns import COLUMNS, KEYS, as_table, schema_of
 from sweeps.storage.parquet import fold, merge, to_bytes
 from sweeps.storage.store import Store
 
@@ -85,7 +86,7 @@ def test_tables_without_a_status_are_folded_as_purely(pairs: list[tuple[str, int
     assert contents(fold("bootstraps", [as_table("bootstraps", [row]) for row in rows])) == contents(whole)
 
 
-@pytest.mark.parametrize("table", KNOWN)
+@pytest.mark.parametrize("table", COLUMNS)
 def test_every_column_is_typed_even_where_every_value_is_missing(table: str, tmp_path: Path) -> None:
     names = ["config.seed", "config.readout.alpha", "config.depth.V1", "score.prediction", "cell.small.V1"]
     extra = names if table in ("trials", "cells") else []
@@ -93,7 +94,7 @@ def test_every_column_is_typed_even_where_every_value_is_missing(table: str, tmp
     store = Store(str(tmp_path))
     store.write_fold(table, fold(table, [part]), ["p"])
     for held in (part, pq.read_table(tmp_path / table / f"{table}.parquet")):
-        assert set(held.column_names) == {*KNOWN[table], *extra}
+        assert set(held.column_names) == {*COLUMNS[table], *extra}
         assert not any(pa.types.is_null(field.type) for field in held.schema)
         assert held.schema.remove_metadata() == schema_of(table, extra)
 
@@ -123,16 +124,16 @@ def test_a_part_is_read_as_it_was_written(tmp_path: Path) -> None:
         {"cell_id": "b", "status": "failed", "error": "ValueError: no\nsuch thing", "config.seed": 2**40},
     ]
     name = store.write_part("cells", rows)
-    assert store.read_part("cells", name) == as_table("cells", rows)
+    assert read_part(store, "cells", name) == as_table("cells", rows)
     assert store.part_names("cells") == [name]
     with pytest.raises(FileNotFoundError):
-        store.read_part("cells", "gone.parquet")
+        read_part(store, "cells", "gone.parquet")
 
 
 def test_a_reader_sees_parts_that_are_newer_than_the_fold(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     old = store.write_part("trials", [{"trial_id": "a", "status": "failed", "attempt": 0, "finished": NOON}])
-    store.write_fold("trials", fold("trials", [store.read_part("trials", old)]), [old])
+    store.write_fold("trials", fold("trials", [read_part(store, "trials", old)]), [old])
     store.write_part("trials", [{"trial_id": "a", "status": "done", "attempt": 1, "finished": NOON}])
     store.write_part("trials", [{"trial_id": "b", "status": "done", "attempt": 0, "finished": NOON}])
     assert pd.read_parquet(tmp_path / "trials")["status"].tolist() == ["failed"]
