@@ -1,4 +1,4 @@
-"""Kernels of one block's features: centred, or z-scored on the stimuli of a fit, projected and delayed where asked."""
+"""Kernels of one block's features: centred, or z-scored on the stimuli of a fit, projected and delayed where a readout does so."""
 
 from __future__ import annotations
 

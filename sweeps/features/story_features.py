@@ -54,7 +54,7 @@ DEFAULT = Reading()
 def text_maps(
     recording: Recording, network: Any, blocks: Sequence[int], parameters: Mapping[str, Any], role: str = "fit"
 ) -> list[np.ndarray]:
-    """Maps (rows, channels, 1, 1) float32 of the asked blocks for the stimuli of a role, row by row of their table.
+    """Maps (rows, channels, 1, 1) float32 of some blocks for the stimuli of a role, row by row of their table.
 
     `network` is a backbone that sees texts, `parameters` are its own. Rows placed by `run` and `time` in a recording
     that holds words are samples of stories, see `story_features`; else rows are read by their column `caption`. Raises
@@ -72,7 +72,7 @@ def text_maps(
 
 
 def read_texts(forward: Forward, texts: Sequence[str], blocks: Sequence[int]) -> list[np.ndarray]:
-    """Vectors (texts, channels) of each asked block, `BATCH` texts at a time."""
+    """Vectors (texts, channels) of every block, `BATCH` texts at a time."""
     parts: list[list[np.ndarray]] = [[] for _ in blocks]
     with torch.inference_mode():
         for start in range(0, len(texts), BATCH):
@@ -106,13 +106,13 @@ def story_features(
     reading: Reading = DEFAULT,
     rate: float | None = None,
 ) -> list[np.ndarray]:
-    """Features (rows, channels) float64 of each asked block at the samples of every run.
+    """Features (rows, channels) float64 of every block at the samples of every run.
 
         y(s) = sum_i k((s - t_i) rate) x_i        k: Lanczos window of 3 lobes, cutoff = rate
 
     x_i is the vector of word i, shown with the words around it that `reading` asks for. `sum` has the rate of
     words in it: a network that gives the same vector to every word would still predict what follows the rate of speech,
-    so compare with `word_rate`. `mean` divides by sum_i k: what is said, whatever the pace. `zscore` then takes each
+    so compare with `word_rate`. `mean` divides by sum_i k: what the words are, whatever their pace. `zscore` then takes each
     run's mean away and divides by its standard deviation, both over the run without its `ends`.
     Shapes: words (run, time, word), rows (run, time), times in seconds from a run's first sample; rate in samples a
     second, None for 1 / median spacing of a run's rows.
@@ -202,7 +202,7 @@ def _runs(labels: pd.Series) -> Iterable[tuple[Any, np.ndarray]]:
 
 
 def _checked(table: pd.DataFrame, columns: Sequence[str], name: str) -> pd.DataFrame:
-    """The columns asked, runs as texts and times as numbers; InputError for a missing column or a strange time."""
+    """Some columns, runs as texts and times as numbers; InputError for a missing column or a strange time."""
     missing = [column for column in columns if column not in table]
     if missing:
         raise InputError(f"{name} need the columns {', '.join(columns)}; got {', '.join(map(str, table.columns))}")
