@@ -1,6 +1,7 @@
 """Registries as a test wants them: they are read-only otherwise."""
 
-from typing import TypeVar
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import pytest
 
@@ -13,3 +14,8 @@ def declare(patch: pytest.MonkeyPatch, registry: Registry[T], name: str, item: T
     """Let a registry know `item` by `name` until the patch is undone, as if it shipped here."""
     patch.setitem(registry.builtin, name, registry.builtin.get(name, f"tests:{name}"))
     patch.setitem(registry._loaded, name, item)
+
+
+def declare_version(patch: pytest.MonkeyPatch, registry: Registry[Any], name: str, version: int) -> None:
+    """Let a declaration state another VERSION until the patch is undone."""
+    declare(patch, registry, name, replace(registry[name], version=version))

@@ -11,7 +11,7 @@ from sweeps.io.import_guard import home
 
 
 def show_elsewhere(storage: str, best: int) -> None:
-    """Run `sweeps show` with the project's home first on the import path; raises InputError with what it complains of."""
+    """Run `sweeps show` with the project's home first on the import path; InputError with what it complains of."""
     line = [sys.executable, "-P", "-m", "sweeps", "show", storage, "--best", str(best)]
     path = os.pathsep.join([str(home()), *filter(None, [os.environ.get("PYTHONPATH")])])
     answer = subprocess.run(line, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False)

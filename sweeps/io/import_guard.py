@@ -1,7 +1,7 @@
 """The three import names are generic, so runs are guarded: one place, one digest, in every process.
 
-What only reads results is not guarded: `sweeps.load` imports neither `models` nor `metrics`, and the command puts its own
-home first.
+What only reads results is not guarded: `sweeps.load` imports neither `models` nor `metrics`, and the command puts its
+own home first.
 """
 
 from __future__ import annotations

@@ -49,7 +49,8 @@ SCORE = Score(
     summary="asymmetry of visual search in six experiments, that of people beside it",
     seconds=40.0,
     probe="search",
-    absent="a trained core, a twin of features that come without pictures and a network whose maps are one pixel do not search; nor are displays searched whose cells are under two pixels of the attention map",
+    absent="a trained core, a twin of features that come without pictures and a network whose maps are one pixel do not "
+    "search; nor are displays searched whose cells are under two pixels of the attention map",
     on_request=True,
     shown={"search_asymmetry": "human_search_asymmetry", "search_polarity": "human_search_polarity"},
 )
@@ -92,7 +93,7 @@ REPLICATES = 1000
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SearchOutcome:
     """One condition: set size and saccades (displays,), NaN where the target was never found."""
 
     sizes: np.ndarray
@@ -127,14 +128,14 @@ def slopes_of(sizes: np.ndarray, times: np.ndarray) -> np.ndarray:
     return np.where(np.ptp(times, axis=1) <= CONSTANT * times.max(axis=1), 0.0, slopes)
 
 
-Outcomes = Mapping[str, tuple[Outcome, Outcome]]
+SearchOutcomes = Mapping[str, tuple[SearchOutcome, SearchOutcome]]
 
 
 def compute(view: CellView) -> dict[str, float]:
     """Asymmetry of the backbone's search in the probe's displays, and its agreement with the times of people.
 
-    The frozen backbone guides saccades through every display (models.visual_search.saccades): its features of the target, as kernels
-    over those of the display, say where to look next. `search_asymmetry` is the mean over the probe's experiments of
+    The frozen backbone guides saccades through every display (models.visual_search.saccades): its features of the
+    target, as kernels over those of the display, decide where to look next. `search_asymmetry` is the mean over the probe's experiments of
     (H - E) / (H + E), H and E the slopes of the conditions harder and easier for people; `_low` and `_high` bound its
     95 % interval over displays. `search_polarity` counts the experiments with the human sign. `search_slope_r` and
     `search_rt_error` (ms) compare slopes and times with those of people; `search_never_found` counts displays.
@@ -155,7 +156,7 @@ def compute(view: CellView) -> dict[str, float]:
     return SCORE.unavailable() | (compared(outcomes) if outcomes else {})
 
 
-def _once(view: CellView, key: list[Any], make: Callable[[], Any], source: RenderedSearch) -> Outcomes:
+def _once(view: CellView, key: list[Any], make: Callable[[], Any], source: RenderedSearch) -> SearchOutcomes:
     """The outcomes of a backbone, searched or read from this node's disk."""
 
     def compute() -> dict[str, np.ndarray]:
@@ -170,7 +171,7 @@ def _once(view: CellView, key: list[Any], make: Callable[[], Any], source: Rende
     return outcomes
 
 
-def _as_arrays(outcomes: Outcomes) -> dict[str, np.ndarray]:
+def _as_arrays(outcomes: SearchOutcomes) -> dict[str, np.ndarray]:
     return {
         f"{name}/{side}/{what}": held
         for name, pair in outcomes.items()
@@ -179,16 +180,16 @@ def _as_arrays(outcomes: Outcomes) -> dict[str, np.ndarray]:
     }
 
 
-def _as_outcomes(arrays: Mapping[str, np.ndarray], source: RenderedSearch) -> Outcomes:
+def _as_outcomes(arrays: Mapping[str, np.ndarray], source: RenderedSearch) -> SearchOutcomes:
     """The inverse of `_as_arrays`."""
     done = [name for name in source.experiments if f"{name}/0/sizes" in arrays]
     pairs = {
         name: [[arrays[f"{name}/{side}/{what}"] for what in ("sizes", "saccades")] for side in (0, 1)] for name in done
     }
-    return {name: (Outcome(*easy), Outcome(*hard)) for name, (easy, hard) in pairs.items()}
+    return {name: (SearchOutcome(*easy), SearchOutcome(*hard)) for name, (easy, hard) in pairs.items()}
 
 
-def searched(network: Any, source: RenderedSearch) -> dict[str, tuple[Outcome, Outcome]]:
+def searched(network: Any, source: RenderedSearch) -> dict[str, tuple[SearchOutcome, SearchOutcome]]:
     """How a frozen network searches the displays of a probe: the easier and the harder condition by experiment.
 
     Empty where it cannot: no maps, or a cell of any display under two pixels of the attention map.
@@ -228,7 +229,7 @@ def _compare_density(density: float, scale: float) -> None:
         warnings.warn(f"{told}: its windows grow at other angles than meant", RuntimeWarning, stacklevel=3)
 
 
-def _outcome(network: Any, blocks: Sequence[int], raster: Raster, plans: list[SearchDisplay]) -> Outcome:
+def _outcome(network: Any, blocks: Sequence[int], raster: Raster, plans: list[SearchDisplay]) -> SearchOutcome:
     import torch
 
     from models.visual_search.attention import Sharpening, Surround, TargetAttention, device_of
@@ -251,7 +252,7 @@ def _outcome(network: Any, blocks: Sequence[int], raster: Raster, plans: list[Se
         )
         displays = _as_pictures([each.image() for each in plans], device)
         paths = look_for(attention, displays, [each.target_cell for each in plans], task)
-    return Outcome(np.array([each.set_size for each in plans]), paths.saccades.double().numpy())
+    return SearchOutcome(np.array([each.set_size for each in plans]), paths.saccades.double().numpy())
 
 
 def _as_pictures(grey: list[np.ndarray], device: Any) -> Any:
@@ -261,7 +262,7 @@ def _as_pictures(grey: list[np.ndarray], device: Any) -> Any:
     return torch.from_numpy(np.stack(grey)).to(device).float().div_(255)[:, None].repeat(1, 3, 1, 1)
 
 
-def compared(outcomes: Outcomes) -> dict[str, float]:
+def compared(outcomes: SearchOutcomes) -> dict[str, float]:
     """Columns of the score for the experiments that were done, the times of people beside them."""
     ours = {name: (pair[0].slope, pair[1].slope) for name, pair in outcomes.items()}
     theirs = {name: human_slopes(name) for name in outcomes}
@@ -299,7 +300,7 @@ def _asymmetries(prefix: str, slopes: Mapping[str, tuple[float, float]]) -> dict
     }
 
 
-def _drawn_asymmetries(outcomes: Outcomes) -> np.ndarray:
+def _drawn_asymmetries(outcomes: SearchOutcomes) -> np.ndarray:
     """Replicates of the mean asymmetry, displays drawn anew within every condition and set size."""
     found = []
     for index, (easy, hard) in enumerate(outcomes.values()):

@@ -7,7 +7,7 @@ from models.component import Component, Parameter
 NO_LATENTS = {"latents": (0,)}
 
 COMPONENT = Component(
-    target="models.latents.fit:fit_latent",
+    target="",  # fitted by `models.latents`, a floor above
     version=1,
     fitted_by="latent",
     together=False,

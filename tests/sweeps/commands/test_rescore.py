@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from declared import with_version
 from inline import ProcessDied, plan_of, run_inline
+from registries import declare_version
 from rich.console import Console
 
 from sweeps.commands.rescore import choose, plan_scores
@@ -253,7 +253,7 @@ def test_an_error_goes_when_its_score_has_a_new_version(
     first = run(small, tmp_path)
     assert load(first.storage, "cells")["error"].str.contains("no room; try later").all()
     monkeypatch.undo()
-    with_version(monkeypatch, SCORES, "feve", SCORES["feve"].version + 1)
+    declare_version(monkeypatch, SCORES, "feve", SCORES["feve"].version + 1)
     run_inline(plan_of(small, tmp_path))
     after = load(first.storage, "cells")
     assert after["score.feve"].notna().all()

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from declared import with_version
 from inline import ProcessDied, plan_of, run_inline, trials_of
-from registries import declare
+from registries import declare, declare_version
 from slow_sweep import written
 
 from models.backbones import BACKBONES
@@ -291,7 +290,7 @@ def test_a_raised_version_of_a_score_scores_again(
     run_inline(plan)
     first = trials_of(plan)
     raised = SCORES["prediction"].version + 1
-    with_version(monkeypatch, SCORES, "prediction", raised)
+    declare_version(monkeypatch, SCORES, "prediction", raised)
     plan = plan_of(experiment, tmp_path)
     sweep = run_inline(plan)
     assert (sweep.progress.known, sweep.progress.done, sweep.progress.executed) == (0, 18, 12)

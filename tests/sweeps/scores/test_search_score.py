@@ -26,7 +26,7 @@ from sweeps.scores import SCORES
 from sweeps.scores.view import CellView
 from sweeps.scores.visual_search import (
     HUMAN,
-    Outcome,
+    SearchOutcome,
     compared,
     human_slopes,
     narrowest_cell,
@@ -57,16 +57,16 @@ ECCNET = {
 ECCNET_ASYMMETRY = [1.0, 1.0, 0.495, 0.789, -1.0, 0.791]
 
 
-def outcome(sizes: Sequence[int], means: Sequence[float], displays: int = 100) -> Outcome:
+def outcome(sizes: Sequence[int], means: Sequence[float], displays: int = 100) -> SearchOutcome:
     """Displays whose saccades have these means: as many of the next whole number as the fraction asks for."""
     counts = []
     for mean in means:
         above = round((mean - int(mean)) * displays)
         counts += [int(mean) + 1.0] * above + [float(int(mean))] * (displays - above)
-    return Outcome(np.repeat(sizes, displays), np.array(counts))
+    return SearchOutcome(np.repeat(sizes, displays), np.array(counts))
 
 
-def eccnet() -> dict[str, tuple[Outcome, Outcome]]:
+def eccnet() -> dict[str, tuple[SearchOutcome, SearchOutcome]]:
     return {
         name: (outcome(EXPERIMENTS[name].set_sizes, easy), outcome(EXPERIMENTS[name].set_sizes, hard))
         for name, (easy, hard) in ECCNET.items()
@@ -137,7 +137,7 @@ def test_the_error_of_the_times_by_hand() -> None:
 
 def test_a_display_never_solved_counts_as_many_saccades_as_it_has_items() -> None:
     sizes = EXPERIMENTS["corner"].set_sizes
-    lost = Outcome(np.repeat(sizes, 2), np.array([1, np.nan, 1, 1, 1, 1.0]))
+    lost = SearchOutcome(np.repeat(sizes, 2), np.array([1, np.nan, 1, 1, 1, 1.0]))
     assert lost.times[0] == pytest.approx(252.359 * (1 + 3) / 2 + 376.271)
     found = compared({"corner": (outcome(sizes, (1, 2, 3)), lost)})
     assert found["search_never_found"] == 1
