@@ -1,4 +1,4 @@
-"""Kernels of one block's features: centred, or z-scored on the stimuli of a fit, projected and delayed where a readout does so."""
+"""Kernels of one block's features: centred, or z-scored on the stimuli of a fit, projected and delayed."""
 
 from __future__ import annotations
 

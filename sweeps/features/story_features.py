@@ -112,7 +112,7 @@ def story_features(
 
     x_i is the vector of word i, shown with the words around it that `reading` asks for. `sum` has the rate of
     words in it: a network that gives the same vector to every word would still predict what follows the rate of speech,
-    so compare with `word_rate`. `mean` divides by sum_i k: what the words are, whatever their pace. `zscore` then takes each
+    so compare with `word_rate`. `mean` divides by sum_i k: the words, whatever their pace. `zscore` then takes each
     run's mean away and divides by its standard deviation, both over the run without its `ends`.
     Shapes: words (run, time, word), rows (run, time), times in seconds from a run's first sample; rate in samples a
     second, None for 1 / median spacing of a run's rows.
