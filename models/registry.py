@@ -98,6 +98,15 @@ class Registry(Mapping[str, T], Generic[T]):
     def __repr__(self) -> str:
         return f"Registry({self.group}: {', '.join(self.builtin)})"
 
+    @property
+    def size(self) -> int:
+        """How many declarations were loaded so far: what `known` gives changes with it."""
+        return len(self._loaded)
+
+    def known(self) -> list[T]:
+        """Declarations of all names, and of the dotted paths that were used so far."""
+        return [self[name] for name in dict.fromkeys([*self, *self._loaded])]
+
     def installed(self, name: str) -> T | None:
         """What `name` is, or None; a dotted path that nobody has used yet is not imported: for names out of tables."""
         if ":" in name and name not in self._loaded and name not in self._plugins():

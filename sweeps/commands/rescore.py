@@ -16,7 +16,8 @@ from sweeps.planning.plan import Plan, make_plan
 from sweeps.scores import in_order
 from sweeps.storage.columns import configuration_of
 from sweeps.storage.current_rows import CurrentRows
-from sweeps.storage.load import experiment_of, load
+from sweeps.storage.load import load
+from sweeps.storage.stored_experiment import experiment_of
 
 WAYS = ("best:N", "all", "trial ids, or their first letters, with commas between")
 

@@ -22,7 +22,7 @@ from sweeps.experiment.guidance import Guidance
 from sweeps.guidance.synthesis import Judgement, PictureSets, Synthesizer
 from sweeps.guidance.twins import ChosenTwin, Target
 from sweeps.hashing import canonical, content_id
-from sweeps.storage.columns import PICTURE_KINDS as KINDS
+from sweeps.storage.schema import PICTURE_KINDS as KINDS
 
 VERSION = 1
 """Raise when the pictures or their scores change for the same twins and settings."""

@@ -25,7 +25,7 @@ from sweeps.fitting.predictors import Predictor, predictors_of
 from sweeps.guidance.twins import ChosenTwin, Target
 from sweeps.io.lru_cache import LRUCache
 from sweeps.recordings.recording import Recording
-from sweeps.storage.columns import PICTURE_KINDS as KINDS
+from sweeps.storage.schema import PICTURE_KINDS as KINDS
 
 MOST_NATURAL = 1000
 """Natural pictures that synthesised ones are compared with: the recording's own, evenly taken above this number."""

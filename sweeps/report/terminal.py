@@ -26,7 +26,8 @@ from sweeps.report.analysis import (
 )
 from sweeps.scores import SCORES
 from sweeps.storage.current_rows import CurrentRows
-from sweeps.storage.load import experiment_of, load
+from sweeps.storage.load import load
+from sweeps.storage.stored_experiment import experiment_of
 
 PLAIN_WIDTH = 120
 BAR = 20

@@ -1,4 +1,4 @@
-"""Columns of the tables, every one typed and the same on every worker; a row is made here, whoever makes it."""
+"""Rows of the tables: a row is made here, whoever makes it, its settings typed as their components declare them."""
 
 from __future__ import annotations
 
@@ -18,123 +18,9 @@ from sweeps.experiment.depths import blocks_of, depth_text
 from sweeps.experiment.space import Configuration
 from sweeps.hashing import canonical
 from sweeps.scores import SCORES
-
-SCHEMA_VERSION = 1
-
-TIME = pa.timestamp("us", tz="UTC")
-TEXT = pa.string()
-TEXTS = pa.dictionary(pa.int32(), pa.string())
-"""Texts of which many are equal, in little memory."""
-
-SHARED = {
-    "status": pa.string(),
-    "error": pa.string(),
-    "config": pa.string(),
-    "score_keys": pa.string(),
-    "seconds": pa.float64(),
-    "attempt": pa.int64(),
-    "data_fingerprint": pa.string(),
-    "split": pa.string(),
-    "halving": pa.string(),
-    "components": pa.string(),
-    "device": pa.string(),
-    "host": pa.string(),
-    "peak_memory_mb": pa.float64(),
-    "versions": pa.string(),
-    "commit": pa.string(),
-    "schema_version": pa.int64(),
-    "finished": TIME,
-}
-PICTURE_KINDS = ("guided", "unguided", "natural")
-GUIDANCE_SCORES = (
-    "activity_guided",
-    "activity_unguided",
-    "activity_kept",
-    "activity_best_natural",
-    "gain_over_best",
-    "gain_over_unguided",
-    "transfer_gain",
-    "transfer_gain_over_best",
-    "off_target_ratio",
-    *(f"{name}_{kind}" for name in ("diversity", "rms_contrast", "spectrum_slope") for kind in PICTURE_KINDS),
-)
-GUIDANCE_SHARED = ("config", "attempt", "device", "host", "peak_memory_mb", "versions", "commit", "schema_version")
-COLUMNS: dict[str, dict[str, pa.DataType]] = {
-    "trials": {"trial_id": pa.string(), **SHARED},
-    "cells": {
-        "cell_id": pa.string(),
-        "recording": pa.string(),
-        "area": pa.string(),
-        "depth": pa.int64(),
-        "blocks": pa.string(),
-        "units": pa.int64(),
-        "stimuli": pa.int64(),
-        "groups": pa.int64(),
-        "outer_folds": pa.int64(),
-        "alpha": pa.float64(),
-        **SHARED,
-    },
-    "bootstraps": {
-        "cell_id": pa.string(),
-        "replicates": pa.list_(pa.float32()),
-        "attempt": pa.int64(),
-        "finished": TIME,
-    },
-    "truths": {
-        "truth_id": pa.string(),
-        "recording": pa.string(),
-        "area": pa.string(),
-        "planted": pa.int64(),
-        "alike": pa.list_(pa.int64()),
-        "correlations": pa.list_(pa.float64()),
-        "teacher": pa.string(),
-    },
-    "guidance": {
-        "guidance_id": pa.string(),
-        "gallery": pa.string(),
-        "folder": pa.string(),
-        "recording": pa.string(),
-        "area": pa.string(),
-        "against": pa.string(),
-        "weight": pa.float64(),
-        "method": pa.string(),
-        "role": pa.string(),
-        "trial_id": pa.string(),
-        "cell_id": pa.string(),
-        "backbone": pa.string(),
-        "depth": pa.int64(),
-        "readout": pa.string(),
-        "prediction": pa.float64(),
-        **dict.fromkeys(("seeds", "kept", "natural", "judges"), pa.int64()),
-        **dict.fromkeys(GUIDANCE_SCORES, pa.float64()),
-        "settings": pa.string(),
-        **{name: SHARED[name] for name in GUIDANCE_SHARED},
-        "finished": TIME,
-    },
-}
-KEYS = {
-    "trials": "trial_id",
-    "cells": "cell_id",
-    "bootstraps": "cell_id",
-    "truths": "truth_id",
-    "guidance": "guidance_id",
-}
+from sweeps.storage.schema import COLUMNS, TEXT, column_type
 
 _TYPES = {"float": pa.float64(), "int": pa.int64(), "bool": pa.bool_(), "str": pa.string()}
-
-
-def column_type(table: str, name: str) -> pa.DataType:
-    """The type of a column by its name alone; KeyError for a name that no table has."""
-    if name in COLUMNS[table]:
-        return COLUMNS[table][name]
-    head, _, tail = name.partition(".")
-    if head in ("select", "score"):
-        return pa.float64()
-    if head == "cell":
-        return pa.string()
-    if head == "config":
-        return _config_type(tail)
-    raise KeyError(f"no table has a column {name!r}")
 
 
 def column_notes(name: str) -> dict[str, str]:
@@ -147,16 +33,18 @@ def column_notes(name: str) -> dict[str, str]:
     return {}
 
 
+def setting_type(name: str) -> pa.DataType:
+    """The type of a setting's column, such as `backbone.weights`, as the components that have the setting declare it."""
+    return _declared_type(name, BACKBONES.size, READOUTS.size)
+
+
 @functools.cache
-def _config_type(name: str) -> pa.DataType:
+def _declared_type(name: str, *sizes: int) -> pa.DataType:
+    """What is declared while the registries have these `sizes`: a plug-in that is used later is known from then on."""
     family, _, key = name.partition(".")
-    if name == "seed" or family == "depth":
-        return pa.int64()
-    if not key or family == "blocks":
-        return pa.string()
-    components = {"backbone": BACKBONES, "readout": READOUTS}[family]
-    kinds = {entry.parameters[key].column for entry in components.values() if key in entry.parameters}
-    return _TYPES[kinds.pop()] if len(kinds) == 1 else pa.string()
+    registry = {"backbone": BACKBONES, "readout": READOUTS}[family]
+    kinds = {component.parameters[key].column for component in registry.known() if key in component.parameters}
+    return _TYPES[kinds.pop()] if len(kinds) == 1 else TEXT
 
 
 def cell_configuration(configuration: Configuration) -> dict[str, Any]:
@@ -170,7 +58,7 @@ def cell_configuration(configuration: Configuration) -> dict[str, Any]:
         columns[f"config.{family}"] = resolved["name"]
         for key, value in resolved.items():
             if key != "name":
-                text = pa.types.is_string(_config_type(f"{family}.{key}"))
+                text = pa.types.is_string(setting_type(f"{family}.{key}"))
                 columns[f"config.{family}.{key}"] = str(value) if text else value
     for area, depth in configuration["depth"].items():
         columns |= {f"config.depth.{area}": blocks_of(depth)[-1], f"config.blocks.{area}": depth_text(depth)}
@@ -253,7 +141,7 @@ def configuration_of(row: Mapping[Any, Any]) -> Configuration:
 def schema_of(table: str, columns: Iterable[str] = ()) -> pa.Schema:
     """The schema of a table: its known columns, then `columns` (those known already are not repeated)."""
     names = list(dict.fromkeys([*COLUMNS[table], *columns]))
-    return pa.schema([(name, column_type(table, name)) for name in names])
+    return pa.schema([(name, column_type(table, name) or setting_type(name.removeprefix("config."))) for name in names])
 
 
 def as_table(table: str, rows: list[dict[str, Any]], schema: pa.Schema | None = None) -> pa.Table:
@@ -263,22 +151,3 @@ def as_table(table: str, rows: list[dict[str, Any]], schema: pa.Schema | None = 
         columns.extend(name for name in row if name not in columns)
     full = schema_of(table, columns)
     return pa.Table.from_pylist([{name: row.get(name) for name in full.names} for row in rows], schema=full)
-
-
-def unify(table: str, parts: list[pa.Table], schema: pa.Schema | None = None, texts: pa.DataType = TEXT) -> pa.Table:
-    """Parts as one table with every column of any of them; texts besides the key are of type `texts`."""
-    columns = list(schema.names) if schema else []
-    for part in parts:
-        columns.extend(name for name in part.column_names if name not in columns)
-    typed = [(field.name, field.type) for field in schema_of(table, columns)]
-    full = pa.schema([(name, texts if kind == TEXT and name != KEYS[table] else kind) for name, kind in typed])
-    aligned = [_align(part, full) for part in parts]
-    return pa.concat_tables(aligned) if aligned else full.empty_table()
-
-
-def _align(part: pa.Table, schema: pa.Schema) -> pa.Table:
-    columns = [
-        part[field.name].cast(field.type) if field.name in part.column_names else pa.nulls(len(part), field.type)
-        for field in schema
-    ]
-    return pa.table(columns, schema=schema)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sweeps.errors import InputError
-from sweeps.storage.columns import KEYS
+from sweeps.storage.schema import KEYS
 from sweeps.storage.objects import attempt
 from sweeps.storage.parquet import merge, readable
 from sweeps.storage.retry import RETRY_SECONDS

@@ -6,9 +6,7 @@ import pandas as pd
 import pyarrow as pa
 
 from sweeps.errors import InputError
-from sweeps.experiment.schema import Experiment, parse_experiment
-from sweeps.io.safe_yaml import read_yaml
-from sweeps.storage.columns import KEYS
+from sweeps.storage.schema import KEYS
 from sweeps.storage.objects import attempt
 from sweeps.storage.store import Store
 
@@ -31,15 +29,6 @@ def load(uri: str, table: str = "trials") -> pd.DataFrame:
     if rows is None:
         raise InputError("no sweep has written here", key="storage", value=uri)
     return _frame(rows)
-
-
-def experiment_of(uri: str) -> Experiment:
-    """Read the experiment whose rows lie at `uri`; InputError when there is none."""
-    content = attempt(lambda: Store(uri).get("experiment.yaml"), uri)
-    if content is None:
-        raise InputError("no sweep has written here", key="storage", value=uri)
-    file = f"{uri}/experiment.yaml"
-    return parse_experiment(read_yaml(content, file), file=file)
 
 
 def _frame(rows: pa.Table) -> pd.DataFrame:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sweeps.storage.columns import KEYS, TEXT, TEXTS, schema_of, unify
+from sweeps.storage.schema import KEYS, TEXT, TEXTS, unified_schema, unify
 
 GROUP_ROWS, MERGED_ROWS = 10_000, 2_500
 """Rows of a row group of a fold, and folded rows that are compared with news at a time: some 10 MB uncompressed."""
@@ -78,7 +78,8 @@ def merge(
     """
     batches = folded.iter_batches(MERGED_ROWS, use_threads=False) if folded else iter(())
     news = fold(table, [unify(table, [from_bytes(part)], texts=TEXTS) for part in parts], schema, TEXTS)
-    full = schema_of(table, [*news.column_names, *(folded.schema_arrow.names if folded else ())])
+    schemas = [*([schema] if schema else []), news.schema, *([folded.schema_arrow] if folded else [])]
+    full = unified_schema(table, schemas)
     for batch in batches:
         older, key = pa.Table.from_batches([batch]), KEYS[table]
         count = pc.sum(pc.less_equal(news[key], older[key][-1])).as_py() or 0

@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from sweeps.io.import_guard import home
-from sweeps.storage.columns import SCHEMA_VERSION
+from sweeps.storage.schema import SCHEMA_VERSION
 
 
 def describe_error(error: BaseException) -> str:

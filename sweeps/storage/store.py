@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sweeps.errors import InputError
-from sweeps.storage.columns import as_table, column_notes, unify
+from sweeps.storage.schema import unify
 from sweeps.storage.objects import Objects
 from sweeps.storage.parquet import (
     MERGED_ROWS,
@@ -42,6 +42,8 @@ class Store(Objects):
 
     def write_rows(self, table: str, rows: list[dict[str, Any]]) -> tuple[str, bytes]:
         """Write rows as one part; its name, once it is durable, and its bytes."""
+        from sweeps.storage.columns import as_table
+
         name, content = f"{uuid.uuid4().hex}.parquet", to_bytes(as_table(table, rows))
         self.put(f"parts/{table}/{name}", content)
         return name, content
@@ -101,6 +103,8 @@ class Store(Objects):
 
     def write_fold(self, table: str, rows: pa.Table | Iterator[pa.Table], parts: Iterable[str]) -> None:
         """Replace the folded table; `rows` may come in pieces of one schema, at least one."""
+        from sweeps.storage.columns import column_notes
+
         pieces = iter([rows] if isinstance(rows, pa.Table) else rows)
         first = next(pieces)
         metadata = {FOLDED: json.dumps(sorted(parts)).encode()}

@@ -21,7 +21,8 @@ from parts import read_part
 import sweeps
 from sweeps.errors import InputError
 from sweeps.storage import parquet as folding
-from sweeps.storage.columns import COLUMNS, KEYS, as_table, schema_of
+from sweeps.storage.columns import as_table, schema_of
+from sweeps.storage.schema import COLUMNS, KEYS
 from sweeps.storage.parquet import fold, merge, to_bytes
 from sweeps.storage.store import Store
 
