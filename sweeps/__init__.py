@@ -5,8 +5,8 @@
     trials = sweeps.load("s3://lab/sweeps/macaque-depth")  # a DataFrame, one row per trial
     result = sweeps.run("experiment.yaml", storage="results/mine")  # the same as `sweeps run` in a shell
 
-`load` and `show` read results, beside any other package called `models` or `metrics` too; `check`, `run` and `score` need
-those of this project, and say so where others come first on the import path.
+`load` and `show` read results, beside any other package called `models` or `metrics` too; `check`, `run` and `score`
+need those of this project, and say so where others come first on the import path.
 """
 
 from __future__ import annotations

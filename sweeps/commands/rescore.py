@@ -9,7 +9,6 @@ import pandas as pd
 
 from models.backbones import BACKBONES
 from models.readouts import READOUTS
-from sweeps.commands.run import Result, run_plan
 from sweeps.errors import InputError
 from sweeps.experiment.schema import Search, check_score
 from sweeps.planning.plan import Plan, make_plan
@@ -28,28 +27,6 @@ class ChosenTrials:
 
     trials: pd.DataFrame
     scores: list[str]
-
-
-def score(
-    storage: str,
-    scores: Sequence[str],
-    trials: str = "best:20",
-    data: str | None = None,
-    cache: str | None = None,
-    address: str | None = None,
-    cpus: int | None = None,
-    retry_failed: bool = False,
-    quiet: bool = True,
-) -> Result:
-    """Compute scores for chosen trials of the sweep at `storage`; they become columns of its tables.
-
-    `trials`: best:N by the sweep's first objective, `all`, or trial ids. `data` is where the recordings lie (default:
-    where the sweep found them) and `cache` where fits were kept (default: where the sweep kept them). A score that a
-    trial has already under its present VERSION is not computed again, unless it ended in an error and `retry_failed`.
-    Raises InputError for bad input before anything is written.
-    """
-    plan, _ = plan_scores(storage, scores, trials, data, cache)
-    return run_plan(plan, address, retry_failed, cpus, quiet)
 
 
 def plan_scores(

@@ -154,6 +154,7 @@ class CellRunner:
         origin = {
             "data_fingerprint": context.fingerprints[cell.recording],
             "seconds": attempt.seconds + (earlier.seconds or 0.0),
+            "plugins": " ".join(context.plugins) or None,
             **provenance(context.commit, str(self.worker.device)),
         }
         return cell_row(cell, outcome, origin, {**earlier.facts, **earlier.numbers, **values})

@@ -57,11 +57,19 @@ class SweepPack(tune.Trainable):
         self._telemetry = WorkerTelemetry(context.sweep)
         try:
             claim_names(context.digest)
+            self._claim_plugins(context)
             self._open(context)
         except Refusal as error:
             self._refused = str(error)
         else:
             self._load(config)
+
+    @staticmethod
+    def _claim_plugins(context: WorkerContext) -> None:
+        if context.plugins:
+            from sweeps.experiment.plugins import claim_plugins
+
+            claim_plugins(context.plugins, context.import_paths)
 
     def _open(self, context: WorkerContext) -> None:
         import torch

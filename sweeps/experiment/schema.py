@@ -10,7 +10,7 @@ import yaml
 from annotated_types import Ge
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
-from models.registry import UnknownName
+from models.registry import UndeclaredName, UnknownName
 from sweeps.errors import InputError
 from sweeps.experiment.guidance import Guidance
 from sweeps.hashing import canonical
@@ -142,23 +142,24 @@ def read_experiment(path: Path) -> Experiment:
     return parse_experiment(read_yaml(content, str(path), Loader), file=str(path))
 
 
-def parse_experiment(raw: Any, file: str | None = None) -> Experiment:
-    """The experiment in a mapping, checked."""
+def parse_experiment(raw: Any, file: str | None = None, stored: bool = False) -> Experiment:
+    """Check the experiment in a mapping; of a `stored` one the scores need not be installed here."""
     if not isinstance(raw, dict):
         raise InputError("must be a mapping with name, recordings and space", file=file)
     try:
         experiment = Experiment.model_validate(raw)
     except ValidationError as error:
         raise from_validation(error, Experiment, file) from None
-    experiment = _with_intervals(_with_objectives(experiment))
-    _check_scores(experiment, file)
-    return experiment
+    if stored:
+        return experiment
+    check_scores(experiment, file)
+    return _with_intervals(_with_objectives(experiment))
 
 
 def _with_objectives(experiment: Experiment) -> Experiment:
     """Where no objective is given: the first score taken of which more is better, by default prediction."""
-    known = [SCORES[name] for name in in_order(experiment.scores) if name in SCORES]
-    ups = [f"select.{score.columns[0]}" for score in known if score.up]
+    scores = [SCORES[name] for name in in_order(experiment.scores)]
+    ups = [f"select.{score.columns[0]}" for score in scores if score.up]
     if "objectives" in experiment.search.model_fields_set or not ups:
         return experiment
     search = experiment.search.model_copy(update={"objectives": ups[:1]})
@@ -172,10 +173,11 @@ def _with_intervals(experiment: Experiment) -> Experiment:
     return experiment.model_copy(update={"scores": [*experiment.scores, "interval"]})
 
 
-def _check_scores(experiment: Experiment, file: str | None) -> None:
+def check_scores(experiment: Experiment, file: str | None = None) -> None:
+    """Refuse scores that nobody declares, and given objectives that they do not have. Raises InputError."""
     for name in experiment.scores:
         check_score(name, "scores", file)
-    for objective in experiment.search.objectives:
+    for objective in experiment.search.objectives if "objectives" in experiment.search.model_fields_set else ():
         _check_objective(experiment, objective, file)
 
 
@@ -183,9 +185,10 @@ def check_score(name: str, key: str, file: str | None = None) -> None:
     """Refuse a score that nobody declares, or a plug-in that cannot be used. Raises InputError."""
     try:
         SCORES[name]
+    except UndeclaredName:
+        raise InputError("unknown score", file=file, key=key, value=name, allowed=SCORES) from None
     except UnknownName as error:
-        problem = str(error) if ":" in name else "unknown score"
-        raise InputError(problem, file=file, key=key, value=name, allowed=SCORES) from None
+        raise InputError(str(error), file=file, key=key, value=name) from None
 
 
 def _check_objective(experiment: Experiment, objective: str, file: str | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -14,7 +14,7 @@ class WorkerContext:
     `base` is what recording paths are relative to. `fingerprints` are the driver's, which every node must see too.
     `score_keys` identify every score by name. `depths` are the blocks of each backbone that the sweep may read:
     features of all of them are computed in one pass. `digest` is that of the code. `rungs` is the actor that successive
-    halving asks.
+    halving asks. `plugins` come from outside this project, and may lie in `import_paths`; see `models.registry`.
     """
 
     experiment: dict[str, Any]
@@ -27,6 +27,8 @@ class WorkerContext:
     digest: str
     commit: str = ""
     rungs: str = ""
+    plugins: list[str] = field(default_factory=list)
+    import_paths: list[str] = field(default_factory=list)
 
     def as_config(self) -> str:
         """Write a text for Ray: one that is never copied, whatever the number of packs."""

@@ -81,7 +81,7 @@ def twin_name(row: Mapping[Any, Any]) -> str:
     Of a backbone that is not installed here no default is known: all its parameters are named.
     """
     settings = {key: value for key, value in json.loads(row["config"])["backbone"].items() if key != "name"}
-    component = BACKBONES.get(row["backbone"])
+    component = BACKBONES.installed(row["backbone"])
     if component is not None:
         defaults = {key: parameter.default for key, parameter in component.parameters.items()}
         settings = {key: value for key, value in settings.items() if key in defaults and value != defaults[key]}

@@ -55,8 +55,9 @@ class WantedRows:
 class FinishedRows:
     """Rows that need not be made again, those of earlier runs and those of this one.
 
-    `attempts` counts how often a cell or trial that is not final was tried before. With `configurations` those of
-    finished trials are kept, for a search that adopts them.
+    `attempts` counts how often a cell or trial that is not final was tried before. `plugins` are the plug-ins, as texts,
+    that the cells of earlier runs were made with. With `configurations` those of finished trials are kept, for a search
+    that adopts them.
     """
 
     def __init__(self, row_log: RowLog, wanted: WantedRows, configurations: bool = False) -> None:
@@ -64,6 +65,7 @@ class FinishedRows:
         self.attempts: dict[str, int] = {}
         self.cells: dict[str, SlimRow] = {}
         self.trials: dict[str, FinishedTrial] = {}
+        self.plugins: set[str | None] = set()
         self._earlier: dict[str, EarlierScores] = {}
         self._columns: dict[str, dict[str, int]] = {}
         self._read_cells(row_log)
@@ -71,6 +73,7 @@ class FinishedRows:
 
     def _read_cells(self, row_log: RowLog) -> None:
         for row in row_log.rows("cells"):
+            self.plugins.add(row["plugins"])
             if self.wanted.is_final(row):
                 self.add_cell(row)
             else:

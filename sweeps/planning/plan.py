@@ -8,13 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from models.backbones import BACKBONES
+from models.registry import Plugin
 from sweeps.errors import InputError
 from sweeps.experiment.cells import Planner
 from sweeps.experiment.depths import blocks_of
 from sweeps.experiment.guidance import check_guidance
 from sweeps.experiment.model_paths import with_places
 from sweeps.experiment.parse_space import read_space
-from sweeps.experiment.schema import Experiment, find_experiment, parse_experiment, read_experiment
+from sweeps.experiment.plugins import add_import_paths, plugins_of
+from sweeps.experiment.schema import (
+    SHIPPED,
+    Experiment,
+    check_scores,
+    find_experiment,
+    parse_experiment,
+    read_experiment,
+)
 from sweeps.experiment.space import Configuration, Space, points
 from sweeps.experiment.worker_context import WorkerContext
 from sweeps.io.import_guard import check_names
@@ -29,7 +38,7 @@ from sweeps.planning.checks import (
 from sweeps.probes import Probe, open_probe
 from sweeps.recordings import describe
 from sweeps.recordings.recording import RecordingFacts
-from sweeps.scores import SCORES, cell_columns, score_key, trial_columns
+from sweeps.scores import SCORES, cell_columns, in_order, score_key, trial_columns
 from sweeps.search.methods import make_proposer
 from sweeps.storage.provenance import commit
 from sweeps.storage.store import Store
@@ -41,7 +50,8 @@ DEFAULT_CACHE = "~/.cache/cortex-sweeps"
 class Plan:
     """A checked experiment: what it reads, what it may try, where its rows go.
 
-    `chosen`: these configurations alone, in place of a search (see rescore); the stored experiment stays as it is.
+    `plugins` come from outside this project, and may lie in `import_paths`. `chosen`: these configurations alone, in
+    place of a search (see rescore); the stored experiment stays as it is.
     """
 
     experiment: Experiment
@@ -53,6 +63,8 @@ class Plan:
     storage: str
     cache: str
     digest: str
+    plugins: tuple[Plugin, ...] = ()
+    import_paths: tuple[str, ...] = ()
     chosen: tuple[Configuration, ...] | None = None
 
     @property
@@ -64,7 +76,7 @@ class Plan:
     def score_keys(self) -> dict[str, str]:
         """The key of every score there is, under this experiment's probes."""
         prints = {kind: probe.fingerprint for kind, probe in self.probes.items()}
-        return {name: score_key(name, prints) for name in SCORES}
+        return {name: score_key(name, prints) for name in in_order([*SCORES, *self.experiment.scores])}
 
     def context(self) -> WorkerContext:
         """What every pack needs to know."""
@@ -78,6 +90,8 @@ class Plan:
             depths=self._depths(),
             digest=self.digest,
             commit=commit(),
+            plugins=[str(plugin) for plugin in self.plugins],
+            import_paths=list(self.import_paths) if self.plugins else [],
         )
 
     def _depths(self) -> dict[str, list[int]]:
@@ -132,9 +146,12 @@ def make_plan(
     recordings are below `data`, else beside the file (without one: the current folder).
     """
     digest = check_names()
+    import_paths = _import_paths(experiment)
+    add_import_paths(import_paths)
     checked, source, base = _read(experiment, data)
     checked = with_places(checked, base)
     try:
+        check_scores(checked)
         facts, space, probes = _read_parts(checked, base)
     except InputError as error:
         error.file = error.file or source
@@ -149,6 +166,8 @@ def make_plan(
         storage=_storage_place(checked, source, storage),
         cache=cache or checked.compute.cache or DEFAULT_CACHE,
         digest=digest,
+        plugins=plugins_of(checked, space),
+        import_paths=import_paths,
     )
 
 
@@ -178,6 +197,12 @@ def _storage_place(experiment: Experiment, source: str, storage: str | None) -> 
         error.file, error.key, error.value = None if storage else source, "storage", place
         raise
     return place if "://" in place else str(Path(place).expanduser().resolve())
+
+
+def _import_paths(experiment: Experiment | str | Path | Mapping[str, Any]) -> tuple[str, ...]:
+    """Folders in which modules of dotted paths may lie: that of the file, and the current one."""
+    beside = [find_experiment(str(experiment)).resolve().parent] if isinstance(experiment, str | Path) else []
+    return tuple(dict.fromkeys(str(folder) for folder in [*beside, Path.cwd()] if folder != SHIPPED))
 
 
 def _read(experiment: Experiment | str | Path | Mapping[str, Any], data: str | None) -> tuple[Experiment, str, str]:

@@ -6,7 +6,7 @@ from sweeps.experiment.cells import Cell, Planner
 from sweeps.experiment.space import Configuration
 from sweeps.planning.trial_rows import OpenTrial, TrialRows
 from sweeps.search.proposer import TRIES, Proposer
-from sweeps.storage.columns import configuration_of
+from sweeps.storage.columns import configuration_of, is_installed
 
 KNOWN_PER_CONFIGURATION = 8
 """Finished trials for every configuration that is proposed at once for each running pack."""
@@ -33,6 +33,8 @@ class Proposals:
         """Let an adaptive search begin where the rows of earlier runs end."""
         for trial_id, trial in self.finished.items():
             configuration = configuration_of({"config": trial.config})
+            if not is_installed(configuration):
+                continue
             cells = self.planner.cells(configuration)
             if self.planner.trial_id(cells) == trial_id and self.proposer.adopt(configuration, trial.objectives):
                 self._count_known(trial_id)

@@ -61,7 +61,7 @@ class Scheduler:
         self.experiment, self.planner, self.row_log, self.shared = plan.experiment, plan.planner, row_log, shared
         self.finished_rows = FinishedRows(row_log, _wanted_rows(plan, retry_failed), proposer.adaptive)
         self.progress = RunProgress()
-        self.origin = RowOrigin(canonical(self.planner.split), {**provenance(commit(), None), "peak_memory_mb": None})
+        self.origin = RowOrigin(canonical(self.planner.split), _provenance(plan))
         self.trials = TrialRows(row_log, self.finished_rows, self.progress, self.origin)
         self.proposals = Proposals(proposer, self.planner, self.trials, plan.experiment.search.trials)
         self.pack_size: Callable[[int], int] = lambda cells: cells
@@ -240,6 +240,11 @@ class Scheduler:
         """Write finished trials when there are many, or when the last ones have waited."""
         if self.trials.flush_if_due():
             self.row_log.fold_if_due()
+
+
+def _provenance(plan: Plan) -> dict[str, Any]:
+    plugins = " ".join(map(str, plan.plugins)) or None
+    return {**provenance(commit(), None), "peak_memory_mb": None, "plugins": plugins}
 
 
 def _wanted_rows(plan: Plan, retry_failed: bool) -> WantedRows:

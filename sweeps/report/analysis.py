@@ -144,7 +144,7 @@ def map_names(rows: pd.DataFrame, maps: DepthMaps) -> pd.Series:
 
 def _map_name(configuration: Mapping[str, Any], maps: DepthMaps) -> str | None:
     backbone = configuration["backbone"]
-    component = BACKBONES.get(backbone["name"])
+    component = BACKBONES.installed(backbone["name"])
     if component is None:
         return None
     return maps.name_of(configuration["depth"], component.block_count(backbone), configuration["seed"])

@@ -49,8 +49,8 @@ SCORE = Score(
     summary="asymmetry of visual search in six experiments, that of people beside it",
     seconds=40.0,
     probe="search",
-    absent="a trained core, a twin of features that come without pictures and a network whose maps are one pixel do not "
-    "search; nor are displays searched whose cells are under two pixels of the attention map",
+    absent="a trained core, a twin of features that come without pictures and a network whose maps are one pixel do "
+    "not search; nor are displays searched whose cells are under two pixels of the attention map",
     on_request=True,
     shown={"search_asymmetry": "human_search_asymmetry", "search_polarity": "human_search_polarity"},
 )
@@ -135,8 +135,8 @@ def compute(view: CellView) -> dict[str, float]:
     """Asymmetry of the backbone's search in the probe's displays, and its agreement with the times of people.
 
     The frozen backbone guides saccades through every display (models.visual_search.saccades): its features of the
-    target, as kernels over those of the display, decide where to look next. `search_asymmetry` is the mean over the probe's experiments of
-    (H - E) / (H + E), H and E the slopes of the conditions harder and easier for people; `_low` and `_high` bound its
+    target, as kernels over those of the display, decide where to look next.
+    `search_asymmetry` is the mean over the probe's experiments of (H - E) / (H + E), H and E the slopes of the conditions harder and easier for people; `_low` and `_high` bound its
     95 % interval over displays. `search_polarity` counts the experiments with the human sign. `search_slope_r` and
     `search_rt_error` (ms) compare slopes and times with those of people; `search_never_found` counts displays.
     Columns with `human_` are the same of people. A display whose target was never found counts as many saccades as it

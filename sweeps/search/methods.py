@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.registry import Registry, UnknownName
+from models.registry import Registry, UndeclaredName, UnknownName
 from sweeps.errors import InputError
 from sweeps.experiment.schema import Search
 from sweeps.experiment.space import Space
@@ -31,9 +31,10 @@ def find_method(search: Search) -> SearchMethod:
     """The method of a section `search`; InputError for an unknown one, or `trials` where they mean nothing or lack."""
     try:
         method = METHODS[search.method]
+    except UndeclaredName:
+        raise InputError("unknown method", key="search.method", value=search.method, allowed=METHODS) from None
     except UnknownName as error:
-        problem = str(error) if ":" in search.method else "unknown method"
-        raise InputError(problem, key="search.method", value=search.method, allowed=METHODS) from None
+        raise InputError(str(error), key="search.method", value=search.method) from None
     if method.exhaustive and search.trials is not None:
         problem = f"`trials` has no meaning with method {search.method}, which tries every point"
         raise InputError(problem, key="search.trials", value=search.trials)

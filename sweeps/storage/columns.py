@@ -34,7 +34,7 @@ def column_notes(name: str) -> dict[str, str]:
 
 
 def setting_type(name: str) -> pa.DataType:
-    """The type of a setting's column, such as `backbone.weights`, as the components that have the setting declare it."""
+    """The type of a setting's column, such as `backbone.weights`, as the components that have it declare it."""
     return _declared_type(name, BACKBONES.size, READOUTS.size)
 
 
@@ -128,14 +128,24 @@ def truth_row(truth_id: str, truth: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def configuration_of(row: Mapping[Any, Any]) -> Configuration:
-    """The configuration of a row; one that an earlier version wrote gets the defaults of what came later."""
+    """The configuration of a row; one of an earlier version gets the defaults of what came later, one of a plug-in that
+    is missing here is as it is."""
     configuration: Configuration = json.loads(row["config"])
     backbone, readout = configuration["backbone"], configuration["readout"]
-    idle = BACKBONES[backbone["name"]].idle
-    completed = READOUTS[readout["name"]].completed(readout)
-    configuration["backbone"] = BACKBONES[backbone["name"]].completed(backbone)
-    configuration["readout"] = {key: value for key, value in completed.items() if key in readout or key not in idle}
+    of_backbone, of_readout = BACKBONES.installed(backbone["name"]), READOUTS.installed(readout["name"])
+    if of_backbone:
+        configuration["backbone"] = of_backbone.completed(backbone)
+    if of_readout:
+        idle = of_backbone.idle if of_backbone else ()
+        completed = of_readout.completed(readout).items()
+        configuration["readout"] = {key: value for key, value in completed if key in readout or key not in idle}
     return configuration
+
+
+def is_installed(configuration: Configuration) -> bool:
+    """Whether the backbone and the readout of a row's configuration are known here; nothing is imported for it."""
+    registries = {"backbone": BACKBONES, "readout": READOUTS}
+    return all(registry.installed(configuration[family]["name"]) for family, registry in registries.items())
 
 
 def schema_of(table: str, columns: Iterable[str] = ()) -> pa.Schema:

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sweeps.errors import InputError
-from sweeps.storage.schema import KEYS
 from sweeps.storage.objects import attempt
 from sweeps.storage.parquet import merge, readable
 from sweeps.storage.retry import RETRY_SECONDS
 from sweeps.storage.run_lock import RunLock
+from sweeps.storage.schema import KEYS
 from sweeps.storage.store import COMPACTED, Store
 
 

@@ -80,6 +80,7 @@ def _is_present(components: str) -> bool:
     """Whether a row has the present VERSIONs; that of a component which is not installed here is taken as it is."""
     for registry, component in zip((BACKBONES, READOUTS), components.split(), strict=False):
         name, _, version = component.rpartition("@")
-        if name in registry and str(registry[name].version) != version:
+        installed = registry.installed(name)
+        if installed is not None and str(installed.version) != version:
             return False
     return True

@@ -6,8 +6,8 @@ import pandas as pd
 import pyarrow as pa
 
 from sweeps.errors import InputError
-from sweeps.storage.schema import KEYS
 from sweeps.storage.objects import attempt
+from sweeps.storage.schema import KEYS
 from sweeps.storage.store import Store
 
 TABLES = (*KEYS, "areas")

@@ -1,4 +1,4 @@
-"""Types of the tables' columns, by name alone or by the files that hold them: what reading needs, without declarations."""
+"""Types of the tables' columns, by name or by the files that hold them: what reading needs, without declarations."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ SHARED = {
     "split": pa.string(),
     "halving": pa.string(),
     "components": pa.string(),
+    "plugins": pa.string(),
     "device": pa.string(),
     "host": pa.string(),
     "peak_memory_mb": pa.float64(),
@@ -109,7 +110,7 @@ KEYS = {
 
 
 def column_type(table: str, name: str) -> pa.DataType | None:
-    """The type of a column by its name; None for a setting, whose type its component declares. KeyError for no column."""
+    """The type of a column by its name; None for a setting, whose type its component declares; KeyError for none."""
     if name in COLUMNS[table]:
         return COLUMNS[table][name]
     head, _, tail = name.partition(".")

@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sweeps.errors import InputError
-from sweeps.storage.schema import unify
 from sweeps.storage.objects import Objects
 from sweeps.storage.parquet import (
     MERGED_ROWS,
@@ -24,6 +23,7 @@ from sweeps.storage.parquet import (
     warn_damaged,
     write_grouped,
 )
+from sweeps.storage.schema import unify
 
 FOLDED = b"cortex-sweeps.folded"
 COMPACTED = "compacted.json"

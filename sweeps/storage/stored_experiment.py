@@ -15,4 +15,4 @@ def experiment_of(uri: str) -> Experiment:
     if content is None:
         raise InputError("no sweep has written here", key="storage", value=uri)
     file = f"{uri}/experiment.yaml"
-    return parse_experiment(read_yaml(content, file), file=file, scores_checked=True)
+    return parse_experiment(read_yaml(content, file), file=file, stored=True)

@@ -22,8 +22,8 @@ import sweeps
 from sweeps.errors import InputError
 from sweeps.storage import parquet as folding
 from sweeps.storage.columns import as_table, schema_of
-from sweeps.storage.schema import COLUMNS, KEYS
 from sweeps.storage.parquet import fold, merge, to_bytes
+from sweeps.storage.schema import COLUMNS, KEYS
 from sweeps.storage.store import Store
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
