@@ -14,9 +14,8 @@ from sweeps.experiment.schema import Search, check_score
 from sweeps.planning.plan import Plan, make_plan
 from sweeps.scores import in_order
 from sweeps.storage.columns import configuration_of
-from sweeps.storage.current_rows import CurrentRows
+from sweeps.storage.current_rows import CurrentRows, experiment_of
 from sweeps.storage.load import load
-from sweeps.storage.stored_experiment import experiment_of
 
 WAYS = ("best:N", "all", "trial ids, or their first letters, with commas between")
 

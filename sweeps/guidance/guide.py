@@ -19,13 +19,12 @@ from sweeps.experiment.model_paths import model_place
 from sweeps.experiment.schema import Experiment
 from sweeps.guidance.twins import ChosenTwin, Target, choose_twins, targets_of
 from sweeps.planning.plan import Plan, make_plan
-from sweeps.storage.current_rows import CurrentRows
+from sweeps.storage.current_rows import CurrentRows, experiment_of
 from sweeps.storage.load import load
 from sweeps.storage.objects import attempt
 from sweeps.storage.provenance import commit, provenance
 from sweeps.storage.run_lock import RunLock
 from sweeps.storage.store import Store
-from sweeps.storage.stored_experiment import experiment_of
 
 if TYPE_CHECKING:
     from models.guidance.pipeline import Parts

@@ -55,9 +55,9 @@ class WantedRows:
 class FinishedRows:
     """Rows that need not be made again, those of earlier runs and those of this one.
 
-    `attempts` counts how often a cell or trial that is not final was tried before. `plugins` are the plug-ins, as texts,
-    that the cells of earlier runs were made with. With `configurations` those of finished trials are kept, for a search
-    that adopts them.
+    `attempts` counts how often a cell or trial that is not final was tried before. `plugins` are the texts of the
+    plug-ins that the cells of earlier runs were made with. With `configurations` those of finished trials are kept, for
+    a search that adopts them.
     """
 
     def __init__(self, row_log: RowLog, wanted: WantedRows, configurations: bool = False) -> None:

@@ -25,9 +25,8 @@ from sweeps.report.analysis import (
     recovered,
 )
 from sweeps.scores import SCORES
-from sweeps.storage.current_rows import CurrentRows
+from sweeps.storage.current_rows import CurrentRows, experiment_of
 from sweeps.storage.load import load
-from sweeps.storage.stored_experiment import experiment_of
 
 PLAIN_WIDTH = 120
 BAR = 20

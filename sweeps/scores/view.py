@@ -29,11 +29,11 @@ class CellView:
     `remember` keeps what depends on the recording alone, while this process lives, and `keep` arrays by name on this
     node's disk, under a key that says all that they depend on (see sweeps.io.disk_cache). `transferred` is filled for
     twins of one of several feature sets, `extras` (rows first) by twins that predict more (see
-    sweeps.fitting.cell_fit). `linear` readouts have the same Jacobian everywhere. `predictor` gives the twin as a function of pictures (see
-    sweeps.fitting.predictors), `maps` the feature maps (rows, channels, h, w) that it reads of the split's pictures;
-    both are None where there are none.
-    `network` gives the frozen backbone (None for trained cores and for features), `backbone_key` is equal for cells
-    that share it, and `probes` are the sweep's probes with their pictures.
+    sweeps.fitting.cell_fit). `linear` readouts have the same Jacobian everywhere. `predictor` gives the twin as a
+    function of pictures (see sweeps.fitting.predictors), `maps` the feature maps (rows, channels, h, w) that it reads
+    of the split's pictures; both are None where there are none. `network` gives the frozen backbone (None for trained
+    cores and for features), `backbone_key` is equal for cells that share it, and `probes` are the sweep's probes with
+    their pictures.
     """
 
     split: str

@@ -136,16 +136,17 @@ def compute(view: CellView) -> dict[str, float]:
 
     The frozen backbone guides saccades through every display (models.visual_search.saccades): its features of the
     target, as kernels over those of the display, decide where to look next.
-    `search_asymmetry` is the mean over the probe's experiments of (H - E) / (H + E), H and E the slopes of the conditions harder and easier for people; `_low` and `_high` bound its
-    95 % interval over displays. `search_polarity` counts the experiments with the human sign. `search_slope_r` and
-    `search_rt_error` (ms) compare slopes and times with those of people; `search_never_found` counts displays.
-    Columns with `human_` are the same of people. A display whose target was never found counts as many saccades as it
-    has items. Neither readout, depth nor recording enters: cells that share a backbone have the same value, on both
-    splits. NaN for trained cores, for networks whose maps are a single pixel, where a cell of any display is under two
-    pixels of the attention map, and for experiments that the probe does not have. An attention pixel is 16 pixels of
-    the display, or what the network's maps are coarser than that, and does not shrink with the probe's `scale`, which
-    for all experiments must so be 0.65 or more. A RuntimeWarning tells where an eccentric network's `pixels_per_degree`
-    are not those of the displays, 30 times `scale`.
+    `search_asymmetry` is the mean over the probe's experiments of (H - E) / (H + E), H and E the slopes of the
+    conditions harder and easier for people; `_low` and `_high` bound its 95 % interval over displays. `search_polarity`
+    counts the experiments with the human sign. `search_slope_r` and `search_rt_error` (ms) compare slopes and times
+    with those of people; `search_never_found` counts displays. Columns with `human_` are the same of people. A display
+    whose target was never found counts as many saccades as it has items. Neither readout, depth nor recording enters:
+    cells that share a backbone have the same value, on both splits. NaN for trained cores, for networks whose maps are
+    a single pixel, where a cell of any display is under two pixels of the attention map, and for experiments that the
+    probe does not have. An attention pixel is 16 pixels of the display, or what the network's maps are coarser than
+    that, and does not shrink with the probe's `scale`, which for all experiments must so be 0.65 or more. A
+    RuntimeWarning tells where an eccentric network's `pixels_per_degree` are not those of the displays, 30 times
+    `scale`.
     """
     probe = view.probes.get("search")
     if probe is None or view.network is None or not isinstance(probe.source, RenderedSearch):

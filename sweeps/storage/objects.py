@@ -14,8 +14,7 @@ from fsspec.implementations.local import LocalFileSystem
 from sweeps.errors import InputError
 from sweeps.io.files import create_whole, replacing
 from sweeps.io.filesystem import open_filesystem
-from sweeps.storage.retry import with_retries
-from sweeps.storage.storage_errors import storage_error
+from sweeps.storage.retry import storage_error, with_retries
 
 PUT_SECONDS = 300.0
 CHECK_SECONDS = 20.0

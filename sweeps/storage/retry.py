@@ -1,14 +1,120 @@
-"""Retry with backoff, for an object store that is away for a while or asks for fewer requests."""
+"""What errors of a storage place mean, and retries with backoff while it is away or asks for fewer requests."""
 
 from __future__ import annotations
 
+import errno
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TypeVar
 
-from sweeps.storage.storage_errors import is_transient
+from sweeps.errors import InputError
+
+
+@dataclass(frozen=True)
+class ErrorKind:
+    """One meaning of a storage error.
+
+    An error has this meaning where its type and message hold one of `words`. It is worth a retry where one of its
+    types bears a name of `types` (botocore, aiohttp and urllib3 are not imported for them), where it is an OSError
+    with one of `errnos`, or where an object store has answered with one of `codes`.
+    """
+
+    meaning: str
+    words: tuple[str, ...]
+    types: frozenset[str] = frozenset()
+    errnos: frozenset[int] = frozenset()
+    codes: frozenset[str] = frozenset()
+
+
+KINDS = (
+    ErrorKind(
+        "no AWS credentials were found (environment, profile or role)",
+        words=("NoCredentials", "Unable to locate credentials"),
+    ),
+    ErrorKind(
+        "access denied: check the credentials and their permission to write here",
+        words=("InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "Forbidden", "403", "PermissionError"),
+    ),
+    ErrorKind("no such bucket", words=("NoSuchBucket", "bucket does not exist")),
+    ErrorKind(
+        "the object store does not answer (AWS_ENDPOINT_URL)",
+        words=("EndpointConnectionError", "ConnectTimeout", "Could not connect", "Connection refused", "FSTimeout"),
+        types=frozenset(
+            {
+                "HTTPClientError",
+                "ConnectionError",
+                "FSTimeoutError",
+                "ClientPayloadError",
+                "ClientConnectionError",
+                "ResponseParserError",
+                "IncompleteRead",
+                "TimeoutError",
+            }
+        ),
+        errnos=frozenset(
+            {
+                errno.EBUSY,
+                errno.ETIMEDOUT,
+                errno.ECONNRESET,
+                errno.ECONNREFUSED,
+                getattr(errno, "EREMOTEIO", errno.EIO),
+            }
+        ),
+    ),
+    ErrorKind(
+        "the object store is busy, or asks for fewer requests",
+        words=("SlowDown", "Throttling", "RequestLimitExceeded"),
+        codes=frozenset(
+            {
+                "SlowDown",
+                "Throttling",
+                "ThrottlingException",
+                "RequestTimeout",
+                "RequestLimitExceeded",
+                "OperationAborted",
+            }
+        ),
+    ),
+    ErrorKind("cannot be written: the file system is read-only", words=("ReadOnly", "Read-only")),
+    ErrorKind(
+        "cannot be written: a file is in the way",
+        words=("NotADirectory", "FileExists", "IsADirectory"),
+    ),
+)
+"""Every kind of error that is told apart; the first whose words an error holds gives its meaning."""
+
+
+def storage_error(uri: str, error: Exception) -> InputError:
+    """Describe what went wrong with a storage place, in the user's words; credentials are never repeated."""
+    text = f"{type(error).__name__}: {error}"
+    meanings = (kind.meaning for kind in KINDS if any(word in text for word in kind.words))
+    return InputError(next(meanings, f"cannot be written ({text})"), key="storage", value=uri)
+
+
+def is_transient(error: BaseException) -> bool:
+    """Tell whether an error of an object store, or one of its causes, may be gone in a while."""
+    return any(_is_transient(cause) for cause in _causes(error))
+
+
+def _is_transient(error: BaseException) -> bool:
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        code = response.get("Error", {}).get("Code")
+        return status in (408, 429) or 500 <= status != 501 or any(code in kind.codes for kind in KINDS)
+    names = {base.__name__ for base in type(error).__mro__}
+    number = error.errno if isinstance(error, OSError) else None
+    return any(names & kind.types or number in kind.errnos for kind in KINDS)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
+
 
 RETRY_SECONDS = 900.0
 """Seconds for which a running sweep retries its storage before it gives up."""

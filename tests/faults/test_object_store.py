@@ -19,10 +19,9 @@ import sweeps
 from sweeps.errors import InputError
 from sweeps.storage.compaction import compact
 from sweeps.storage.parquet import from_bytes
-from sweeps.storage.retry import with_retries
+from sweeps.storage.retry import is_transient, storage_error, with_retries
 from sweeps.storage.row_log import RowLog
 from sweeps.storage.run_lock import FOLDER, RunLock
-from sweeps.storage.storage_errors import is_transient, storage_error
 from sweeps.storage.store import Store
 
 

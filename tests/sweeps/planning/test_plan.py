@@ -12,8 +12,8 @@ from inline import plan_of
 from sweeps.experiment.schema import as_yaml, parse_experiment
 from sweeps.experiment.worker_context import WorkerContext
 from sweeps.planning.plan import make_plan
+from sweeps.storage.current_rows import experiment_of
 from sweeps.storage.store import Store
-from sweeps.storage.stored_experiment import experiment_of
 
 HALVING = {"first": 1, "factor": 3}
 

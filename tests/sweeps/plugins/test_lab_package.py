@@ -39,7 +39,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "mylab/sparseness.py",
         "pyproject.toml",
     ]
-    options = ["--quiet", "--no-deps", "--no-build-isolation", "--disable-pip-version-check"]
+    options = ["--quiet", "--no-deps", "--disable-pip-version-check"]
     run([str(found), "-m", "pip", "install", *options, str(package)], folder)
     return found
 
