@@ -100,7 +100,7 @@ OTHERS = {
     "sweeps.experiment": {"yaml"},
     "sweeps.search": {"optuna", "scipy"},
     "sweeps.storage": {"pyarrow", "fsspec"},
-    "sweeps.features": {"torch"},
+    "sweeps.features": {"torch", "safetensors"},
     "sweeps.fitting": {"torch"},
     "sweeps.execution": {"ray", "torch", "yaml"},
     "sweeps.report": {"rich"},

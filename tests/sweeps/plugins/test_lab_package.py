@@ -57,7 +57,7 @@ def test_a_sweep_with_a_labs_backbone_and_score_on_two_workers(
     assert "sparseness" in text
     trials = sweeps.load(str(tmp_path / "results"))  # here the package is not installed
     assert trials["status"].tolist() == ["done"] * len(trials), trials["error"].tolist()
-    assert trials["config.backbone"].value_counts().to_dict() == {"retina": 2 * 16, "pixels": 1}
+    assert trials["config.backbone"].value_counts().to_dict() == {"retina": 2 * 4, "pixels": 1}
     cells = sweeps.load(str(tmp_path / "results"), "cells")
     assert sorted(cells["config.backbone.gain"].dropna().unique()) == [1.0, 2.0]
     own = cells[cells["config.backbone"] == "retina"]
