@@ -107,9 +107,10 @@ def scheduler_of(
     if plan.chosen is not None:
         proposer = Listed(iter(plan.chosen))
     scheduler = Scheduler(plan, proposer, row_log, retry_failed, shared)
-    for plugin in other_code(plan.plugins, scheduler.finished_rows.plugins):
+    changed = ", ".join(other_code(plan.plugins, scheduler.finished_rows.plugins))
+    if changed:
         warnings.warn(
-            f"rows here were made by other code of {plugin}: raise its version if numbers moved", stacklevel=2
+            f"rows here were made by other code of {changed}: raise the version if numbers moved", stacklevel=2
         )
     scheduler.propose()
     return scheduler

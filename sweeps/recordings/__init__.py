@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from models.registry import Registry, UndeclaredName, UnknownName
 from sweeps.errors import InputError
+from sweeps.hashing import content_id
 from sweeps.io.strict_model import from_validation
 from sweeps.recordings.recording import Recording, RecordingFacts
 from sweeps.recordings.spec import RecordingSpec
@@ -37,6 +39,9 @@ FORMATS: Registry[type[RecordingSpec]] = Registry(
 """Format -> `module:class` of its section of the experiment file; a laboratory's own come by entry point or path."""
 
 
+Described = TypeVar("Described", Recording, RecordingFacts)
+
+
 def read_spec(raw: Mapping[str, Any], key: str = "recordings") -> RecordingSpec:
     """Return the checked section of one recording; InputError otherwise."""
     spec = _format(raw.get("format"), f"{key}.format")
@@ -62,7 +67,8 @@ def describe(recordings: list[dict[str, Any]], base: str) -> list[RecordingFacts
     """Return the facts of every recording of an experiment; names must differ."""
     described: list[RecordingFacts] = []
     for index, raw in enumerate(recordings):
-        facts = read_spec(raw, f"recordings.{index}").describe(base)
+        spec = read_spec(raw, f"recordings.{index}")
+        facts = _stated(spec.describe(base), spec)
         if facts.name in [other.name for other in described]:
             raise InputError(
                 "two recordings of one name: give one of them a `name`",
@@ -78,4 +84,11 @@ def open_recording(raw: Mapping[str, Any], base: str, cache: Path, name: str | N
     spec = read_spec(raw)
     if name is not None and spec.recording_name() != name:
         return None
-    return spec.open(base, cache)
+    return _stated(spec.open(base, cache), spec)
+
+
+def _stated(recording: Described, spec: RecordingSpec) -> Described:
+    """Let the name and stated version of a plug-in be part of the fingerprint of what it reads."""
+    if spec.format in FORMATS.builtin:
+        return recording
+    return replace(recording, fingerprint=content_id([recording.fingerprint, spec.format, spec.version]))

@@ -13,6 +13,7 @@ import pytest
 
 from models import registry
 from sweeps.errors import InputError
+from sweeps.hashing import content_id
 from sweeps.recordings import FORMATS, RecordingSpec, describe, open_recording, read_spec
 
 SPEC = """
@@ -117,7 +118,8 @@ def test_the_name_in_the_tables(section: dict[str, str], name: str) -> None:
 def check(raw: dict[str, object], cache: Path) -> None:
     """A plug-in's recording is described and opened like any other."""
     [facts] = describe([raw], "place")
-    assert (facts.name, facts.fingerprint, facts.areas, facts.stimuli) == ("left", "place-5", {"RGC": 5}, 6)
+    stated = content_id(["place-5", raw["format"], 3])
+    assert (facts.name, facts.fingerprint, facts.areas, facts.stimuli) == ("left", stated, {"RGC": 5}, 6)
     assert facts.notes == {"eye": 1}
     assert not (cache / "made.txt").exists()  # the driver described it without this node's cache
     recording = open_recording(raw, "place", cache)
