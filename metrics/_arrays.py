@@ -121,5 +121,5 @@ def mean_of_finite(values: Floats) -> float:
     >>> mean_of_finite(np.array([1.0, np.nan, 3.0]))
     2.0
     """
-    kept = values[~np.isnan(values)]
-    return float(kept.mean()) if kept.size else float("nan")
+    finite = values[~np.isnan(values)]
+    return float(finite.mean()) if finite.size else float("nan")

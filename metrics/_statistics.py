@@ -14,10 +14,10 @@ CONSTANT = 1e-12
 
 def _centred(values: Floats, valid: NDArray[np.bool_]) -> Floats:
     """Deviations from the mean of the valid entries, scaled to a peak of 1; 0 if invalid, NaN if constant."""
-    kept = np.where(valid, values, 0.0)
-    deviation = np.where(valid, values - kept.sum(axis=0) / np.maximum(valid.sum(axis=0), 1), 0.0)
+    filled = np.where(valid, values, 0.0)
+    deviation = np.where(valid, values - filled.sum(axis=0) / np.maximum(valid.sum(axis=0), 1), 0.0)
     peak = np.abs(deviation).max(axis=0, initial=0.0)
-    constant = peak <= CONSTANT * np.abs(kept).max(axis=0, initial=0.0)
+    constant = peak <= CONSTANT * np.abs(filled).max(axis=0, initial=0.0)
     return deviation / np.where(constant, np.nan, peak)
 
 

@@ -23,13 +23,15 @@ def area_activity(predicted: Array, natural: Array) -> Array:
     >>> area_activity([[3.0, 5.0], [1.0, 1.0]], [[1.0, 1.0], [0.0, 2.0], [2.0, 4.0]]).round(3).tolist()
     [2.475, -0.707]
     """
-    shown, held = to_matrix(predicted, "predicted"), to_matrix(natural, "natural")
-    if shown.shape[1] != held.shape[1]:
-        raise ValueError(f"predicted and natural must have the same units; got {shown.shape[1]} and {held.shape[1]}")
-    units = np.isfinite(shown).all(axis=0) & np.isfinite(held).all(axis=0)
-    if not units.any() or len(held) < 2:
+    shown, reference = to_matrix(predicted, "predicted"), to_matrix(natural, "natural")
+    if shown.shape[1] != reference.shape[1]:
+        raise ValueError(
+            f"predicted and natural must have the same units; got {shown.shape[1]} and {reference.shape[1]}"
+        )
+    units = np.isfinite(shown).all(axis=0) & np.isfinite(reference).all(axis=0)
+    if not units.any() or len(reference) < 2:
         return like(np.full(len(shown), np.nan), predicted, natural)
-    reached, baseline = shown[:, units].mean(axis=1), held[:, units].mean(axis=1)
+    reached, baseline = shown[:, units].mean(axis=1), reference[:, units].mean(axis=1)
     spread = baseline.std()
     if spread <= 1e-9 * np.abs(baseline).max():
         return like(np.full(len(shown), np.nan), predicted, natural)
@@ -47,10 +49,10 @@ def gain_over_best(activity: Array, natural: Array) -> float:
     >>> gain_over_best([4.0, 3.0], [0.0, 2.0, 1.0, -3.0])
     2.0
     """
-    reached, held = _finite(activity), _finite(natural)
-    if not len(reached) or len(held) < len(reached):
+    reached, reference = _finite(activity), _finite(natural)
+    if not len(reached) or len(reference) < len(reached):
         return float("nan")
-    return float(reached.mean() - np.sort(held)[-len(reached) :].mean())
+    return float(reached.mean() - np.sort(reference)[-len(reached) :].mean())
 
 
 def gain_over_unguided(guided: Array, unguided: Array) -> float:

@@ -86,10 +86,10 @@ def trim(runs: Array, start: int, end: int) -> NDArray[np.bool_]:
     if start < 0 or end < 0:
         raise ValueError(f"start and end must be at least 0 samples; got {start} and {end}")
     labels = to_labels(runs, "runs")
-    kept = np.zeros(len(labels), dtype=bool)
+    inside = np.zeros(len(labels), dtype=bool)
     for piece in run_slices(labels):
-        kept[piece.start + start : max(piece.stop - end, piece.start + start)] = True
-    return kept
+        inside[piece.start + start : max(piece.stop - end, piece.start + start)] = True
+    return inside
 
 
 def _moments(times: Array, name: str) -> Floats:

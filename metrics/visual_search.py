@@ -167,7 +167,7 @@ def polarity_count(hard: Array, easy: Array) -> Polarity:
     same_shape(first, second, "hard and easy")
     index = np.array([asymmetry_index(a, b) for a, b in zip(first, second, strict=True)], np.float64)
     counts = (index > 0, index < 0, index == 0, np.isnan(index))
-    return Polarity(*(int(each.sum()) for each in counts))
+    return Polarity(*(int(outcomes.sum()) for outcomes in counts))
 
 
 @dataclass(frozen=True)

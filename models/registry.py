@@ -86,7 +86,7 @@ class Registry(Mapping[str, T], Generic[T]):
         return self._loaded[name]
 
     def __iter__(self) -> Iterator[str]:
-        """Names of what ships here and of the plug-ins that can be loaded; a broken one is told of, and left out."""
+        """Names of what ships here and of the plug-ins that can be loaded; a broken one is logged, and left out."""
         yield from self.builtin
         for name in sorted(self._plugins()):
             if name not in self.builtin and self._usable(name):

@@ -159,7 +159,7 @@ def map_shapes(core: nn.Module, inputs: Tensor, depth: Depth) -> list[Shape]:
     shown = first if first.is_floating_point() else as_float(first)
     maps = cast(Core, core).forward_blocks(shown, blocks_of(depth))
     core.train(training)
-    return [(each.shape[1], each.shape[-2], each.shape[-1]) for each in maps]
+    return [(feature_map.shape[1], feature_map.shape[-2], feature_map.shape[-1]) for feature_map in maps]
 
 
 def _at(maps: Mapping[int, Tensor], depth: Depth) -> Maps:
@@ -180,10 +180,10 @@ def _view(maps: list[Tensor], shift: Tensor | None, beside: Tensor | None) -> Vi
     """Maps of clips become rows: their last frames, as many as every map has."""
     if maps[0].ndim == 4:
         return View(maps, shift, beside, None)
-    frames = min(each.shape[2] for each in maps)
+    frames = min(feature_map.shape[2] for feature_map in maps)
     view = View([], None, None, frames)
-    rows = [each[:, :, -frames:].transpose(1, 2).flatten(0, 1) for each in maps]
-    shifts, features = (None if each is None else view.flattened(each) for each in (shift, beside))
+    rows = [feature_map[:, :, -frames:].transpose(1, 2).flatten(0, 1) for feature_map in maps]
+    shifts, features = (None if values is None else view.flattened(values) for values in (shift, beside))
     return View(rows, shifts, features, frames)
 
 

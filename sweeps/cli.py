@@ -135,9 +135,11 @@ def compact(
     """Remove the parts of which every row lies in a folded table; not while a run is at work."""
     from sweeps.storage.compaction import compact as remove_folded
 
-    for found in remove_folded(storage, typer.echo):
-        left = f", {found.damaged} damaged left" if found.damaged else ""
-        typer.echo(f"{found.table}: {found.rows} rows in one object, {found.removed} parts removed{left}")
+    for compaction in remove_folded(storage, typer.echo):
+        left = f", {compaction.damaged} damaged left" if compaction.damaged else ""
+        typer.echo(
+            f"{compaction.table}: {compaction.rows} rows in one object, {compaction.removed} parts removed{left}"
+        )
 
 
 @app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -149,8 +151,8 @@ def bench(
     from sweeps.commands.benchmarks import list_benchmarks, run_benchmark
 
     if name is None:
-        for each, (_, purpose) in list_benchmarks().items():
-            typer.echo(f"{each}: {purpose}")
+        for benchmark, (_, purpose) in list_benchmarks().items():
+            typer.echo(f"{benchmark}: {purpose}")
         return
     raise typer.Exit(run_benchmark(name, arguments or []))
 

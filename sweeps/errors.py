@@ -13,7 +13,7 @@ _REPR.maxstring, _REPR.maxlong, _REPR.maxother = 400, 400, 400
 
 
 class InputError(Exception):
-    """Bad input that the user can mend, said in one line: where it stands, what it is, what is allowed.
+    """Bad input that the user can mend, in one line: where it stands, what it is, what is allowed.
 
     `value` left at `...` means that there is no value to show (a missing file or column). The fields stay
     writable, so that a caller who knows more, such as the file, fills it in before passing the error on.
@@ -65,8 +65,8 @@ def _near(given: Any, names: list[str]) -> list[str]:
     """The name nearest to a text, or to the last part of a key."""
     if not isinstance(given, str):
         return []
-    found = difflib.get_close_matches(given, names, n=1)
-    return found or difflib.get_close_matches(given.rsplit(".", 1)[-1], names, n=1)
+    nearest = difflib.get_close_matches(given, names, n=1)
+    return nearest or difflib.get_close_matches(given.rsplit(".", 1)[-1], names, n=1)
 
 
 def _shown(value: Any) -> str:

@@ -34,11 +34,11 @@ def distinct(points: Floats) -> tuple[Floats, Indices]:
     first = np.arange(len(points))
     column = points[:, 0] if points.shape[1] else np.zeros(len(points))
     _, value, count = np.unique(column, return_inverse=True, return_counts=True)
-    seen: dict[bytes, int] = {}
+    first_rows: dict[bytes, int] = {}
     for row in np.flatnonzero(count[value] > 1).tolist():
-        first[row] = seen.setdefault((points[row] + 0.0).tobytes(), row)  # + 0.0 turns -0.0 into 0.0
-    kept, index = np.unique(first, return_inverse=True)
-    return (points if len(kept) == len(points) else points[kept]), index
+        first[row] = first_rows.setdefault((points[row] + 0.0).tobytes(), row)  # + 0.0 turns -0.0 into 0.0
+    rows, index = np.unique(first, return_inverse=True)
+    return (points if len(rows) == len(points) else points[rows]), index
 
 
 def _tile(points: Reals, norms: Reals, start: int, stop: int) -> Reals:
@@ -92,15 +92,15 @@ def _candidates(points: Reals, count: int, most: float) -> tuple[Indices, Indice
     norms = (points**2).sum(axis=1)
     slack = 4 * float(np.finfo(points.dtype).eps) * (points.shape[1] + 4) * float(norms.max())
     best = np.full((count, len(points)), np.inf, points.dtype)
-    found, total = [], 0
+    tiles, total = [], 0
     for part in _tiles(points, norms, best, slack):
-        found.append(part)
+        tiles.append(part)
         total += len(part[0])
         if total > most:
             return None
-    point, other, squared = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    kept = squared <= best[-1, point] + slack
-    return point[kept], other[kept]
+    point, other, squared = (np.concatenate(parts) for parts in zip(*tiles, strict=True))
+    near = squared <= best[-1, point] + slack
+    return point[near], other[near]
 
 
 def _exact(points: Floats, point: Indices, other: Indices) -> Floats:

@@ -131,18 +131,18 @@ def bootstrap_correlation(predicted: Array, observed: Array, groups: Array, weig
 
 def _labels(levels: Sequence[Array], units: int) -> list[NDArray[Any]]:
     """One checked vector of labels per level."""
-    labels = [to_labels(each, f"levels[{depth}]") for depth, each in enumerate(levels)]
-    for depth, each in enumerate(labels):
-        if len(each) != units:
-            raise ValueError(f"levels[{depth}] must label each of the {units} values; got {len(each)} labels")
+    labels = [to_labels(level, f"levels[{depth}]") for depth, level in enumerate(levels)]
+    for depth, level in enumerate(labels):
+        if len(level) != units:
+            raise ValueError(f"levels[{depth}] must label each of the {units} values; got {len(level)} labels")
     return labels
 
 
 def _nested(labels: Sequence[NDArray[Any]], units: int) -> list[Counts]:
     """Node of every unit at each level, root first and unit last; equal labels in two parents are two nodes."""
     nodes = [np.zeros(units, dtype=np.int64)]
-    for each in labels:
-        code = np.unique(each, return_inverse=True)[1]
+    for level in labels:
+        code = np.unique(level, return_inverse=True)[1]
         nodes.append(np.unique(nodes[-1] * (code.max() + 1) + code, return_inverse=True)[1])
     return [*nodes, np.arange(units)]
 
@@ -221,9 +221,9 @@ def hierarchical_bootstrap(
         raise ValueError(f"replicates must be at least 1; got {replicates}")
     if not 0 <= fixed <= len(levels):
         raise ValueError(f"fixed must lie between 0 and the {len(levels)} levels; got {fixed}")
-    labels, kept = _labels(levels, len(flat)), ~np.isnan(flat)
-    if not kept.any():
+    labels, present = _labels(levels, len(flat)), ~np.isnan(flat)
+    if not present.any():
         return like(np.full(replicates, np.nan), values)
-    nodes = _nested([each[kept] for each in labels], int(kept.sum()))
+    nodes = _nested([level[present] for level in labels], int(present.sum()))
     draws = _nested_counts(nodes, replicates, fixed, seed)
-    return like(np.concatenate([_statistics(counts, flat[kept], statistic) for counts in draws]), values)
+    return like(np.concatenate([_statistics(counts, flat[present], statistic) for counts in draws]), values)

@@ -99,10 +99,10 @@ def hierarchy_tau(values: Array, order: Array) -> HierarchyTau:
     if table.shape[1] != len(target):
         raise ValueError(f"order must rank the {table.shape[1]} areas of values {table.shape}; got {len(target)}")
     tau = tau_rows(table, target)
-    found = tau[~np.isnan(tau)]
-    mean = float(found.mean()) if found.size else float("nan")
-    sem = float(found.std(ddof=1) / np.sqrt(found.size)) if found.size > 1 else float("nan")
-    return HierarchyTau(like(tau, values), mean, sem, int(found.size))
+    defined = tau[~np.isnan(tau)]
+    mean = float(defined.mean()) if defined.size else float("nan")
+    sem = float(defined.std(ddof=1) / np.sqrt(defined.size)) if defined.size > 1 else float("nan")
+    return HierarchyTau(like(tau, values), mean, sem, int(defined.size))
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def _group_slopes(x: Floats, y: Floats, group: NDArray[np.intp], replicates: int
     """Slopes after drawing whole groups with replacement, from five sums per group."""
     weights = group_weights(group, replicates, seed)
     member = np.unique(group, return_inverse=True)[1]
-    sums = np.stack([np.bincount(member, each) for each in (np.ones_like(x), x, y, x * x, x * y)], axis=1)
+    sums = np.stack([np.bincount(member, terms) for terms in (np.ones_like(x), x, y, x * x, x * y)], axis=1)
     count, sx, sy, sxx, sxy = (weights @ sums).T
     spread = sxx - sx * sx / count
     return np.asarray((sxy - sx * sy / count) / np.where(spread > ROUNDING * sxx, spread, np.nan))

@@ -9,10 +9,10 @@ from metrics._arrays import Array, Floats, like, to_float
 def _checked(p: Array) -> tuple[Floats, NDArray[np.bool_]]:
     """The p-values, and which are not NaN."""
     values = to_float(p)
-    kept = ~np.isnan(values)
-    if ((values[kept] < 0) | (values[kept] > 1)).any():
-        raise ValueError(f"p-values must lie in [0, 1]; got {values[kept].min()} to {values[kept].max()}")
-    return values, kept
+    present = ~np.isnan(values)
+    if ((values[present] < 0) | (values[present] > 1)).any():
+        raise ValueError(f"p-values must lie in [0, 1]; got {values[present].min()} to {values[present].max()}")
+    return values, present
 
 
 def benjamini_hochberg(p: Array) -> Array:
@@ -26,14 +26,14 @@ def benjamini_hochberg(p: Array) -> Array:
     >>> benjamini_hochberg([0.01, 0.04, 0.03, 0.5]).round(4).tolist()
     [0.04, 0.0533, 0.0533, 0.5]
     """
-    values, kept = _checked(p)
+    values, present = _checked(p)
     adjusted = np.full_like(values, np.nan)
-    order = np.argsort(values[kept])[::-1]
-    sorted_p = values[kept][order]
+    order = np.argsort(values[present])[::-1]
+    sorted_p = values[present][order]
     stepped = np.minimum.accumulate(sorted_p * len(order) / np.arange(len(order), 0, -1))
     back = np.empty_like(stepped)
     back[order] = np.minimum(stepped, 1.0)
-    adjusted[kept] = back
+    adjusted[present] = back
     return like(adjusted, p)
 
 
@@ -48,11 +48,11 @@ def holm(p: Array) -> Array:
     >>> holm([0.01, 0.04, 0.03, 0.5]).round(4).tolist()
     [0.04, 0.09, 0.09, 0.5]
     """
-    values, kept = _checked(p)
+    values, present = _checked(p)
     adjusted = np.full_like(values, np.nan)
-    order = np.argsort(values[kept])
-    stepped = np.maximum.accumulate(values[kept][order] * np.arange(len(order), 0, -1))
+    order = np.argsort(values[present])
+    stepped = np.maximum.accumulate(values[present][order] * np.arange(len(order), 0, -1))
     back = np.empty_like(stepped)
     back[order] = np.minimum(stepped, 1.0)
-    adjusted[kept] = back
+    adjusted[present] = back
     return like(adjusted, p)

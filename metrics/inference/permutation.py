@@ -114,8 +114,8 @@ def block_permutation_p(
     grids, rng = block_grids(runs, len(first), block), np.random.default_rng(seed)
     orders = [_orders(len(grid), permutations, rng) for grid in grids]
     p = np.full(first.shape[1], np.nan)
-    held = max(permutations, len(first), *(len(grid) ** 2 for grid in grids))
-    width = max(1, BUDGET // held)
+    entries = max(permutations, len(first), *(len(grid) ** 2 for grid in grids))
+    width = max(1, BUDGET // entries)
     for start in range(0, len(p), width):
         part = slice(start, start + width)
         x, y = _unit_length(first[:, part]), _unit_length(second[:, part])

@@ -107,8 +107,8 @@ def object_decoding(responses: Array, objects: Array, transforms: Array, folds: 
     fold = transform_folds(views, folds)
     _check_seen(classes, fold, names)
     hits = 0
-    for held in np.unique(fold):
-        test = fold == held
+    for index in np.unique(fold):
+        test = fold == index
         hits += int((_decode(matrix[~test], classes[~test], matrix[test], penalty) == classes[test]).sum())
     return hits / len(classes)
 
@@ -154,8 +154,8 @@ def _within(matrix: Floats, classes: NDArray[np.intp], penalty: float, folds: in
     if np.bincount(classes).min() < 2:
         return float("nan")
     fold, hits = _deal(classes, folds, seed), 0
-    for held in np.unique(fold):
-        test = fold == held
+    for index in np.unique(fold):
+        test = fold == index
         hits += int((_decode(matrix[~test], classes[~test], matrix[test], penalty) == classes[test]).sum())
     return hits / len(classes)
 

@@ -38,11 +38,11 @@ def mutual_information(confusion: Array, correct_bias: bool = False) -> float:
         return float("nan")
     joint = counts / total
     expected = np.outer(joint.sum(axis=1), joint.sum(axis=0))
-    kept = joint > 0
-    bits = max(float((joint[kept] * np.log2(joint[kept] / expected[kept])).sum()), 0.0)
+    filled = joint > 0
+    bits = max(float((joint[filled] * np.log2(joint[filled] / expected[filled])).sum()), 0.0)
     if not correct_bias:
         return bits
-    cells, rows, columns = kept.sum(), kept.any(axis=1).sum(), kept.any(axis=0).sum()
+    cells, rows, columns = filled.sum(), filled.any(axis=1).sum(), filled.any(axis=0).sum()
     return bits - float((cells - rows - columns + 1) / (2 * total * np.log(2)))
 
 
@@ -104,14 +104,14 @@ def group_folds(groups: Indices, classes: Indices, folds: int, rng: np.random.Ge
 def _decode(train: Floats, classes: Indices, test: Floats, iterations: int) -> Indices:
     """Class of every test row by one-vs-rest logistic regression on z-scored units; the first if all are constant."""
     train, test = standardise(train, test)
-    kept = np.abs(train).max(axis=0) > 0
-    if not kept.any():
+    varying = np.abs(train).max(axis=0) > 0
+    if not varying.any():
         return np.zeros(len(test), dtype=np.intp)
-    design = np.column_stack([train[:, kept], np.ones(len(train))])
+    design = np.column_stack([train[:, varying], np.ones(len(train))])
     scores = np.empty((len(test), int(classes.max()) + 1))
     for index in range(scores.shape[1]):
         weights = logistic_weights(design, (classes == index).astype(np.float64), iterations)
-        scores[:, index] = test[:, kept] @ weights[:-1] + weights[-1]
+        scores[:, index] = test[:, varying] @ weights[:-1] + weights[-1]
     return np.argmax(scores, axis=1)
 
 
@@ -119,11 +119,11 @@ def _confusions(matrix: Floats, classes: Indices, fold: Indices, iterations: int
     """Counts (folds, true classes, decoded classes)."""
     size = int(classes.max()) + 1
     counts = np.zeros((int(fold.max()) + 1, size, size))
-    for held in np.unique(fold):
-        test = fold == held
+    for index in np.unique(fold):
+        test = fold == index
         if len(np.unique(classes[~test])) < size:
             raise ValueError("every object needs groups in at least 2 folds; give it more groups, or fewer folds")
-        np.add.at(counts[held], (classes[test], _decode(matrix[~test], classes[~test], matrix[test], iterations)), 1)
+        np.add.at(counts[index], (classes[test], _decode(matrix[~test], classes[~test], matrix[test], iterations)), 1)
     return counts
 
 

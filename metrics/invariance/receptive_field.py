@@ -262,11 +262,11 @@ def fit_receptive_field(
     fit = _fit(image / peak)
     rest = float((fit.fun**2).sum() / ((image - image.mean()) ** 2).sum() * peak**2)
     tall, wide, angle = _upright(*(float(number) for number in fit.x[3:]))
-    found = ReceptiveField(
+    ellipse = ReceptiveField(
         np.pi * tall * wide * pixel_area, (float(fit.x[1]), float(fit.x[2])), (tall, wide), angle, 1 - rest
     )
-    reason = _verdict(image.shape, found, max_sigma) if fit.status > 0 else "the fit did not converge"
-    return replace(found, area=np.nan, reason=reason) if reason else found
+    reason = _verdict(image.shape, ellipse, max_sigma) if fit.status > 0 else "the fit did not converge"
+    return replace(ellipse, area=np.nan, reason=reason) if reason else ellipse
 
 
 def receptive_field_area(
@@ -299,10 +299,10 @@ def receptive_field_area(
     True
     """
     maps = receptive_fields(predict, shape, frames, batch, method, seed)
-    kept = np.ones(len(maps), bool) if reliable is None else to_float(reliable).ravel() > 0
-    if len(kept) != len(maps):
-        raise ValueError(f"reliable must have one entry per unit; got {len(kept)} for {len(maps)} units")
+    usable = np.ones(len(maps), bool) if reliable is None else to_float(reliable).ravel() > 0
+    if len(usable) != len(maps):
+        raise ValueError(f"reliable must have one entry per unit; got {len(usable)} for {len(maps)} units")
     areas = np.full(len(maps), np.nan)
-    for unit in np.flatnonzero(kept):
+    for unit in np.flatnonzero(usable):
         areas[unit] = fit_receptive_field(maps[unit], smoothing, pixel_area, max_sigma, subtract_mean).area
     return like(areas, maps)

@@ -54,9 +54,9 @@ def principal_axes(standardised: Floats, components: int) -> Floats:
     dual = units > rows
     gram = standardised @ standardised.T if dual else standardised.T @ standardised
     values, vectors = eigh(gram, subset_by_index=[max(len(gram) - components, 0), len(gram) - 1])
-    kept = values > max(FLAT * float(values.max()), 0.0)
-    vectors = vectors[:, kept]
-    return np.asarray(standardised.T @ vectors / np.sqrt(values[kept]) if dual else vectors)
+    positive = values > max(FLAT * float(values.max()), 0.0)
+    vectors = vectors[:, positive]
+    return np.asarray(standardised.T @ vectors / np.sqrt(values[positive]) if dual else vectors)
 
 
 def _ridge_on(design: Floats, sign: Floats, active: Mask, penalty: float) -> Floats:
@@ -149,14 +149,14 @@ def _draws(classes: int, tested: int, available: int, units: int | None, repetit
 
 
 def _fold_accuracy(
-    matrix: Floats, classes: Indices, held: Mask, tested: Mask, draws: list[Draw], decoder: _Decoder, strict: bool
+    matrix: Floats, classes: Indices, left_out: Mask, tested: Mask, draws: list[Draw], decoder: _Decoder, strict: bool
 ) -> list[float]:
     """Accuracy of every draw in one fold; what draws share is fitted once."""
-    train, test = matrix[~held], matrix[tested]
-    labels, truth = classes[~held], classes[tested]
+    train, test = matrix[~left_out], matrix[tested]
+    labels, truth = classes[~left_out], classes[tested]
     active = np.ones((int(classes.max()) + 1, len(train)), dtype=bool)
     fitted: dict[Draw, Indices | None] = {}
-    found = []
+    accuracies = []
     for drawn, units in draws:
         key = (drawn if strict else (), units)
         if key not in fitted:
@@ -165,8 +165,8 @@ def _fold_accuracy(
             fitted[key] = decoder.predict(fit, train[:, chosen], labels, test[:, chosen], active)
         rows, predicted = np.isin(truth, drawn), fitted[key]
         if rows.any():
-            found.append(1 / len(active) if predicted is None else float((predicted == truth)[rows].mean()))
-    return found
+            accuracies.append(1 / len(active) if predicted is None else float((predicted == truth)[rows].mean()))
+    return accuracies
 
 
 def _check(objects: int, rotations: int, available: int, held_out: int, tested: int, units: int | None) -> None:
@@ -248,11 +248,11 @@ def rotation_decoding(
     _check_options(scaler, len(names) - test_classes, counts, penalty)
     draws = _draws(len(names), test_classes, matrix.shape[1], units, repetitions, seed)
     decoder = _Decoder(components, penalty, iterations)
-    found: list[float] = []
-    for held, tested in rotation_windows(angles, held_out):
-        unseen = np.setdiff1d(np.arange(len(names)), classes[~held])
+    accuracies: list[float] = []
+    for left_out, tested in rotation_windows(angles, held_out):
+        unseen = np.setdiff1d(np.arange(len(names)), classes[~left_out])
         if len(unseen):
             raise ValueError(f"object {names[unseen[0]]!s} has no view outside one window of held-out rotations")
         strict = scaler == "training classes"
-        found += _fold_accuracy(matrix, classes, held, tested, draws, decoder, strict)
-    return float(np.mean(found)) if found else float("nan")
+        accuracies += _fold_accuracy(matrix, classes, left_out, tested, draws, decoder, strict)
+    return float(np.mean(accuracies)) if accuracies else float("nan")

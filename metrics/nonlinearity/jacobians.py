@@ -51,8 +51,8 @@ def residual_mlp_factors(weights: Sequence[Array], slopes: Sequence[Array]) -> t
         raise ValueError(f"n weights need n - 1 slopes, n at least 2; got {len(layers)} weights, {len(gains)} slopes")
     widths = [layer.shape[-1] for layer in layers[:-1]]
     expected = [(layers[0].shape[0], *widths[:1]), *((widths[0], widths[0]) for _ in widths[1:])]
-    found = [tuple(layer.shape) for layer in layers[:-1]]
-    if found != expected or layers[-1].ndim != 2 or layers[-1].shape[0] != widths[0]:
+    shapes = [tuple(layer.shape) for layer in layers[:-1]]
+    if shapes != expected or layers[-1].ndim != 2 or layers[-1].shape[0] != widths[0]:
         raise ValueError(f"weights do not chain: {[tuple(layer.shape) for layer in layers]}")
     if any(tuple(gain.shape) != (len(gains[0]), widths[0]) for gain in gains):
         raise ValueError(f"slopes must be (samples, {widths[0]}); got {[tuple(gain.shape) for gain in gains]}")
@@ -149,8 +149,8 @@ class Differentiated:
     def sizes(self, again: bool) -> tuple[int, int]:
         """Samples and units per block; all samples of a block of units can be held wherever one unit's can."""
         samples = _within(TILE // max(self.features, self.units), len(self.inputs))
-        held = len(self.inputs) if len(self.inputs) * self.features <= HELD else samples
-        return samples, _within(HELD // (held * self.features), self.units)
+        rows = len(self.inputs) if len(self.inputs) * self.features <= HELD else samples
+        return samples, _within(HELD // (rows * self.features), self.units)
 
     def block(self, samples: slice, units: slice) -> Any:
         """Jacobians (samples, features, units) of these samples and units, every axis of a sample a feature."""
@@ -208,13 +208,13 @@ def centred(parts: Callable[[], Iterable[Array]], entries: int) -> tuple[Array, 
     ``parts`` gives arrays (samples, ...) afresh at every call. Up to ``HELD`` numbers in all they are made
     once and held, beyond that they are made twice: once for the mean, once for the deviations.
     """
-    held = list(parts()) if entries <= HELD else None
+    cached = list(parts()) if entries <= HELD else None
     total: Array = 0.0
     count = 0
-    for part in held or parts():
+    for part in cached or parts():
         total, count, kind = total + _sum(part), count + len(part), part.dtype
     mean = (total / count).to(kind) if is_tensor(total) else (total / count).astype(kind)
-    return mean, lambda: (part - mean for part in held or parts())
+    return mean, lambda: (part - mean for part in cached or parts())
 
 
 def slices(total: int, size: int, name: str) -> list[slice]:

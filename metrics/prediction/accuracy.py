@@ -103,11 +103,11 @@ def feve(predicted: Array, repeats: Array, variant: str = "trials", least: float
         raise ValueError(f"variant must be 'trials' or 'average'; got {variant!r}")
     rate, values = _kept_repeats(predicted, repeats)
     if variant == "trials":
-        kept, noise = values, stimulus_mean(repeat_variance(values))
+        targets, noise = values, stimulus_mean(repeat_variance(values))
     else:
-        kept, noise = count_and_average(values)[1][:, :, None], noise_of_average(values)
+        targets, noise = count_and_average(values)[1][:, :, None], noise_of_average(values)
     with np.errstate(invalid="ignore", over="ignore"):
-        error, total = stimulus_mean(all_trials((kept - rate[:, :, None]) ** 2)), variance(all_trials(kept))
+        error, total = stimulus_mean(all_trials((targets - rate[:, :, None]) ** 2)), variance(all_trials(targets))
         usable = (np.asarray(explainable_variance(values)) >= least) & (total > noise) & np.isfinite(error)
         return like(1 - (error - noise) / np.where(usable, total - noise, np.nan), predicted, repeats)
 
@@ -123,5 +123,5 @@ def finite_mean(values: Array) -> tuple[float, int]:
     (0.5, 1)
     """
     array = to_float(values).ravel()
-    kept = array[np.isfinite(array)]
-    return (float(kept.mean()) if kept.size else float("nan")), int(array.size - kept.size)
+    finite = array[np.isfinite(array)]
+    return (float(finite.mean()) if finite.size else float("nan")), int(array.size - finite.size)

@@ -209,9 +209,9 @@ def split_half(
         raise ValueError(f"split_half needs at least 1 halving; got splits={splits}")
     values, rng = _repeated(repeats), np.random.default_rng(seed)
     halves = _whole_halves if whole_repeats else _dealt_halves
-    found = []
+    correlations = []
     for start in range(0, splits, BATCH):
         pair = halves(values, min(BATCH, splits - start), rng)
-        found.append(pearson(*(half.reshape(len(half), -1) for half in pair)).reshape(values.shape[1], -1))
-    r = stimulus_mean(np.concatenate(found, axis=1).T)
+        correlations.append(pearson(*(half.reshape(len(half), -1) for half in pair)).reshape(values.shape[1], -1))
+    r = stimulus_mean(np.concatenate(correlations, axis=1).T)
     return like(2 * r / np.where(r > -1, 1 + r, np.nan) if corrected else r, repeats)

@@ -37,13 +37,13 @@ def rdm(responses: Array, distance: str = "correlation") -> Array:
         raise ValueError(f"distance must be 'correlation' or 'euclidean'; got {distance!r}")
     if distance == "euclidean":
         squares = (patterns**2).sum(axis=1)
-        found = (squares[:, None] + squares - 2 * patterns @ patterns.T) / max(patterns.shape[1], 1)
+        distances = (squares[:, None] + squares - 2 * patterns @ patterns.T) / max(patterns.shape[1], 1)
     else:
         unit = _unit_patterns(patterns)
-        found = 1 - np.clip(unit @ unit.T, -1, 1)
-    found = np.maximum(found, 0.0)
-    np.fill_diagonal(found, np.where(np.isnan(found.diagonal()), np.nan, 0.0))
-    return like(found, responses)
+        distances = 1 - np.clip(unit @ unit.T, -1, 1)
+    distances = np.maximum(distances, 0.0)
+    np.fill_diagonal(distances, np.where(np.isnan(distances.diagonal()), np.nan, 0.0))
+    return like(distances, responses)
 
 
 def _unit_patterns(patterns: Floats) -> Floats:
@@ -73,8 +73,8 @@ def rsa(first: Array, second: Array, compare: str = "pearson") -> float:
         raise ValueError(f"both RDMs must be of the same stimuli; got {a.shape[0]} and {b.shape[0]} pairs")
     if compare not in ("pearson", "spearman"):
         raise ValueError(f"compare must be 'pearson' or 'spearman'; got {compare!r}")
-    kept = np.isfinite(a) & np.isfinite(b)
-    a, b = a[kept], b[kept]
+    complete = np.isfinite(a) & np.isfinite(b)
+    a, b = a[complete], b[complete]
     if compare == "spearman":
         from scipy.stats import rankdata
 
@@ -103,7 +103,7 @@ def rsr(target: Array, predictors: Array, folds: int = 6) -> float:
     if values.ndim != 3:
         raise ValueError(f"predictors must be (layers, stimuli, stimuli); got shape {values.shape}")
     observed = _pairs(target, "target")
-    layers = np.stack([_pairs(each, "a predictor") for each in values], axis=1)
+    layers = np.stack([_pairs(layer, "a predictor") for layer in values], axis=1)
     if len(layers) != len(observed):
         raise ValueError(f"all RDMs must be of the same stimuli; got {len(observed)} and {len(layers)} pairs")
     stimuli = values.shape[1]
@@ -120,11 +120,11 @@ def _held_out(observed: Floats, layers: Floats, stimuli: int, folds: int) -> Flo
     usable = np.isfinite(observed) & np.isfinite(layers).all(axis=1)
     total, count = np.zeros(len(observed)), np.zeros(len(observed))
     for fold in range(folds):
-        held = (member[rows] == fold) | (member[columns] == fold)
-        if (usable & ~held).sum() < FEWEST_PAIRS:
+        test = (member[rows] == fold) | (member[columns] == fold)
+        if (usable & ~test).sum() < FEWEST_PAIRS:
             return np.full(len(observed), np.nan)
-        total[held] += _non_negative(layers[usable & ~held], observed[usable & ~held], layers[held])
-        count[held] += 1
+        total[test] += _non_negative(layers[usable & ~test], observed[usable & ~test], layers[test])
+        count[test] += 1
     return np.where(usable, total / count, np.nan)
 
 

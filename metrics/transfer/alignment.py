@@ -98,10 +98,10 @@ class Alignment:
         """
         values = to_matrix(targets, "targets")
         variance = values.var(axis=0)
-        kept = variance > (1e-12 * np.abs(values).max(axis=0, initial=0.0)) ** 2
-        if not kept.any():
+        varying = variance > (1e-12 * np.abs(values).max(axis=0, initial=0.0)) ** 2
+        if not varying.any():
             return max(penalties)
-        errors = (self._single_errors(values[:, kept], penalties) / variance[kept]).mean(axis=1)
+        errors = (self._single_errors(values[:, varying], penalties) / variance[varying]).mean(axis=1)
         return penalties[int(np.argmin(errors))]
 
     def predict(self, targets: Array, source: Array, penalty: float | None = None) -> Array:

@@ -31,8 +31,8 @@ def _standardise(fit: Floats, test: Floats) -> tuple[Floats, Floats]:
     complete = np.isfinite(fit).all(axis=0) & np.isfinite(test).all(axis=0)
     mean, deviation = fit[:, complete].mean(axis=0), fit[:, complete].std(axis=0)
     varied = deviation > 1e-12 * np.abs(fit[:, complete]).max(axis=0, initial=0.0)
-    kept, mean, deviation = np.flatnonzero(complete)[varied], mean[varied], deviation[varied]
-    return (fit[:, kept] - mean) / deviation, (test[:, kept] - mean) / deviation
+    units, mean, deviation = np.flatnonzero(complete)[varied], mean[varied], deviation[varied]
+    return (fit[:, units] - mean) / deviation, (test[:, units] - mean) / deviation
 
 
 @dataclass(frozen=True)

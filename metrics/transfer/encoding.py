@@ -109,20 +109,22 @@ def design(features: Floats, scale: Floats, runs: NDArray[Any], delays: Sequence
     return centred(np.asarray(delayed(centred(features, runs) * scale, delays, runs)), runs)
 
 
-def fit(stream: Stream, kept: NDArray[np.bool_], delays: Sequence[int], penalties: tuple[float, ...]) -> EncodingModel:
-    """A ridge model from the ``kept`` samples, which are whole runs.
+def fit(
+    stream: Stream, samples: NDArray[np.bool_], delays: Sequence[int], penalties: tuple[float, ...]
+) -> EncodingModel:
+    """A ridge model from ``samples``, which are whole runs.
 
     The scale of the features and the penalty of each unit, by leave-one-run-out, come from these runs only.
-    Shapes: kept (times,) mask. Edge rule: a unit that is NaN has NaN weights.
+    Shapes: samples (times,) mask. Edge rule: a unit that is NaN has NaN weights.
 
     >>> x = np.random.default_rng(0).normal(size=(30, 1))
     >>> stream = prepare(x, 2 * x, np.repeat([0, 1, 2], 10), "vision", 2)
     >>> fit(stream, np.ones(30, dtype=bool), (0,), (1e-3, 1.0)).weights.shape
     (1, 1)
     """
-    runs, responses = stream.runs[kept], stream.responses[kept]
-    scale = inverse(stream.features[kept].std(axis=0))
-    ridge = Alignment.fit(design(stream.features[kept], scale, runs, delays))
+    runs, responses = stream.runs[samples], stream.responses[samples]
+    scale = inverse(stream.features[samples].std(axis=0))
+    ridge = Alignment.fit(design(stream.features[samples], scale, runs, delays))
     weights = ridge.weights(responses, ridge.choose_each(responses, runs, penalties))
     return EncodingModel(scale, weights, tuple(delays))
 
@@ -137,6 +139,6 @@ def predict_left_out(stream: Stream, delays: Sequence[int], penalties: tuple[flo
     """
     predicted = np.empty_like(stream.responses)
     for run in np.unique(stream.runs):
-        held = stream.runs == run
-        predicted[held] = fit(stream, ~held, delays, penalties).predict(stream.features[held], stream.runs[held])
+        test = stream.runs == run
+        predicted[test] = fit(stream, ~test, delays, penalties).predict(stream.features[test], stream.runs[test])
     return predicted

@@ -86,7 +86,7 @@ def preprocessed(images: Tensor, kind: str) -> Tensor:
     """Images (stimuli, 3, h, w) in [0, 1], red first, as the network's weights expect them."""
     if kind == "keras":
         return 255.0 * images.flip(1) - images.new_tensor(KERAS_MEAN)[:, None, None]
-    mean, deviation = (images.new_tensor(each)[:, None, None] for each in (TORCH_MEAN, TORCH_DEVIATION))
+    mean, deviation = (images.new_tensor(channels)[:, None, None] for channels in (TORCH_MEAN, TORCH_DEVIATION))
     return (images - mean) / deviation
 
 
@@ -106,10 +106,10 @@ def feature_names() -> list[str]:
 def fill_random(convolutions: Sequence[nn.Conv2d], seed: int) -> None:
     """Kernels from N(0, 2 / inputs per filter), drawn from `seed`; biases 0."""
     generator = torch.Generator().manual_seed(seed)
-    for each in convolutions:
-        spread = (2.0 / each.weight[0].numel()) ** 0.5
-        each.weight.data.normal_(0.0, spread, generator=generator)
-        nn.init.zeros_(each.bias)  # type: ignore[arg-type]
+    for convolution in convolutions:
+        spread = (2.0 / convolution.weight[0].numel()) ** 0.5
+        convolution.weight.data.normal_(0.0, spread, generator=generator)
+        nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
 
 
 def fill_from_file(convolutions: Sequence[nn.Conv2d], path: str) -> None:
@@ -119,8 +119,8 @@ def fill_from_file(convolutions: Sequence[nn.Conv2d], path: str) -> None:
     try:
         with safe_open(path, framework="pt") as file:
             stored = set(file.keys())
-            for name, each in zip(feature_names(), convolutions, strict=True):
-                for part, target in (("weight", each.weight), ("bias", each.bias)):
+            for name, convolution in zip(feature_names(), convolutions, strict=True):
+                for part, target in (("weight", convolution.weight), ("bias", convolution.bias)):
                     key = f"{name}.{part}"
                     if key not in stored:
                         raise ValueError(f"{path}: expected a tensor {key} of shape {_shape(target)}; there is none")

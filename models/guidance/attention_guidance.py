@@ -57,7 +57,7 @@ def attending(network: nn.Module, call: Callable[[], Tensor]) -> tuple[Tensor, S
 
 def middle_attention(network: nn.Module) -> tuple[nn.Module, Any]:
     """The middle block's first attention, and the layer in it that attends from positions to positions."""
-    layers = [each for each in getattr(getattr(network, "mid_block", None), "attentions", []) if each is not None]
+    layers = [layer for layer in getattr(getattr(network, "mid_block", None), "attentions", []) if layer is not None]
     if not layers:
         raise ValueError(f"{type(network).__name__} has no self-attention in its middle block: set attention to 0")
     blocks = getattr(layers[0], "transformer_blocks", None)

@@ -77,7 +77,7 @@ def denoise(
 
 def starts(parts: Parts, random: Sequence[torch.Generator]) -> Tensor:
     """Standard normal latents (seeds, channels, h, w), drawn on the CPU whatever the device."""
-    drawn = torch.stack([torch.randn(parts.latent_shape, generator=each) for each in random])
+    drawn = torch.stack([torch.randn(parts.latent_shape, generator=generator) for generator in random])
     return drawn.to(parts.device, next(parts.unet.parameters()).dtype)
 
 

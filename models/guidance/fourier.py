@@ -50,7 +50,7 @@ def ascend(
     that of the pictures which are returned.
     """
     random = [torch.Generator().manual_seed(seed) for seed in seeds]
-    started = torch.stack([start_of(each, shape) for each in random])
+    started = torch.stack([start_of(generator, shape) for generator in random])
     coefficients = started.to(device).requires_grad_(True)
     optimizer = torch.optim.Adam([coefficients], lr=settings.learning_rate)
     trace = []
@@ -114,7 +114,7 @@ def moved(pictures: Tensor, jitter: int, random: Sequence[torch.Generator]) -> T
     """Every picture rolled around its edges by up to `jitter` pixels down and right, drawn from its own generator."""
     if not jitter:
         return pictures
-    shifts = [torch.randint(-jitter, jitter + 1, (2,), generator=each).tolist() for each in random]
+    shifts = [torch.randint(-jitter, jitter + 1, (2,), generator=generator).tolist() for generator in random]
     return torch.stack([torch.roll(picture, shift, (1, 2)) for picture, shift in zip(pictures, shifts, strict=True)])
 
 

@@ -102,12 +102,12 @@ def prepare(twin: LatentTwin, data: Mapping[str, LatentData]) -> None:
     """Input statistics of the core, and statistics, biases and starting positions of every population."""
     twin.eval()
     if twin.core is not None:
-        shown = [each.clips[each.clip_of(each.train).unique()] for each in data.values()]
+        shown = [recording.clips[recording.clip_of(recording.train).unique()] for recording in data.values()]
         cast(Any, twin.core).initialize_input(*shown)
-    for key, each in data.items():
+    for key, recording in data.items():
         population = twin.population(key)
-        population.initialize(each.responses[each.train].flatten(0, 1).to(population.scale))
-        locate(twin, population, each)
+        population.initialize(recording.responses[recording.train].flatten(0, 1).to(population.scale))
+        locate(twin, population, recording)
 
 
 def locate(twin: LatentTwin, population: Population, data: LatentData) -> None:

@@ -62,9 +62,9 @@ def fit_latent(
     Raises ValueError for responses that do not fit the clips or are negative and where there are none in the train
     trials, FloatingPointError when the loss is not finite. A unit without any learns nothing.
     """
-    for name, each in data.items():
-        check_latent_data(name, each)
-    specs = {name: PopulationSpec(tuple(each.depths), each.coordinates) for name, each in data.items()}
+    for name, recording in data.items():
+        check_latent_data(name, recording)
+    specs = {name: PopulationSpec(tuple(recording.depths), recording.coordinates) for name, recording in data.items()}
     features = next(iter(data.values())).clips.shape[1]
     twin = LatentTwin(core, specs, parameters, seed, features)
     fit = LatentFit(twin.to(twin.device))

@@ -146,8 +146,10 @@ class Population(nn.Module):
         self.depths = sorted(set(spec.depths))
         generator = torch.Generator().manual_seed(seed)
         places = _coordinates(spec, parameters["position"] == "coordinates", "positions")
-        members = [[unit for unit, depth in enumerate(spec.depths) if depth == each] for each in self.depths]
-        self.members = [torch.tensor(each) for each in members]
+        members = [
+            [unit for unit, depth in enumerate(spec.depths) if depth == read_depth] for read_depth in self.depths
+        ]
+        self.members = [torch.tensor(units) for units in members]
         self.readouts = nn.ModuleList(
             ClipReadout(
                 channels[depth],

@@ -171,7 +171,7 @@ class LatentTwin(nn.Module):
                 outcome = self.outcome(drives, population, self._prior(drives, generator))
                 values = [self.mean_response(outcome, population)] if average == "mean" else list(outcome)
                 total = [a + b for a, b in zip(total, values, strict=True)] if total else values
-            means = tuple(each / (samples if self.latents else 1) for each in total)
+            means = tuple(summed / (samples if self.latents else 1) for summed in total)
             parts.append(padded(means[0] if average == "mean" else self.mean_response(means, population), chunk))
         return torch.cat(parts)
 
@@ -236,7 +236,7 @@ class LatentTwin(nn.Module):
         """Draws latents of some clips, from the prior or around what was inferred."""
         if inferred is None:
             return lambda: self._prior(drives, generator)
-        mean, spread = (each[rows, each.shape[1] - drives.shape[1] :] for each in inferred)
+        mean, spread = (values[rows, values.shape[1] - drives.shape[1] :] for values in inferred)
         return lambda: mean + spread * torch.randn(mean.shape, generator=generator).to(mean)
 
     def _prior(self, drives: Tensor, generator: torch.Generator) -> Tensor:

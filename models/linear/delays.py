@@ -43,22 +43,22 @@ class Lags:
 
     def of_kernel(self, kernel: Tensor) -> Tensor:
         """Compute the delayed kernel among the rows (rows, rows) of the one without delays."""
-        return sum((_moved(_moved(kernel, each).T, each).T for each in self.earlier), torch.zeros_like(kernel))
+        return sum((_moved(_moved(kernel, rows).T, rows).T for rows in self.earlier), torch.zeros_like(kernel))
 
     def of_shown(self, kernel: Tensor) -> Tensor:
         """Compute the same between still pictures and the rows: (shown, rows)."""
-        return sum((_moved(kernel.T, each).T for each in self.earlier), torch.zeros_like(kernel))
+        return sum((_moved(kernel.T, rows).T for rows in self.earlier), torch.zeros_like(kernel))
 
     def of_features(self, features: Tensor) -> Tensor:
         """Compute the delayed features themselves (rows, delays * features), ordered by delay, then feature."""
-        return torch.cat([_moved(features, each) for each in self.earlier], dim=1)
+        return torch.cat([_moved(features, rows) for rows in self.earlier], dim=1)
 
     def of_dual(self, dual: Tensor) -> Tensor:
         """Compute dual coefficients (rows, units) without delays for still pictures: sum_d moved back."""
         moved = torch.zeros_like(dual)
-        for each in self.earlier:
-            inside = each >= 0
-            moved.index_add_(0, each[inside], dual[inside])
+        for rows in self.earlier:
+            inside = rows >= 0
+            moved.index_add_(0, rows[inside], dual[inside])
         return moved
 
 

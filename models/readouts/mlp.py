@@ -125,5 +125,5 @@ class MlpReadout(Readout):
     def slopes(self, values: Tensor) -> list[Tensor]:
         """phi' (stimuli, hidden) before each of the three activations, at flat maps (stimuli, features)."""
         with torch.enable_grad():
-            before = [each.detach().requires_grad_() for each in self._forward(values, None)[1]]
-            return [torch.autograd.grad(self.activation(each).sum(), each)[0] for each in before]
+            before = [drive.detach().requires_grad_() for drive in self._forward(values, None)[1]]
+            return [torch.autograd.grad(self.activation(drive).sum(), drive)[0] for drive in before]

@@ -219,7 +219,7 @@ class LinearReadout(Readout):
 
     def statistics(self, maps: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
         """Compute mean and deviation of every channel (channels, 1, 1) over stimuli and positions of pooled maps."""
-        return [tuple(each[:, None, None] for each in channel_statistics(values)) for values in maps]  # type: ignore[misc]
+        return [tuple(statistic[:, None, None] for statistic in channel_statistics(values)) for values in maps]  # type: ignore[misc]
 
     @torch.no_grad()
     def absorb(self, statistics: Sequence[tuple[Tensor, Tensor]]) -> None:

@@ -61,7 +61,7 @@ def shrink(maps: Tensor, size: int) -> Tensor:
 
 def pooled(maps: Maps, size: int | None) -> list[Tensor]:
     """Every map averaged to at most `size` a side; None leaves them as they are."""
-    return [shrink(each, size) if size else each for each in as_list(maps)]
+    return [shrink(feature_map, size) if size else feature_map for feature_map in as_list(maps)]
 
 
 def pooled_shape(shape: Shape, size: int | None) -> Shape:
@@ -89,11 +89,11 @@ def stacked(maps: Maps, size: int) -> Tensor:
     same pictures; those of cores without padding lose a margin that grows with depth.
     """
     small = pooled(maps, size)
-    high, wide = (max(each.shape[axis] for each in small) for axis in (2, 3))
+    high, wide = (max(feature_map.shape[axis] for feature_map in small) for axis in (2, 3))
     same = [
-        each
-        if tuple(each.shape[-2:]) == (high, wide)
-        else F.interpolate(each, (high, wide), mode="bilinear", align_corners=True)
-        for each in small
+        feature_map
+        if tuple(feature_map.shape[-2:]) == (high, wide)
+        else F.interpolate(feature_map, (high, wide), mode="bilinear", align_corners=True)
+        for feature_map in small
     ]
     return torch.cat(same, dim=1) if len(same) > 1 else same[0]

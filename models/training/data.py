@@ -66,13 +66,13 @@ def take(
     def chosen(values: Tensor, axis: int) -> Tensor:
         picked = values.index_select(0, rows.to(values.device))
         if starts is not None and frames is not None:
-            windows = [each.narrow(axis - 1, int(s), frames) for each, s in zip(picked, starts, strict=True)]
+            windows = [item.narrow(axis - 1, int(s), frames) for item, s in zip(picked, starts, strict=True)]
             picked = torch.stack(windows)
         return as_float(picked.to(device)) if picked.dtype == torch.uint8 else picked.to(device, torch.float32)
 
-    inputs = [chosen(each, 2) for each in as_list(recording.inputs)]
+    inputs = [chosen(values, 2) for values in as_list(recording.inputs)]
     responses = {key: chosen(values, 1) for key, values in recording.responses.items()}
-    more = (None if each is None else chosen(each, 1) for each in (recording.behaviour, recording.pupil))
+    more = (None if values is None else chosen(values, 1) for values in (recording.behaviour, recording.pupil))
     return Batch(inputs[0] if isinstance(recording.inputs, Tensor) else inputs, responses, *more)
 
 
@@ -100,7 +100,7 @@ def steps(recordings: Sequence[ReadoutData], settings: FitSettings, generator: t
     shown again until they have as many.
     """
     if not settings.together:
-        yield from ([each] for each in shuffled_batches(recordings, settings.batch, generator))
+        yield from ([batch] for batch in shuffled_batches(recordings, settings.batch, generator))
         return
     queues = [_shuffled(recording, settings.batch, generator) for recording in recordings]
     longest = max(len(queue) for queue in queues)

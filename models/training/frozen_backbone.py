@@ -108,8 +108,10 @@ class _Data:
             if source not in self.small:
                 self.small[source] = pooled(fit.maps, fit.parameters["pool"])
             small = self.small[source]
-            statistics = readout.statistics([each[train.to(each.device)] for each in small])
-            normal = [(each - centre) / spread for each, (centre, spread) in zip(small, statistics, strict=True)]
+            statistics = readout.statistics([feature_map[train.to(feature_map.device)] for feature_map in small])
+            normal = [
+                (feature_map - centre) / spread for feature_map, (centre, spread) in zip(small, statistics, strict=True)
+            ]
             self.maps[key] = normal, statistics
         normal, statistics = self.maps[key]
         return ReadoutData(normal, {KEY: fit.responses}, train, select), statistics

@@ -105,7 +105,7 @@ def _place(twin: Twin, recording: ReadoutData, places: Places) -> None:
 def _identity(recording: ReadoutData, key: str) -> tuple[int, ...]:
     """Equal for the same tensors, as long as they are held."""
     given = [*as_list(recording.inputs), recording.responses[key], recording.train, recording.select]
-    return tuple(id(each) for each in given)
+    return tuple(id(tensor) for tensor in given)
 
 
 def _searched_maps(
@@ -119,9 +119,9 @@ def _searched_maps(
         batch = take(recording, chunk, device)
         for key, view in twin.views(batch.inputs, keys, batch.behaviour, batch.pupil).items():
             moments = slice(None) if view.frames is None else evenly(torch.arange(view.frames), MOMENTS)
-            maps[key].append(stacked([each[moments] for each in view.maps], GRID))
+            maps[key].append(stacked([feature_map[moments] for feature_map in view.maps], GRID))
             responses[key].append(view.flattened(batch.responses[key])[moments])
-    return tuple({key: torch.cat(parts) for key, parts in each.items()} for each in (maps, responses))  # type: ignore[return-value]
+    return tuple({key: torch.cat(parts) for key, parts in collected.items()} for collected in (maps, responses))  # type: ignore[return-value]
 
 
 def evenly(rows: Tensor, most: int) -> Tensor:
@@ -137,7 +137,7 @@ def on_device(recording: ReadoutData, device: torch.device) -> ReadoutData:
 
     inputs = recording.inputs
     if recording.frames is None:
-        inputs = inputs.to(device) if isinstance(inputs, Tensor) else [each.to(device) for each in inputs]
+        inputs = inputs.to(device) if isinstance(inputs, Tensor) else [feature_map.to(device) for feature_map in inputs]
     return replace(
         recording,
         inputs=inputs,

@@ -38,7 +38,7 @@ class FitSettings:
         >>> FitSettings.of(3, {"epochs": 5, "l1": 0.1}, {"batch": "all"}).epochs
         5
         """
-        names = {each.name for each in fields(cls)}
+        names = {field.name for field in fields(cls)}
         chosen = {key: value for given in parameters for key, value in given.items() if key in names}
         if chosen.get("batch") == "all":
             chosen["batch"] = None

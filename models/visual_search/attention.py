@@ -184,7 +184,7 @@ def halvings(maps: Sequence[Tensor], side: int) -> list[int]:
     """How often each map is to be halved until all are as coarse as 1/16 of a picture, or as the coarsest."""
     shrunk = [torch.tensor(side / map.shape[-1]).log2() for map in maps]
     goal = max(torch.tensor(float(FINEST_ATTENTION)).log2(), *shrunk)
-    return [int((goal - each).round()) for each in shrunk]
+    return [int((goal - times).round()) for times in shrunk]
 
 
 def halved(maps: Tensor, times: int) -> Tensor:
@@ -207,8 +207,13 @@ def scan(maps: Tensor, kernels: Tensor) -> Tensor:
 
 def combined(maps: Sequence[Tensor], by_maximum: bool) -> Tensor:
     """Weighted mean of maps (n, h, w), each scaled to [0, 1]; see `TargetAttention`."""
-    shape = min((tuple(each.shape[-2:]) for each in maps), key=lambda sides: sides[0] * sides[1])
-    same = [each if each.shape[-2:] == shape else F.interpolate(each[None], shape, mode="area")[0] for each in maps]
+    shape = min((tuple(attention_map.shape[-2:]) for attention_map in maps), key=lambda sides: sides[0] * sides[1])
+    same = [
+        attention_map
+        if attention_map.shape[-2:] == shape
+        else F.interpolate(attention_map[None], shape, mode="area")[0]
+        for attention_map in maps
+    ]
     stacked = torch.stack(same)
     low, high = stacked.amin(dim=(-2, -1), keepdim=True), stacked.amax(dim=(-2, -1), keepdim=True)
     spread = high - low

@@ -138,7 +138,10 @@ class _View:
             raise ValueError("attention must be finite; the network's features are not")
         large = F.interpolate(attention[:, None], crops.shape[-2:], mode="area")[:, 0]
         return torch.stack(
-            [self._highest(each, row, centre) for each, (row, centre) in zip(large, starts, strict=True)]
+            [
+                self._highest(attention_map, row, centre)
+                for attention_map, (row, centre) in zip(large, starts, strict=True)
+            ]
         )
 
     def _crops(self, starts: Sequence[tuple[int, list[int]]]) -> Tensor:

@@ -30,6 +30,7 @@ def find_truths(context: WorkerContext, resources: Mapping[str, float]) -> list[
 
     @ray.remote(num_cpus=resources.get("CPU", 1), num_gpus=resources.get("GPU", 0), max_retries=1)
     def task(config: str) -> Any:
+        """Compute the truths in the worker, or give the words of an InputError."""
         try:
             shared = WorkerContext.from_config(config)
             claim_names(shared.digest)

@@ -107,10 +107,9 @@ def _component(family: str, name: Any) -> Component:
     try:
         if isinstance(name, str):
             return FAMILIES[family][name]
-    except UnknownName as error:
-        problem = error.problem if ":" in name else problem
-    except KeyError:
-        pass
+    except KeyError as error:
+        if isinstance(error, UnknownName) and ":" in name:
+            problem = error.problem
     raise InputError(problem, key=f"space.{family}", value=name, allowed=FAMILIES[family])
 
 

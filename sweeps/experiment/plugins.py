@@ -41,8 +41,8 @@ def plugins_of(experiment: Experiment, space: Space) -> tuple[Plugin, ...]:
         for choice in choices:
             for inner, values in _nested(choice):
                 names[inner] |= values
-    found = [REGISTRIES[group].plugin(name) for group in REGISTRIES for name in sorted(names[group])]
-    return tuple(plugin for plugin in found if plugin is not None)
+    plugins = [REGISTRIES[group].plugin(name) for group in REGISTRIES for name in sorted(names[group])]
+    return tuple(plugin for plugin in plugins if plugin is not None)
 
 
 def _nested(choice: Choice) -> Iterable[tuple[str, set[str]]]:

@@ -117,14 +117,14 @@ def find_experiment(name: str) -> Path:
 
 
 class Loader(yaml.SafeLoader):
-    """YAML as people mean it: 1e-4 is a number (YAML 1.1 reads a text), and no key may stand twice."""
+    """YAML as people mean it: 1e-4 is a number (YAML 1.1 reads a text), and a duplicate key is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """The mapping; a key that stands twice, of which YAML would keep the last, is an error."""
+        """Build the mapping; a duplicate key, of which YAML would keep the last, is an error."""
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         for index, key in enumerate(keys):
             if key != "<<" and key in keys[:index]:
-                raise yaml.MarkedYAMLError(problem=f"the key {key!r} stands twice", problem_mark=node.start_mark)
+                raise yaml.MarkedYAMLError(problem=f"duplicate key {key!r}", problem_mark=node.start_mark)
         return super().construct_mapping(node, deep)
 
 

@@ -34,7 +34,7 @@ def compute(view: CellView) -> dict[str, float]:
     trials = view.repeats
     given = _correlation(view.extras["conditioned"], trials)
     alone = _correlation(np.repeat(view.predicted[:, :, None], trials.shape[2], axis=2), trials)
-    mean, prior, gain = (finite_mean(each)[0] for each in (given, alone, given - alone))
+    mean, prior, gain = (finite_mean(values)[0] for values in (given, alone, given - alone))
     joint = view.extras["joint"]
     return {
         "conditioned": mean,
@@ -47,6 +47,6 @@ def compute(view: CellView) -> dict[str, float]:
 def _correlation(predicted: np.ndarray, trials: np.ndarray) -> np.ndarray:
     """Correlation (units,) over all observed (row, repeat) of (rows, units, repeats)."""
     there = np.isfinite(trials) & np.isfinite(predicted)
-    pairs = (np.where(there, each, np.nan) for each in (predicted, trials))
-    flat = (each.transpose(0, 2, 1).reshape(-1, trials.shape[1]) for each in pairs)
+    pairs = (np.where(there, values, np.nan) for values in (predicted, trials))
+    flat = (values.transpose(0, 2, 1).reshape(-1, trials.shape[1]) for values in pairs)
     return np.asarray(correlation(*flat))

@@ -92,8 +92,8 @@ def _of_brain(view: CellView, observed: np.ndarray, units: np.ndarray, drawn: bo
         brain = standardised(observed[:, units])
         return participation_ratio(brain), two_nn(brain)
 
-    found: tuple[float, float] = compute() if drawn else view.of_brain(("dimensions", units.tobytes()), compute)
-    return found
+    dimensions: tuple[float, float] = compute() if drawn else view.of_brain(("dimensions", units.tobytes()), compute)
+    return dimensions
 
 
 def standardised(responses: np.ndarray) -> np.ndarray:

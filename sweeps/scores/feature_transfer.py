@@ -32,10 +32,10 @@ def compute(view: CellView) -> dict[str, float]:
     the null pairs the two sets at random before the alignment is fitted. With more than two sets the others
     are averaged.
     """
-    found = view.transferred() if view.transferred else {}
-    if not found:
+    transferred = view.transferred() if view.transferred else {}
+    if not transferred:
         return SCORE.unavailable()
-    scores = {name: _prediction(view, predicted) for name, predicted in found.items()}
+    scores = {name: _prediction(view, predicted) for name, predicted in transferred.items()}
     return {
         "feature_transfer": scores["transfer"],
         "feature_transfer_direct": _prediction(view, view.predicted[None]),
@@ -46,4 +46,4 @@ def compute(view: CellView) -> dict[str, float]:
 
 def _prediction(view: CellView, predictions: np.ndarray) -> float:
     replaced = [CellView(**{**view.__dict__, "predicted": predicted}) for predicted in predictions]
-    return float(np.mean([prediction(each)["prediction"] for each in replaced]))
+    return float(np.mean([prediction(variant)["prediction"] for variant in replaced]))

@@ -30,8 +30,8 @@ def compute(view: CellView) -> dict[str, float]:
 
 def replicates(view: CellView) -> np.ndarray:
     """Replicates of `prediction` (REPLICATES,) float32: units that are predicted as constant count as 0 here too."""
-    found: np.ndarray = view.remember(("replicates", view.cell_id, view.split), lambda: _drawn(view))
-    return found
+    values: np.ndarray = view.remember(("replicates", view.cell_id, view.split), lambda: _drawn(view))
+    return values
 
 
 def _drawn(view: CellView) -> np.ndarray:

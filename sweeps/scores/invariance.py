@@ -86,5 +86,5 @@ def recorded_views(view: CellView) -> Views:
 
 def _views(view: CellView, name: str, table: pd.DataFrame) -> Views:
     """The views of a table, made once for all cells: of the sweep's probe, or of a recording by its fingerprint."""
-    found: Views = view.remember(("views", name, view.split_seed, view.split), lambda: Views.of(view, table))
-    return found
+    views: Views = view.remember(("views", name, view.split_seed, view.split), lambda: Views.of(view, table))
+    return views

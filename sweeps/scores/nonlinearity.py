@@ -37,8 +37,8 @@ def compute(view: CellView) -> dict[str, float]:
         return SCORE.unavailable()
     predictor = view.predictor()
     rows = np.sort(view.random("nonlinearity").permutation(view.rows)[:SAMPLES])
-    found = [jne_streaming(readout, _maps(view, predictor, maps, rows)) for maps, readout in predictor.parts]
-    columns = {name: np.mean([getattr(each, name) for each in found], axis=0) for name in MEASURES}
+    measures = [jne_streaming(readout, _maps(view, predictor, maps, rows)) for maps, readout in predictor.parts]
+    columns = {name: np.mean([getattr(part, name) for part in measures], axis=0) for name in MEASURES}
     means = {column: finite_mean(columns[name])[0] for name, column in MEASURES.items()}
     return means | {"nonlinearity_units": float(np.isfinite(columns["jne"]).sum())}
 

@@ -60,7 +60,7 @@ def _areas(view: CellView) -> np.ndarray:
         pictures = interpolate(grey, size=predictor.shape, mode="nearest")
         return predictor(pictures.expand(-1, 3, -1, -1))
 
-    found = receptive_field_area(
+    areas = receptive_field_area(
         rates, (side, side), frames=FRAMES, batch=16, seed=view.seed, method="gradient", pixel_area=1 / side**2
     )
-    return np.asarray(found)
+    return np.asarray(areas)

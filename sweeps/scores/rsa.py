@@ -63,14 +63,14 @@ def _ceiling(view: CellView) -> float:
     random = np.random.default_rng([view.brain_seed, 11])
     repeats = view.repeats - view.baseline[:, :, None]
     count = repeats.shape[2]
-    found = []
+    agreements = []
     for _ in range(HALVINGS if count > 1 else 0):
         order = random.permutation(count)
         halves = [_average(repeats[:, :, part]) for part in (order[: count // 2], order[count // 2 :])]
         complete = np.isfinite(halves).all(axis=(0, 2))
         if complete.sum() >= FEWEST_UNITS:
-            found.append(agreement(*(rdm(half[complete]) for half in halves)))
-    return float(np.mean(found)) if found else float("nan")
+            agreements.append(agreement(*(rdm(half[complete]) for half in halves)))
+    return float(np.mean(agreements)) if agreements else float("nan")
 
 
 def _average(repeats: np.ndarray) -> np.ndarray:

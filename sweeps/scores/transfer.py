@@ -53,16 +53,16 @@ def _transfer(view: CellView, captions: tuple[str, ...], responses: np.ndarray) 
 def caption_alignment(view: CellView, captions: tuple[str, ...], fit: np.ndarray) -> Alignment:
     """The decomposed embeddings of the captions that fit, the same for all twins, areas and splits."""
     key = ("captions", captions, fit.tobytes())
-    found: Alignment = view.remember(key, lambda: Alignment.fit(view.embed(captions)[fit]))
-    return found
+    alignment: Alignment = view.remember(key, lambda: Alignment.fit(view.embed(captions)[fit]))
+    return alignment
 
 
 def _brain_transfer(view: CellView) -> float:
     if "captions" not in view.recording.sets:
         return float("nan")
-    held = view.recording.sets["captions"]
+    captions = view.recording.sets["captions"]
     value: float = view.of_brain(
-        "transfer", lambda: _transfer(view, tuple(held.table["caption"]), held.average[:, view.units]).score
+        "transfer", lambda: _transfer(view, tuple(captions.table["caption"]), captions.average[:, view.units]).score
     )
     return value
 

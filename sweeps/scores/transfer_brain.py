@@ -52,8 +52,8 @@ class _Scenes:
     """
 
     embedded: np.ndarray
-    seen: np.ndarray
-    read: np.ndarray
+    picture_responses: np.ndarray
+    caption_responses: np.ndarray
     fit: np.ndarray
     test: np.ndarray
     alignment: Alignment
@@ -61,12 +61,13 @@ class _Scenes:
 
     @classmethod
     def of(cls, view: CellView) -> _Scenes:
+        """Take the scenes of the cell's recording, with the alignment fitted to those that fit."""
         sets = view.recording.sets
         captions = tuple(sets["captions"].table["caption"])
         fit, test = scene_split(view, len(captions))
         embedded, alignment = view.embed(captions), caption_alignment(view, captions, fit)
-        seen, read = (sets[role].average[:, view.units] for role in ("captions", "text"))
-        return cls(embedded, seen, read, fit, test, alignment, alignment.project(embedded[test]))
+        pictures, texts = (sets[role].average[:, view.units] for role in ("captions", "text"))
+        return cls(embedded, pictures, texts, fit, test, alignment, alignment.project(embedded[test]))
 
     def to_reading(self, pictures: np.ndarray, order: np.ndarray | None = None) -> np.ndarray:
         """r per unit: what responses to pictures lead to expect of reading a caption, against what was recorded.
@@ -74,18 +75,22 @@ class _Scenes:
         The alignment takes captions to the responses to their pictures on the scenes that fit.
         """
         fitted = pictures[self.fit] if order is None else pictures[self.fit][order]
-        return np.asarray(correlation(self.alignment.carry(fitted, self.projected), self.read[self.test]))
+        return np.asarray(correlation(self.alignment.carry(fitted, self.projected), self.caption_responses[self.test]))
 
     def to_seeing(self, pictures: np.ndarray) -> np.ndarray:
         """r per unit the other way: pictures to captions by the twin, captions to responses as when they are read."""
         back = Alignment.fit(_scaled(pictures[self.fit], pictures[self.fit]))
         captions = back.predict(self.embedded[self.fit], _scaled(pictures[self.test], pictures[self.fit]))
-        return np.asarray(correlation(self.alignment.predict(self.read[self.fit], captions), self.seen[self.test]))
+        return np.asarray(
+            correlation(
+                self.alignment.predict(self.caption_responses[self.fit], captions), self.picture_responses[self.test]
+            )
+        )
 
     def within_reading(self) -> tuple[np.ndarray, np.ndarray]:
         """r per unit of responses to captions predicted from captions, and its p adjusted over units."""
-        predicted = self.alignment.carry(self.read[self.fit], self.projected)
-        observed = self.read[self.test]
+        predicted = self.alignment.carry(self.caption_responses[self.fit], self.projected)
+        observed = self.caption_responses[self.test]
         p = block_permutation_p(predicted, observed, block=1, permutations=499)
         return np.asarray(correlation(predicted, observed)), np.asarray(benjamini_hochberg(p))
 
@@ -107,24 +112,24 @@ def compute(view: CellView) -> dict[str, float]:
     if "captions" not in sets or "text" not in sets or "recorded.captions" not in view.shown:
         return SCORE.unavailable()
     scenes, twin = _Scenes.of(view), view.shown["recorded.captions"]
-    brain = view.of_brain("transfer to reading", lambda: scenes.to_reading(scenes.seen))
+    brain = view.of_brain("transfer to reading", lambda: scenes.to_reading(scenes.picture_responses))
     within, p = view.of_brain("within reading", scenes.within_reading)
     noise = view.of_brain("spread of captioned scenes", lambda: _spread(view))
     random = view.random("transfer_brain")
     noisy = [scenes.to_reading(twin + noise * random.standard_normal(twin.shape)) for _ in range(DRAWS)]
-    apart = np.mean([np.abs(np.nan_to_num(each) - np.nan_to_num(brain)) for each in noisy], axis=0)
+    apart = np.mean([np.abs(np.nan_to_num(correlations) - np.nan_to_num(brain)) for correlations in noisy], axis=0)
     clean, null = scenes.to_reading(twin), [scenes.to_reading(twin, _order(random, scenes)) for _ in range(SHUFFLES)]
-    kept = p <= RATE
+    significant = p <= RATE
     return {
         "transfer_brain": float(1.0 - apart[np.isfinite(brain)].mean()) if np.isfinite(brain).any() else float("nan"),
         "transfer_brain_r": _mean(clean),
         "brain_transfer_r": _mean(brain),
         "transfer_brain_null": _mean(np.concatenate(null)),
-        "transfer_seeing": _mean(np.asarray(correlation(twin[scenes.test], scenes.seen[scenes.test]))),
+        "transfer_seeing": _mean(np.asarray(correlation(twin[scenes.test], scenes.picture_responses[scenes.test]))),
         "transfer_reading": _mean(within),
         "transfer_reading_to_seeing": _mean(scenes.to_seeing(twin)),
-        "transfer_ratio": _mean(clean[kept] / within[kept]),
-        "transfer_ratio_units": float(kept.sum()),
+        "transfer_ratio": _mean(clean[significant] / within[significant]),
+        "transfer_ratio_units": float(significant.sum()),
     }
 
 

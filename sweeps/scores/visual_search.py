@@ -174,10 +174,10 @@ def _once(view: CellView, key: list[Any], make: Callable[[], Any], source: Rende
 
 def _as_arrays(outcomes: SearchOutcomes) -> dict[str, np.ndarray]:
     return {
-        f"{name}/{side}/{what}": held
+        f"{name}/{side}/{what}": values
         for name, pair in outcomes.items()
         for side, one in enumerate(pair)
-        for what, held in (("sizes", one.sizes), ("saccades", one.saccades))
+        for what, values in (("sizes", one.sizes), ("saccades", one.saccades))
     }
 
 
@@ -205,15 +205,15 @@ def searched(network: Any, source: RenderedSearch) -> dict[str, tuple[SearchOutc
     if raster is None or narrowest_cell(source) < RESOLVED * raster.pixel:
         return {}
     plans = list(source.plans())
-    found = {}
+    outcomes = {}
     for name in source.experiments:
-        own = [each for each in plans if each.experiment == name]
+        own = [plan for plan in plans if plan.experiment == name]
         pair = [
-            _outcome(network, blocks, raster, [each for each in own if each.condition == condition.name])
+            _outcome(network, blocks, raster, [plan for plan in own if plan.condition == condition.name])
             for condition in EXPERIMENTS[name].conditions
         ]
-        found[name] = (pair[0], pair[1])
-    return found
+        outcomes[name] = (pair[0], pair[1])
+    return outcomes
 
 
 def narrowest_cell(source: RenderedSearch) -> int:
@@ -226,8 +226,10 @@ def _compare_density(density: float, scale: float) -> None:
     """Warn where an eccentric network takes the displays to be nearer or farther than they are; NaN: it is none."""
     shown = PIXELS_PER_DEGREE * scale
     if abs(density - shown) > TOLERANCE * shown:
-        told = f"the displays have {shown:g} pixels per degree, the eccentric backbone that searches them {density:g}"
-        warnings.warn(f"{told}: its windows grow at other angles than meant", RuntimeWarning, stacklevel=3)
+        mismatch = (
+            f"the displays have {shown:g} pixels per degree, the eccentric backbone that searches them {density:g}"
+        )
+        warnings.warn(f"{mismatch}: its windows grow at other angles than meant", RuntimeWarning, stacklevel=3)
 
 
 def _outcome(network: Any, blocks: Sequence[int], raster: Raster, plans: list[SearchDisplay]) -> SearchOutcome:
@@ -237,12 +239,12 @@ def _outcome(network: Any, blocks: Sequence[int], raster: Raster, plans: list[Se
     from models.visual_search.saccades import Task
     from models.visual_search.saccades import search as look_for
 
-    held, scale = EXPERIMENTS[plans[0].experiment], plans[0].scale
+    experiment, scale = EXPERIMENTS[plans[0].experiment], plans[0].scale
     device = device_of(network)
-    targets = {(each.items[0].name, each.items[0].turn): each.patch(each.items[0]) for each in plans}
-    kind = [list(targets).index((each.items[0].name, each.items[0].turn)) for each in plans]
-    edges = cell_edges(plans[0].side, held.grid)
-    task = Task(edges, held.ground / 255, round(MARGIN * scale), max(1, round(WINDOW * scale)))
+    targets = {(plan.items[0].name, plan.items[0].turn): plan.patch(plan.items[0]) for plan in plans}
+    kind = [list(targets).index((plan.items[0].name, plan.items[0].turn)) for plan in plans]
+    edges = cell_edges(plans[0].side, experiment.grid)
+    task = Task(edges, experiment.ground / 255, round(MARGIN * scale), max(1, round(WINDOW * scale)))
     with torch.inference_mode():
         attention = TargetAttention(
             lambda pictures: network.forward_blocks(pictures, blocks),
@@ -251,9 +253,9 @@ def _outcome(network: Any, blocks: Sequence[int], raster: Raster, plans: list[Se
             Sharpening(*SHARPENINGS[plans[0].experiment]),
             surround=Surround(raster.whole, task.ground),
         )
-        displays = _as_pictures([each.image() for each in plans], device)
-        paths = look_for(attention, displays, [each.target_cell for each in plans], task)
-    return SearchOutcome(np.array([each.set_size for each in plans]), paths.saccades.double().numpy())
+        displays = _as_pictures([plan.image() for plan in plans], device)
+        paths = look_for(attention, displays, [plan.target_cell for plan in plans], task)
+    return SearchOutcome(np.array([plan.set_size for plan in plans]), paths.saccades.double().numpy())
 
 
 def _as_pictures(grey: list[np.ndarray], device: Any) -> Any:
@@ -274,7 +276,7 @@ def compared(outcomes: SearchOutcomes) -> dict[str, float]:
     return {
         "search_asymmetry_low": low,
         "search_asymmetry_high": high,
-        "search_slope_r": slope_correlation(*(np.ravel(list(each.values())) for each in (ours, theirs))),
+        "search_slope_r": slope_correlation(*(np.ravel(list(slopes.values())) for slopes in (ours, theirs))),
         "search_rt_error": reaction_time_error(*map(np.concatenate, zip(*times, strict=True))).milliseconds,
         "search_never_found": float(sum(np.isnan(one.saccades).sum() for pair in outcomes.values() for one in pair)),
         **_asymmetries("search", ours),
@@ -303,9 +305,9 @@ def _asymmetries(prefix: str, slopes: Mapping[str, tuple[float, float]]) -> dict
 
 def _drawn_asymmetries(outcomes: SearchOutcomes) -> np.ndarray:
     """Replicates of the mean asymmetry, displays drawn anew within every condition and set size."""
-    found = []
+    asymmetries = []
     for index, (easy, hard) in enumerate(outcomes.values()):
         seeds = (100 * index, 100 * index + 50)
         pairs = zip(hard.resampled(seeds[1]), easy.resampled(seeds[0]), strict=True)
-        found.append([asymmetry_index(above, below) for above, below in pairs])
-    return np.mean(found, axis=0)
+        asymmetries.append([asymmetry_index(above, below) for above, below in pairs])
+    return np.mean(asymmetries, axis=0)

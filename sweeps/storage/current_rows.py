@@ -63,13 +63,13 @@ class CurrentRows:
     def of(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The rows of this split, of these data, and of the present VERSIONs."""
         prints = set(self.fingerprints.values())
-        data = [set((each or "").split()) <= prints for each in rows["data_fingerprint"]]
+        data = [set((fingerprints or "").split()) <= prints for fingerprints in rows["data_fingerprint"]]
         present = {components: _is_present(components) for components in rows["components"].unique()}
-        kept = (
+        current = (
             (rows["split"] == self.split) & pd.Series(data, rows.index) & rows["components"].map(present).astype(bool)
         )
-        self.left_out += int((~kept).sum())
-        return rows[kept]
+        self.left_out += int((~current).sum())
+        return rows[current]
 
     def truths(self, uri: str) -> pd.DataFrame:
         """The truths of the simulated recordings of the last run."""

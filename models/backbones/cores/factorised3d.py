@@ -112,8 +112,8 @@ class Factorised3d(nn.Module):
 
     def lost(self, depth: int) -> tuple[int, int]:
         """Frames, and pixels a side, by which the maps of `depth` are smaller than the clip; 0 where padded."""
-        each = [cast(Factorised3dBlock, self.blocks[index]).lost for index in self.chain(depth)]
-        return sum(frames for frames, _ in each), sum(pixels for _, pixels in each)
+        margins = [cast(Factorised3dBlock, self.blocks[index]).lost for index in self.chain(depth)]
+        return sum(frames for frames, _ in margins), sum(pixels for _, pixels in margins)
 
     def forward_blocks(self, clips: Tensor, blocks: Sequence[int]) -> list[Tensor]:
         """Maps (clips, channels, frames', h', w') of the requested blocks (see `models.backbones`).

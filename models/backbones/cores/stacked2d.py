@@ -84,9 +84,9 @@ class Stacked2d(nn.Module):
 
         Several tensors, such as the images of recordings of different sizes, are taken together.
         """
-        for each in images:
-            check_images(each)
-        chunks = (chunk for each in images for chunk in each.split(256))
+        for batch in images:
+            check_images(batch)
+        chunks = (chunk for batch in images for chunk in batch.split(256))
         greys = torch.cat([grey_images(as_float(chunk)).double().flatten() for chunk in chunks])
         deviation, mean = torch.std_mean(greys, correction=0)
         self.mean.copy_(mean)

@@ -23,10 +23,10 @@ def structure(member: Member) -> Hashable:
     """
     twin, settings = member.twin, member.settings
     parts = tuple((name, type(part).__name__) for name, part in twin.named_modules())
-    tensors = tuple((name, tuple(each.shape), each.dtype) for name, each in _tensors(twin))
-    recordings = tuple(_data(each) for each in member.recordings)
+    tensors = tuple((name, tuple(tensor.shape), tensor.dtype) for name, tensor in _tensors(twin))
+    recordings = tuple(_data(recording) for recording in member.recordings)
     readouts = tuple(_readout(twin.readout(key)) for key in twin.keys)
-    clips = any(each.frames is not None for each in member.recordings)
+    clips = any(recording.frames is not None for recording in member.recordings)
     depths = tuple(twin.depths[key] if clips else len(blocks_of(twin.depths[key])) for key in twin.keys if twin.depths)
     shown = settings.batch, settings.together, settings.frames, settings.balance
     return parts, tensors, recordings, readouts, depths, *shown
@@ -48,4 +48,4 @@ def _readout(readout: Readout) -> Hashable:
 
 def _data(recording: ReadoutData) -> Hashable:
     fields = [*as_list(recording.inputs), *recording.responses.values(), recording.behaviour, recording.pupil]
-    return tuple(None if each is None else (tuple(each.shape), each.dtype) for each in fields)
+    return tuple(None if field is None else (tuple(field.shape), field.dtype) for field in fields)

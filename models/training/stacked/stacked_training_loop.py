@@ -43,9 +43,11 @@ class StackedTrainingLoop:
             dict(member.twin.named_buffers(prefix="twin")) | self.stacked_twin.choices(member.twin)
             for member in members
         ]
-        self.parameters = {name: each.requires_grad_() for name, each in _stacked(parameters).items()}
-        self.buffers = {name: each.to(self.device) for name, each in _stacked(buffers).items()}
-        self.moments = tuple({name: torch.zeros_like(each) for name, each in self.parameters.items()} for _ in BETAS)
+        self.parameters = {name: tensor.requires_grad_() for name, tensor in _stacked(parameters).items()}
+        self.buffers = {name: tensor.to(self.device) for name, tensor in _stacked(buffers).items()}
+        self.moments = tuple(
+            {name: torch.zeros_like(tensor) for name, tensor in self.parameters.items()} for _ in BETAS
+        )
         self.taken = {name: torch.zeros(len(members), dtype=torch.double) for name in self.parameters}
         self.drawn: dict[int, tuple[int, dict[str, tuple[int, ...]]]] = {}
 
@@ -54,14 +56,14 @@ class StackedTrainingLoop:
     def state(self, member: Member) -> Tensors:
         """Copy a member's parameters and buffers."""
         turn = self.members.index(member)
-        return {name: each[turn].detach().clone() for name, each in (self.parameters | self.buffers).items()}
+        return {name: tensor[turn].detach().clone() for name, tensor in (self.parameters | self.buffers).items()}
 
     @torch.no_grad()
     def set_state(self, member: Member, state: Mapping[str, Tensor]) -> None:
         """Put such a copy back."""
         turn = self.members.index(member)
-        for name, each in (self.parameters | self.buffers).items():
-            each[turn] = state[name]
+        for name, tensor in (self.parameters | self.buffers).items():
+            tensor[turn] = state[name]
 
     @torch.no_grad()
     def write_back(self, member: Member) -> None:
@@ -77,10 +79,10 @@ class StackedTrainingLoop:
             return
         rows = torch.tensor([self.members.index(member) for member in going], dtype=torch.long)
         there = rows.to(self.device)
-        self.parameters = {name: each.detach()[there].requires_grad_() for name, each in self.parameters.items()}
-        self.buffers = {name: each[there] for name, each in self.buffers.items()}
-        self.moments = tuple({name: each[there] for name, each in moment.items()} for moment in self.moments)
-        self.taken = {name: each[rows] for name, each in self.taken.items()}
+        self.parameters = {name: tensor.detach()[there].requires_grad_() for name, tensor in self.parameters.items()}
+        self.buffers = {name: tensor[there] for name, tensor in self.buffers.items()}
+        self.moments = tuple({name: tensor[there] for name, tensor in moment.items()} for moment in self.moments)
+        self.taken = {name: tensor[rows] for name, tensor in self.taken.items()}
         self.members = list(going)
 
     # -- training -----------------------------------------------------------------------------------
@@ -91,11 +93,11 @@ class StackedTrainingLoop:
         for turns, batches in self.turns():
             for turn, loss in zip(turns, self.step(turns, batches, rates).unbind(), strict=True):
                 losses[turn].append(loss)
-        return torch.stack([torch.stack(each).mean() for each in losses]).tolist()
+        return torch.stack([torch.stack(member_losses).mean() for member_losses in losses]).tolist()
 
     def turns(self) -> Iterator[tuple[list[int], list[tuple[int, list[MemberRows]]]]]:
         """List the steps of an epoch: members that take theirs together, and (recording, rows) of all batches of it."""
-        queues = [list(steps(each.recordings, each.settings, each.order)) for each in self.members]
+        queues = [list(steps(member.recordings, member.settings, member.order)) for member in self.members]
         for number in range(max(map(len, queues))):
             together: dict[Any, list[int]] = {}
             for turn, queue in enumerate(queues):
@@ -111,7 +113,9 @@ class StackedTrainingLoop:
     def _likeness(self, turn: int, step: Step) -> tuple[tuple[int, int], ...]:
         """Equal for steps that can be one. Batches of maps may differ in length; batch norm sees every item."""
         recordings = self.members[turn].recordings
-        positions = [next(n for n, each in enumerate(recordings) if each is recording) for recording, _ in step]
+        positions = [
+            next(n for n, candidate in enumerate(recordings) if candidate is recording) for recording, _ in step
+        ]
         lengths = [len(rows) if self.stacked_twin.twin.core is not None else 0 for _, rows in step]
         return tuple(zip(positions, lengths, strict=True))
 
@@ -127,7 +131,7 @@ class StackedTrainingLoop:
         whole = len(turns) == len(self.members)
         rows = torch.tensor(turns, device=self.device)
         leaves = self.parameters if whole else _leaves(self.parameters, rows)
-        buffers = self.buffers if whole else {name: each[rows] for name, each in self.buffers.items()}
+        buffers = self.buffers if whole else {name: tensor[rows] for name, tensor in self.buffers.items()}
         losses, penalties = [], []
         for position, parts in batches:
             outputs = self._outputs(leaves, buffers | self._noise(turns, position, parts), position, parts)
@@ -137,8 +141,8 @@ class StackedTrainingLoop:
         slopes = torch.autograd.grad(total.sum(), list(leaves.values()), allow_unused=True)
         self._update(dict(zip(leaves, slopes, strict=True)), turns, rates)
         if not whole:
-            for name, each in self.buffers.items():
-                each[rows] = buffers[name]
+            for name, tensor in self.buffers.items():
+                tensor[rows] = buffers[name]
         return torch.stack(losses).mean(dim=0).detach()
 
     def _outputs(self, parameters: Tensors, buffers: Tensors, position: int, parts: Sequence[MemberRows]) -> Any:
@@ -277,12 +281,12 @@ def _rows_of(tensors: Tensors, rows: Sequence[int], count: int) -> Tensors:
         return tensors
     first, last = rows[0], rows[-1] + 1
     if last - first == len(rows):
-        return {key: each[first:last] for key, each in tensors.items()}
-    return {key: each[list(rows)] for key, each in tensors.items()}
+        return {key: tensor[first:last] for key, tensor in tensors.items()}
+    return {key: tensor[list(rows)] for key, tensor in tensors.items()}
 
 
 def _leaves(parameters: Tensors, rows: Tensor) -> Tensors:
-    return {name: each.detach()[rows].requires_grad_() for name, each in parameters.items()}
+    return {name: tensor.detach()[rows].requires_grad_() for name, tensor in parameters.items()}
 
 
 def _stacked(tensors: Sequence[Mapping[str, Tensor]]) -> Tensors:

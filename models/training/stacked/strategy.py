@@ -117,7 +117,7 @@ def _tried(member: Member) -> Cost:
     with saved_tensors_hooks(note, lambda tensor: tensor):
         loop.step(queue[0])
     seconds = _seconds(lambda: loop.step(queue[-1]), _device(member))
-    parameters = sum(each.numel() * each.element_size() for each in member.twin.parameters())
+    parameters = sum(parameter.numel() * parameter.element_size() for parameter in member.twin.parameters())
     return Cost(seconds, 2.0 * sum(saved.values()) + COPIES * parameters)
 
 
@@ -125,6 +125,7 @@ def _stacked_seconds(members: Sequence[Member], hopeless: float) -> float:
     """Seconds of a step of a stack for each member that takes part in it, the better of two."""
 
     def tried() -> float:
+        """Time two steps of a stack of copies, or one where it is hopeless already."""
         loop = StackedTrainingLoop([member.again() for member in members])
         seconds = float("inf")
         for turns, batches in islice(loop.turns(), 2):

@@ -146,6 +146,7 @@ def _images(session: Session, presentations: Presentations) -> Callable[[slice],
     white, geometry = session.spec.white, session.spec.image.geometry()
 
     def load(rows: slice) -> np.ndarray:
+        """Load the pictures of a slice of rows, uint8 (rows, h, w, 3)."""
         names = files[rows]
         pixels = np.empty((len(names), *geometry.shape, 3), np.uint8)
         for index, (name, content) in enumerate(zip(names, tree.later(names), strict=True)):

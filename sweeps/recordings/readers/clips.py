@@ -56,6 +56,7 @@ class ClipRows:
         """Pictures uint8 (rows, h, w, 3) of a slice of rows, from `load(clip, frames)`; only those clips are loaded."""
 
         def images(rows: slice) -> np.ndarray:
+            """Load the pictures of a slice of rows, clip by clip."""
             wanted = np.arange(len(self))[rows]
             shown = np.empty((len(wanted), *shape, 3), np.uint8)
             for clip in np.unique(self.clip[wanted]):

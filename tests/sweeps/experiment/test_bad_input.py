@@ -633,7 +633,7 @@ def test_an_experiment_is_refused(
         (b"- a\n- b\n", ("must be a mapping with name, recordings and space",)),
         (b"name: [a\nspace: 1\n", ("is not YAML: line 2, column 6",)),
         (b"name: a\n\tspace: 1\n", ("is not YAML: line 2, column 1",)),
-        (b"name: a\nname: b\n", ("is not YAML: line 1, column 1: the key 'name' stands twice",)),
+        (b"name: a\nname: b\n", ("is not YAML: line 1, column 1: duplicate key 'name'",)),
         (b"name: !!python/object/apply:os.system [ls]\n", ("is not YAML: line 1, column 7",)),
         (b"\x89PNG\x00\xff", ("cannot be read",)),
         (b"1: a\nname: b\n", ("1: unknown key; allowed: name",)),

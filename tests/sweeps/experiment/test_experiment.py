@@ -62,7 +62,7 @@ def test_numbers_as_people_write_them(tmp_path: Path) -> None:
 
 
 def test_a_key_that_stands_twice_is_refused_at_any_depth(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"line 3, column 8: the key 'seed' stands twice"):
+    with pytest.raises(InputError, match=r"line 3, column 8: duplicate key 'seed'"):
         read(tmp_path, "name: a\nrecordings: [{format: simulated}]\nspace: {seed: 0, backbone: pixels, seed: 1}\n")
 
 
