@@ -212,7 +212,7 @@ CASES: dict[str, Case] = {
 FUNCTIONS = sorted(name for name in metrics.__all__ if name == name.lower())
 """Public functions; classes and constants, told by their capitals, have no case."""
 
-FILES = ["metrics", *(file.name for file in walk_packages(metrics.__path__, "metrics."))]
+FILES = [file.name for file in walk_packages(metrics.__path__, "metrics.") if not file.ispkg]
 
 
 def convert(value: Any, kind: str) -> Any:
@@ -273,7 +273,7 @@ def test_docstring_states_formula_shapes_edge_rule_source_and_example(name: str)
 def test_examples_run_and_give_what_they_print(file: str) -> None:
     result = doctest.testmod(import_module(file))
     assert not result.failed, f"{result.failed} of {result.attempted} examples in {file} give something else"
-    assert result.attempted or file == "metrics", f"{file} has no example"
+    assert result.attempted, f"{file} has no example"
 
 
 def check_same(reached: Any, wanted: Any, array: type, one: Case, where: str) -> None:

@@ -314,7 +314,7 @@ FILE_CASES: dict[str, tuple[Change, tuple[str, ...]]] = {
     "unknown key of a section": (put("split.reprot", 0.2), ("split.reprot: unknown key", "did you mean 'report'?")),
     "unknown key of a recording": (
         put("recordings.0.imgae", {}),
-        ("recordings.0.imgae: unknown key; allowed: format, path", "did you mean 'image'?"),
+        ("recordings.0.imgae: unknown key; allowed: format, name, path", "did you mean 'image'?"),
     ),
     "unknown key of an image": (
         put("recordings.0.image.sise", 1),

@@ -22,6 +22,7 @@ from models.readouts import READOUTS
 from sweeps.commands.run import scheduler_of
 from sweeps.execution.cell_runner import CellRunner
 from sweeps.features.worker_data import WorkerData
+from sweeps.hashing import content_id
 from sweeps.planning.failures import ProcessFailure
 from sweeps.planning.packs import Pack, jobs_of
 from sweeps.planning.plan import Plan
@@ -359,8 +360,7 @@ def test_a_renamed_recording_is_not_fitted_again(experiment: Experiment, recordi
 def test_a_score_that_raises_is_nan_with_its_error_and_the_rest_stands(
     experiment: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken = replace(SCORES["dimensionality"], target="sweeps.hashing:content_id")
-    monkeypatch.setitem(SCORES, "dimensionality", broken)
+    monkeypatch.setattr("sweeps.scores.dimensionality.compute", content_id)
     plan = plan_of(experiment, tmp_path)
     run_inline(plan)
     trials = trials_of(plan)
