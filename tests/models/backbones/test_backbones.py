@@ -110,7 +110,8 @@ def test_no_deeper_than_asked(name):
         network.forward_blocks(images(56), [0])
         shallow = len(calls)
         network.forward_blocks(images(56), [BACKBONES[name].block_count(defaults(name)) - 1])
-    assert name in ("pixels", "sheet") or len(calls) - shallow > shallow
+    deeper = len(calls) - shallow > shallow
+    assert deeper or not calls or BACKBONES[name].learns  # nothing to call, or a network that is run whole
 
 
 @pytest.mark.parametrize("block", [-1, 99])
