@@ -25,6 +25,15 @@ def end_process(actor: Any) -> None:
         ray.kill(actor)
 
 
+def claim_code(context: WorkerContext) -> None:
+    """Check that this process has the driver's code, that of its plug-ins too, before it imports any; else Refusal."""
+    claim_names(context.digest)
+    if context.plugins:
+        from sweeps.experiment.plugins import claim_plugins
+
+        claim_plugins(context.plugins, context.import_paths)
+
+
 def find_truths(context: WorkerContext, resources: Mapping[str, float]) -> list[Truth]:
     """Make simulated recordings and their truths in a worker; the driver imports no torch."""
 
@@ -33,7 +42,7 @@ def find_truths(context: WorkerContext, resources: Mapping[str, float]) -> list[
         """Compute the truths in the worker, or give the words of an InputError."""
         try:
             shared = WorkerContext.from_config(config)
-            claim_names(shared.digest)
+            claim_code(shared)
             import torch
 
             from sweeps.fitting.planted_depths import truths

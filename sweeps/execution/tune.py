@@ -21,11 +21,10 @@ from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune.search import Searcher
 
 from sweeps.errors import InputError, Refusal
-from sweeps.execution.remote_tasks import end_process, rungs_of
+from sweeps.execution.remote_tasks import claim_code, end_process, rungs_of
 from sweeps.execution.report_times import ReportTimes
 from sweeps.execution.telemetry import WorkerTelemetry
 from sweeps.experiment.worker_context import WorkerContext
-from sweeps.io.import_guard import claim_names
 from sweeps.planning.failures import ProcessFailure, failure_of, last_line
 
 if TYPE_CHECKING:
@@ -56,20 +55,12 @@ class SweepPack(tune.Trainable):
         self._sweep = context.sweep
         self._telemetry = WorkerTelemetry(context.sweep)
         try:
-            claim_names(context.digest)
-            self._claim_plugins(context)
+            claim_code(context)
             self._open(context)
         except Refusal as error:
             self._refused = str(error)
         else:
             self._load(config)
-
-    @staticmethod
-    def _claim_plugins(context: WorkerContext) -> None:
-        if context.plugins:
-            from sweeps.experiment.plugins import claim_plugins
-
-            claim_plugins(context.plugins, context.import_paths)
 
     def _open(self, context: WorkerContext) -> None:
         import torch
