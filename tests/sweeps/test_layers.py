@@ -223,3 +223,15 @@ def test_the_driver_imports_neither_torch_nor_ray_before_it_must(code: str, tmp_
     loaded = python(code.replace("PLACE", str(tmp_path)) + "\nimport sys\nprint(' '.join(sys.modules))")
     assert not {"torch", "transformers", "ray", "optuna"} & set(loaded)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_declarations_import_neither_torch_nor_what_searches_and_runs() -> None:
+    """The driver reads them all."""
+    code = (
+        "import sys\nfrom sweeps.experiment.plugins import REGISTRIES\nfrom sweeps.search.methods import METHODS\n"
+        "registries = [*REGISTRIES.values(), METHODS]\n"
+        "print(sum(len(registry.known()) for registry in registries), *sys.modules)"
+    )
+    count, *loaded = python(code)
+    assert int(count) > 60
+    assert not {"torch", "transformers", "ray", "optuna"} & set(loaded)
