@@ -9,7 +9,16 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from models.registry import Registry
+from models.registry import Registry, UnknownName
+
+KINDS = ("float", "int", "bool", "str")
+"""Kinds of parameters."""
+
+SEES = ("images", "clips", "texts", "features")
+"""What a backbone may be shown."""
+
+FITTED_BY = ("", "ridge", "pls", "banded", "gradient", "latent")
+"""How a readout may be fitted; empty for backbones."""
 
 STILL_FRAMES = 24
 """Frames for which a core of clips is shown a still picture at least."""
@@ -42,6 +51,10 @@ class Parameter:
     idle: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     joint: bool = False
 
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {self.kind!r}")
+
     def is_idle(self, parameters: Mapping[str, Any]) -> bool:
         """Tell whether it means nothing beside these values of the others."""
         return any(parameters.get(other) in values for other, values in self.idle.items())
@@ -70,9 +83,20 @@ class Parameter:
         return isinstance(value, kinds) and not isinstance(value, bool) and self._within(value)
 
     def _reads(self, value: str) -> bool:
+        if isinstance(self.words, Registry):
+            return self._is_declared(value)
         if value in self.words or not (self.words or self.pattern):
             return True
         return bool(self.pattern and re.fullmatch(self.pattern, value))
+
+    def _is_declared(self, name: str) -> bool:
+        """Tell whether somebody declares a name; a dotted path is imported for it."""
+        assert isinstance(self.words, Registry)
+        try:
+            self.words[name]
+        except UnknownName:
+            return False
+        return True
 
     def _within(self, value: float) -> bool:
         largest = sys.float_info.max if self.kind == "float" else 2**53  # also refuses NaN and infinity
@@ -125,6 +149,13 @@ class Component:
     ignores: tuple[str, ...] = ()
     summary: str = ""
 
+    def __post_init__(self) -> None:
+        if self.sees not in SEES or self.fitted_by not in FITTED_BY:
+            raise ValueError(
+                f"sees must be one of {', '.join(SEES)} and fitted_by one of {', '.join(FITTED_BY[1:])}, or left out; "
+                f"got {self.sees!r} and {self.fitted_by!r}"
+            )
+
     def load(self) -> Any:
         """Import and return what `target` names."""
         return _named(self.target)
@@ -174,6 +205,11 @@ class Component:
             if isinstance(registry, Registry) and key in resolved and resolved[key] not in registry.builtin:
                 versions[f"{key}@"] = int(registry[resolved[key]].version)
         return versions
+
+    def is_usable(self, resolved: Mapping[str, Any]) -> bool:
+        """Tell whether every plug-in that a resolved component names, such as a loss, is known here."""
+        registries = {key: each.words for key, each in self.parameters.items() if isinstance(each.words, Registry)}
+        return all(resolved[key] in words for key, words in registries.items() if key in resolved)
 
     def names_a_place(self, resolved: Mapping[str, Any]) -> bool:
         """Tell whether the parameter that `content` names is a place, not one of its words."""

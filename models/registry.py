@@ -98,31 +98,34 @@ class Registry(Mapping[str, T], Generic[T]):
     def __repr__(self) -> str:
         return f"Registry({self.group}: {', '.join(self.builtin)})"
 
-    @property
-    def size(self) -> int:
-        """How many declarations were loaded so far: what `known` gives changes with it."""
-        return len(self._loaded)
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self.installed(name) is not None
 
-    def known(self) -> list[T]:
-        """Declarations of all names, and of the dotted paths that were used so far."""
-        return [self[name] for name in dict.fromkeys([*self, *self._loaded])]
+    def shipped(self) -> list[T]:
+        """Declarations of what ships here."""
+        return [self[name] for name in self.builtin]
 
     def installed(self, name: str) -> T | None:
         """What `name` is, or None; a dotted path that nobody has used yet is not imported: for names out of tables."""
-        if ":" in name and name not in self._loaded and name not in self._plugins():
+        if name not in self._loaded and name not in self.builtin and name not in self._plugins():
             return None
-        return self.get(name)
+        try:
+            return self[name]
+        except UnknownName:
+            return None
 
     def plugin(self, name: str) -> Plugin | None:
         """What `name` is where it comes from outside, else None. Raises UnknownName as look-ups do."""
         if name in self.builtin:
             return None
-        module, _, _ = self._target(name).partition(":")
-        return Plugin(self.group, name, int(getattr(self[name], "version")), _digest_of(module))  # noqa: B009
+        version = int(getattr(self[name], "version"))  # noqa: B009
+        return Plugin(self.group, name, version, _digest_of(self._target(name).partition(":")[0]))
 
     def _target(self, name: str) -> str:
         if name in self.builtin:
             return self.builtin[name]
+        if name.split() != [name]:
+            raise UnknownName(f"a name of {self.group} has no blanks: {name!r}")
         points = self._plugins().get(name, [])
         if len({point.value for point in points}) > 1:
             packages = ", ".join(sorted(_package_of(point) for point in points))
@@ -142,6 +145,8 @@ class Registry(Mapping[str, T], Generic[T]):
                 raise
             raise UnknownName(f"{target} cannot be imported ({type(error).__name__}: {error})") from error
         self._check(item, target)
+        if self.classes and name not in self.builtin and "version" not in vars(item):
+            raise UnknownName(f"{target} states no `version` of its own")
         return self.complete(item, module)
 
     def _check(self, item: Any, target: str) -> None:
@@ -181,14 +186,17 @@ def _package_of(point: EntryPoint) -> str:
 def _digest_of(module: str) -> str:
     """First 20 hex digits of the SHA-256 over the Python files of a module's top package, or of its one file."""
     top = module.partition(".")[0]
-    spec = importlib.util.find_spec(top)
+    try:
+        spec = importlib.util.find_spec(top)
+    except ValueError:  # a script that runs, a notebook
+        spec = None
     places = [Path(place) for place in (spec.submodule_search_locations or [])] if spec else []
-    files = [(str(path.relative_to(place)), path) for place in places for path in sorted(place.rglob("*.py"))]
+    files = sorted((str(path.relative_to(place)), path) for place in places for path in place.rglob("*.py"))
     if not places and spec is not None and spec.origin and Path(spec.origin).is_file():
         files = [(Path(spec.origin).name, Path(spec.origin))]
     if not files:
         raise UnknownName(f"the module {top} lies in no file, so that other processes cannot be given it")
     total = hashlib.sha256()
-    for name, path in files:
-        total.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    for line in sorted(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n" for name, path in files):
+        total.update(line.encode())
     return total.hexdigest()[:20]

@@ -13,6 +13,7 @@ from models.objectives.loss import Outcome
 from models.objectives.losses import LOSSES
 from models.objectives.regularizers import channel_lasso, group_lasso, l1
 from models.readouts.sampling import Maps, Shape, as_list
+from models.registry import UnknownName
 
 
 class Readout(nn.Module, ABC):
@@ -51,9 +52,10 @@ class Readout(nn.Module, ABC):
             raise ValueError("a readout needs the shape of at least one map, shapes is empty")
         self.shapes, self.units, self.beside = [(int(c), int(h), int(w)) for c, h, w in shapes], units, beside
         self.given = dict(parameters)
-        if parameters["loss"] not in LOSSES:
-            raise ValueError(f"unknown loss {parameters['loss']!r}; known: {', '.join(LOSSES)}")
-        self.loss = LOSSES[parameters["loss"]]
+        try:
+            self.loss = LOSSES[parameters["loss"]]
+        except UnknownName as error:
+            raise ValueError(f"unknown loss {parameters['loss']!r} ({error}); known: {', '.join(LOSSES)}") from None
         self.outputs = self.loss.outputs
         self.pool: int | None = parameters.get("pool")
         self.generator = torch.Generator().manual_seed(seed)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from models.backbones import BACKBONES
 from models.readouts import READOUTS
+from models.registry import UnknownName
 from sweeps.errors import InputError
+from sweeps.experiment.plugins import add_import_paths, plugins_of
 from sweeps.experiment.schema import Search, check_score
 from sweeps.planning.plan import Plan, make_plan
 from sweeps.scores import in_order
-from sweeps.storage.columns import configuration_of
+from sweeps.storage.columns import configuration_of, is_installed
 from sweeps.storage.current_rows import CurrentRows, experiment_of
 from sweeps.storage.load import load
 
@@ -32,10 +37,12 @@ def plan_scores(
     storage: str, scores: Sequence[str], trials: str, data: str | None = None, cache: str | None = None
 ) -> tuple[Plan, ChosenTrials]:
     """Make the checked plan of the chosen trials and their scores."""
+    add_import_paths([str(Path.cwd())])
     for name in scores:
         check_score(name, "--scores")
     experiment, current = experiment_of(storage), CurrentRows.read(storage)
     chosen = choose(current.of(load(storage)), experiment.search.objectives[0], trials)
+    _load_named(experiment.space)
     _check_installed(chosen)
     extended = experiment.model_copy(
         update={
@@ -46,7 +53,8 @@ def plan_scores(
     plan = make_plan(extended, data or current.base, storage, cache or current.cache_here())
     configurations = tuple(configuration_of(row) for row in chosen.to_dict("records"))
     _check_same(plan, chosen, storage)
-    return replace(plan, chosen=configurations), ChosenTrials(chosen, list(scores))
+    plugins = plugins_of(plan.experiment, plan.space, configurations)
+    return replace(plan, chosen=configurations, plugins=plugins), ChosenTrials(chosen, list(scores))
 
 
 def choose(trials: pd.DataFrame, objective: str, wanted: str) -> pd.DataFrame:
@@ -81,9 +89,19 @@ def _check_same(plan: Plan, chosen: pd.DataFrame, storage: str) -> None:
             raise InputError(problem, key=storage, value=row["trial_id"])
 
 
+def _load_named(space: Mapping[str, Any]) -> None:
+    """Load the plug-ins that a stored experiment names by a dotted path; what cannot be loaded is refused later."""
+    for family, registry in (("backbone", BACKBONES), ("readout", READOUTS)):
+        entries = space.get(family)
+        for entry in entries if isinstance(entries, list) else [entries]:
+            for name in entry if isinstance(entry, dict) else [entry]:
+                with suppress(UnknownName):
+                    registry[str(name)]
+
+
 def _check_installed(chosen: pd.DataFrame) -> None:
-    """Refuse trials of a backbone or readout that is not installed here."""
-    for column, registry in (("config.backbone", BACKBONES), ("config.readout", READOUTS)):
-        for name in chosen[column].unique():
-            if name not in registry:
-                raise InputError("is not installed here, so its trials cannot be scored", key="--trials", value=name)
+    """Refuse trials of a backbone, readout or loss that is not installed here."""
+    for row in chosen.to_dict("records"):
+        if not is_installed(configuration_of(row)):
+            problem = "a backbone, readout or loss of this trial is not installed here, so that it cannot be scored"
+            raise InputError(problem, key="--trials", value=f"{row['config.backbone']}, {row['config.readout']}")

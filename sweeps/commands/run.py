@@ -94,7 +94,8 @@ def write_experiment(plan: Plan) -> None:
     store = Store(plan.storage, RETRY_SECONDS)
     prints = {recording.name: recording.fingerprint for recording in plan.facts}
     split = canonical(plan.experiment.split.model_dump())
-    current = CurrentRows(split, prints, list(truth_ids(plan).values()), plan.base, plan.cache)
+    stated = [plugin.stated for plugin in plan.plugins]
+    current = CurrentRows(split, prints, list(truth_ids(plan).values()), plan.base, plan.cache, stated)
     attempt(lambda: store.put("experiment.yaml", as_yaml(plan.experiment).encode()), plan.storage)
     attempt(lambda: store.put(NAME, current.as_json()), plan.storage)
 

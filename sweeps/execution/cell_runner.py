@@ -26,7 +26,7 @@ from sweeps.scores import SCORES, cell_columns
 from sweeps.scores.interval import replicates
 from sweeps.scores.view import CellView
 from sweeps.storage.columns import Outcome, bootstrap_row, cell_row
-from sweeps.storage.provenance import describe_error, joined_errors, provenance
+from sweeps.storage.provenance import describe_error, joined_errors, joined_plugins, provenance
 
 Rows = tuple[list[dict[str, Any]], list[dict[str, Any]]]
 """Rows of the tables `cells` and `bootstraps`."""
@@ -62,7 +62,7 @@ class CellRunner:
     def __init__(self, worker: WorkerData, decide: Decide | None = None) -> None:
         self.worker = worker
         self.halving = SuccessiveHalving.of(worker.context.halving, decide)
-        self.fits = FitCache(Path(worker.context.cache), worker.context.fits_gb * 1e9)
+        self.fits = FitCache(Path(worker.context.cache), worker.context.fits_gb * 1e9, " ".join(worker.context.plugins))
         self._predictors = LRUCache(1)
 
     def rows(
@@ -148,13 +148,13 @@ class CellRunner:
             joined_errors(earlier.error, error),
             attempt.number,
             canonical(context.split),
-            [context.score_keys[name] for name in earlier.with_wanted(context.scores)],
+            [*(context.score_keys[name] for name in earlier.with_wanted(context.scores)), *earlier.foreign_keys],
             canonical(context.halving) if status == "pruned" else None,
         )
         origin = {
             "data_fingerprint": context.fingerprints[cell.recording],
             "seconds": attempt.seconds + (earlier.seconds or 0.0),
-            "plugins": " ".join(context.plugins) or None,
+            "plugins": joined_plugins(" ".join(context.plugins), earlier.plugins),
             **provenance(context.commit, str(self.worker.device)),
         }
         return cell_row(cell, outcome, origin, {**earlier.facts, **earlier.numbers, **values})
@@ -167,7 +167,7 @@ class CellRunner:
             view = self._view(together, cell, fit, split)
             for name in names:
                 try:
-                    columns = SCORES[name].load()(view) if len(view.rows) else SCORES[name].unavailable()
+                    columns = SCORES[name].computed(view) if len(view.rows) else SCORES[name].unavailable()
                 except Exception as error:
                     errors[name] = describe_error(error)
                     columns = SCORES[name].unavailable()

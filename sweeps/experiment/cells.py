@@ -10,6 +10,7 @@ from models.backbones import BACKBONES
 from models.component import Component
 from models.readouts import READOUTS
 from sweeps.experiment.depths import blocks_of, plain, resolve
+from sweeps.experiment.plugins import code_of
 from sweeps.experiment.schema import Split
 from sweeps.experiment.space import Configuration
 from sweeps.hashing import canonical, content_id
@@ -71,7 +72,9 @@ class Cell:
     def network_key(self) -> str:
         """Equal for cells that read the same network."""
         seed = self.backbone_component.seed_in_use(self.backbone, self.seed)
-        return canonical([self.backbone_component.identity(self.backbone), seed, self.twin])
+        return canonical(
+            [self.backbone_component.identity(self.backbone), seed, self.twin, *code_of(self.backbone["name"])]
+        )
 
     def data(self) -> str:
         """Cells with the same text share recording and features, or are of twins that may be trained as a stack."""

@@ -13,8 +13,9 @@ from sweeps.scores import in_order
 class EarlierScores:
     """Scores that a cell was given by an earlier run, under their present VERSIONs; plain data.
 
-    `names` are those scores, `numbers` their columns, `facts` the columns that the fit gave beside them, `error` the
-    errors of these scores, `seconds` what they took. Where not `done`, the cell has nothing yet, or all of these scores
+    `names` are those scores, `foreign_keys` the keys of others that are not known here, `numbers` the columns of both,
+    `facts` the columns that the fit gave beside them, `error` the errors of these scores, `plugins` the plug-ins that
+    they were made with, `seconds` what they took. Where not `done`, the cell has nothing yet, or all of these scores
     are taken anew because they ended in an error.
     """
 
@@ -24,6 +25,8 @@ class EarlierScores:
     error: str | None = None
     seconds: float | None = None
     done: bool = False
+    plugins: str | None = None
+    foreign_keys: tuple[str, ...] = ()
 
     def with_wanted(self, wanted: Collection[str]) -> list[str]:
         """List the scores that a new row of the cell holds: the wanted ones and the earlier ones."""
@@ -36,7 +39,7 @@ class EarlierScores:
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> EarlierScores:
         """Read what `dataclasses.asdict` and JSON have made of one."""
-        return cls(**{**fields, "names": tuple(fields["names"])})
+        return cls(**{**fields, "names": tuple(fields["names"]), "foreign_keys": tuple(fields["foreign_keys"])})
 
 
 NOTHING_EARLIER = EarlierScores()

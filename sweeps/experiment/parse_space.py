@@ -8,7 +8,7 @@ from typing import Any, cast
 from models.backbones import BACKBONES
 from models.component import Component, Parameter
 from models.readouts import READOUTS
-from models.registry import UnknownName
+from models.registry import Registry, UndeclaredName, UnknownName
 from sweeps.errors import InputError
 from sweeps.experiment.domains import Choice, Domain, Range, Values
 from sweeps.experiment.parse_depths import check_depths, read_depths
@@ -102,14 +102,13 @@ def _read_choice(family: str, entry: Any) -> Choice:
 
 
 def _component(family: str, name: Any) -> Component:
-    """Look up a component; of a dotted path, InputError says what is wrong with it."""
+    """Look up a component; InputError lists what there is, or says what is wrong with a plug-in."""
     problem = f"unknown {family}"
     try:
         if isinstance(name, str):
             return FAMILIES[family][name]
-    except KeyError as error:
-        if isinstance(error, UnknownName) and ":" in name:
-            problem = error.problem
+    except UnknownName as error:
+        problem = problem if isinstance(error, UndeclaredName) else error.problem
     raise InputError(problem, key=f"space.{family}", value=name, allowed=FAMILIES[family])
 
 
@@ -123,9 +122,20 @@ def _read_domain(key: str, raw: Any, parameter: Parameter) -> Domain:
 
 
 def _read_value(key: str, value: Any, parameter: Parameter) -> Any:
+    if isinstance(parameter.words, Registry) and isinstance(value, str):
+        _check_plugin(key, value, parameter.words)
     if not parameter.accepts(value):
         raise InputError(f"must be {parameter.allowed()}", key=key, value=value)
     return float(value) if parameter.kind == "float" and not isinstance(value, str) else value
+
+
+def _check_plugin(key: str, name: str, registry: Registry[Any]) -> None:
+    """Load what a setting names, such as a loss; InputError says what is wrong with a plug-in."""
+    try:
+        registry[name]
+    except UnknownName as error:
+        if not isinstance(error, UndeclaredName):  # which is answered with what is allowed
+            raise InputError(error.problem, key=key, value=name) from None
 
 
 def _read_range(key: str, raw: Mapping[str, Any], parameter: Parameter) -> Domain:

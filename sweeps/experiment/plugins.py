@@ -7,31 +7,35 @@ what ships here; the digest of its code is a guard and a column of the tables.
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from models.backbones import BACKBONES
 from models.objectives.losses import LOSSES
 from models.readouts import READOUTS
 from models.registry import Plugin, Registry, UnknownName
-from sweeps.errors import Refusal
+from sweeps.errors import InputError, Refusal
 from sweeps.experiment.domains import Choice, Values
 from sweeps.experiment.schema import Experiment
-from sweeps.experiment.space import Space
+from sweeps.experiment.space import Configuration, Space
 from sweeps.probes import PROBES
 from sweeps.recordings import FORMATS
 from sweeps.scores import SCORES
 
-REGISTRIES: Mapping[str, Registry[object]] = {
-    registry.group: registry  # type: ignore[misc]
-    for registry in (BACKBONES, READOUTS, LOSSES, SCORES, FORMATS, PROBES)
+REGISTRIES: Mapping[str, Registry[Any]] = {
+    registry.group: registry for registry in (BACKBONES, READOUTS, LOSSES, SCORES, FORMATS, PROBES)
 }
 """Registries whose declarations workers need, by group."""
 
 
-def plugins_of(experiment: Experiment, space: Space) -> tuple[Plugin, ...]:
-    """Every plug-in that the workers of an experiment need, sorted."""
+def plugins_of(experiment: Experiment, space: Space, chosen: Iterable[Configuration] = ()) -> tuple[Plugin, ...]:
+    """Every plug-in that the workers of an experiment need, for `chosen` configurations beside its space; sorted.
+
+    Raises InputError for one that lies in no file.
+    """
     names: dict[str, set[str]] = defaultdict(set)
     names["scores"] |= set(experiment.scores)
     names["formats"] |= {str(recording["format"]) for recording in experiment.recordings}
@@ -41,8 +45,33 @@ def plugins_of(experiment: Experiment, space: Space) -> tuple[Plugin, ...]:
         for choice in choices:
             for inner, values in _nested(choice):
                 names[inner] |= values
-    plugins = [REGISTRIES[group].plugin(name) for group in REGISTRIES for name in sorted(names[group])]
+    for configuration in chosen:
+        for group, family in (("backbones", "backbone"), ("readouts", "readout")):
+            _add_names(names, group, configuration[family])
+    plugins = [_plugin(group, name) for group in REGISTRIES for name in sorted(names[group])]
     return tuple(plugin for plugin in plugins if plugin is not None)
+
+
+def _add_names(names: dict[str, set[str]], group: str, resolved: Mapping[str, Any]) -> None:
+    """Add what a resolved component names: itself, and what its parameters take from a registry."""
+    names[group].add(resolved["name"])
+    for key, parameter in REGISTRIES[group][resolved["name"]].parameters.items():
+        if isinstance(parameter.words, Registry) and key in resolved:
+            names[parameter.words.group].add(resolved[key])
+
+
+def _plugin(group: str, name: str) -> Plugin | None:
+    try:
+        return REGISTRIES[group].plugin(name)
+    except UnknownName as error:
+        raise InputError(error.problem, key=group, value=name) from None
+
+
+@functools.cache
+def code_of(backbone: str) -> tuple[str, ...]:
+    """What tells the code of a backbone from outside this project, for keys of a node's cache; nothing of others."""
+    plugin = BACKBONES.plugin(backbone)
+    return () if plugin is None else (plugin.digest,)
 
 
 def _nested(choice: Choice) -> Iterable[tuple[str, set[str]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -177,6 +178,7 @@ def check_scores(experiment: Experiment, file: str | None = None) -> None:
     """Refuse scores that nobody declares, and given objectives that they do not have. Raises InputError."""
     for name in experiment.scores:
         check_score(name, "scores", file)
+    check_columns(experiment.scores, "scores", file)
     for objective in experiment.search.objectives if "objectives" in experiment.search.model_fields_set else ():
         _check_objective(experiment, objective, file)
 
@@ -189,6 +191,16 @@ def check_score(name: str, key: str, file: str | None = None) -> None:
         raise InputError("unknown score", file=file, key=key, value=name, allowed=SCORES) from None
     except UnknownName as error:
         raise InputError(str(error), file=file, key=key, value=name) from None
+
+
+def check_columns(names: Iterable[str], key: str, file: str | None = None) -> None:
+    """Refuse scores that write the same column, also one of a score that ships here. Raises InputError."""
+    owners: dict[str, str] = {}
+    for name in in_order([*SCORES.builtin, *names]):
+        for column in (*SCORES[name].columns, *SCORES[name].trial_columns):
+            if owners.setdefault(column, name) != name:
+                problem = f"writes the column {column!r}, as the score {owners[column]!r} does"
+                raise InputError(problem, file=file, key=key, value=name)
 
 
 def _check_objective(experiment: Experiment, objective: str, file: str | None) -> None:

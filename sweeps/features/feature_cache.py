@@ -17,6 +17,7 @@ from models import sentences
 from models.backbones import BACKBONES
 from models.inputs.tensors import BATCH, as_images
 from models.readouts.gaussian import shrink
+from sweeps.experiment.plugins import code_of
 from sweeps.features.block_features import BlockFeatures
 from sweeps.features.shown_stimuli import ShownStimuli
 from sweeps.features.story_features import text_maps
@@ -62,7 +63,9 @@ class FeatureCache:
         network: torch.nn.Module = component.load()(parameters, seed)
         network = network.to(self.device)
         if component.learns:
-            self._learn(network, content_id(["learned", component.identity(backbone), seed]))
+            self._learn(
+                network, content_id(["learned", component.identity(backbone), seed, *code_of(backbone["name"])])
+            )
         return network.eval().requires_grad_(False)
 
     def _learn(self, network: torch.nn.Module, key: str) -> None:
@@ -114,8 +117,8 @@ class _Shards:
         self.features, self.block, self.stimuli, self.depths = features, block, stimuli, depths
         self.size = stimuli.count if stimuli.role else SHARD
         self.count = len(range(0, stimuli.count, self.size))
-        identity = block.component.identity(block.backbone)
-        self.group = content_id(["maps", identity, block.seed_in_use, stimuli.key, block.pool, SHARD])
+        identity, code = block.component.identity(block.backbone), code_of(block.backbone["name"])
+        self.group = content_id(["maps", identity, block.seed_in_use, stimuli.key, block.pool, SHARD, *code])
         self.writable = True
 
     @cached_property

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sweeps.hashing import content_id
 from sweeps.io.disk_cache import Arrays, DiskCache, Entry
 from sweeps.recordings.recording import Recording
 from sweeps.recordings.splits import Fold
@@ -73,26 +74,29 @@ class FitCache:
     """Predictions of fitted cells by cell_id on this node's disk, see DiskCache.
 
     What else a twin was shown is part of a file's identity: a fit that was shown another probe does not serve. One file
-    for each fit: a zip of many small arrays takes longer to write than a small readout takes to fit.
+    for each fit: a zip of many small arrays takes longer to write than a small readout takes to fit. `code` tells the
+    plug-ins that fits were made with, whatever their stated versions.
     """
 
-    def __init__(self, folder: Path, limit: float) -> None:
+    def __init__(self, folder: Path, limit: float, code: str = "") -> None:
         self.disk = DiskCache(folder / "fits", limit)
+        self.code = f"-{content_id(code)}" if code else ""
 
     def load(self, cell_id: str, shown: Mapping[str, str]) -> CellFit | None:
         """The fit of a cell that was shown the stimuli with these keys; None when it is not here or damaged."""
-        entry = self.disk.load(_name(cell_id))
+        entry = self.disk.load(self._name(cell_id))
         if entry is None or not shown.items() <= entry.facts["shown"].items():
             return None
         return _unpack(entry)
 
     def save(self, cell_id: str, fit: CellFit, shown: Mapping[str, str]) -> None:
         """Write a fit to disk, where that can be done."""
-        self.disk.save(_name(cell_id), _arrays_of(fit), {"facts": fit.facts, "shown": dict(shown), "shape": fit.shape})
+        self.disk.save(
+            self._name(cell_id), _arrays_of(fit), {"facts": fit.facts, "shown": dict(shown), "shape": fit.shape}
+        )
 
-
-def _name(cell_id: str) -> str:
-    return f"{cell_id}-{LAYOUT}"
+    def _name(self, cell_id: str) -> str:
+        return f"{cell_id}-{LAYOUT}{self.code}"
 
 
 def _arrays_of(fit: CellFit) -> dict[str, np.ndarray]:

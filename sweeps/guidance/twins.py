@@ -117,7 +117,7 @@ def _ranked(target: Target, trials: pd.DataFrame, areas: pd.DataFrame) -> pd.Dat
 
 def _sees_pictures(backbone: str) -> bool:
     """Whether a backbone sees pictures; one that is not installed here shows none."""
-    component = BACKBONES.get(backbone)
+    component = BACKBONES.installed(backbone)
     return component is not None and component.sees in ("images", "clips")
 
 

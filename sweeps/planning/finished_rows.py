@@ -11,7 +11,7 @@ from typing import Any
 from sweeps.experiment.cells import Cell
 from sweeps.experiment.earlier_scores import EarlierScores
 from sweeps.planning.slim_row import FACTS, FinishedTrial, SlimRow
-from sweeps.scores import SCORES, cell_columns
+from sweeps.scores import SCORES, cell_columns, trial_columns
 from sweeps.storage.provenance import joined_errors
 from sweeps.storage.row_log import RowLog
 
@@ -50,6 +50,22 @@ class WantedRows:
         """List the scores that every one of these rows holds under the present VERSIONs, given their `score_keys`."""
         sets = [set(keys.split()) for keys in score_keys]
         return [name for name, key in self.score_keys.items() if sets and all(key in keys for keys in sets)]
+
+    def foreign_keys(self, score_keys: str | None) -> list[str]:
+        """List the keys of scores that are not known here, such as those of a plug-in that is missing."""
+        return [key for key in (score_keys or "").split() if key.partition("@")[0] not in self.score_keys]
+
+    def foreign_columns(self, row: Mapping[str, Any]) -> list[str]:
+        """List the score columns in which a row has numbers of scores that are not known here."""
+        if not self.foreign_keys(row["score_keys"]):
+            return []
+        scores = [name for name in row if name.startswith(("select.", "score."))]
+        return [name for name in scores if name not in self._known_columns and row[name] is not None]
+
+    @functools.cached_property
+    def _known_columns(self) -> set[str]:
+        names = list(self.score_keys)
+        return {*cell_columns(names), *trial_columns(names)}
 
 
 class FinishedRows:
@@ -90,7 +106,7 @@ class FinishedRows:
         """Take up a row of a finished cell."""
         keys = row["score_keys"] or ""
         if keys not in self._columns:
-            names = cell_columns(self.wanted.names([keys]))
+            names = [*cell_columns(self.wanted.names([keys])), *self.wanted.foreign_columns(row)]
             self._columns[keys] = {name: index for index, name in enumerate(names)}
         self.cells[row["cell_id"]] = SlimRow(row, self._columns[keys])
 
@@ -121,13 +137,16 @@ class FinishedRows:
         names = tuple(self.wanted.names([row["score_keys"]]))
         if self.wanted.retry_failed and row["error"]:
             return EarlierScores(names, seconds=row["seconds"])
+        columns = [*cell_columns(list(names)), *self.wanted.foreign_columns(row)]
         return EarlierScores(
             names,
-            numbers={column: row.get(column) for column in cell_columns(list(names))},
+            foreign_keys=tuple(self.wanted.foreign_keys(row["score_keys"])),
+            numbers={column: row.get(column) for column in columns},
             facts={column: row.get(column) for column in FACTS},
             error=_errors_of(row["error"], names),
             seconds=row["seconds"],
             done=True,
+            plugins=row["plugins"],
         )
 
     def earlier(self, cells: Iterable[Cell]) -> dict[str, EarlierScores]:

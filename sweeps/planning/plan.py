@@ -153,6 +153,7 @@ def make_plan(
     try:
         check_scores(checked)
         facts, space, probes = _read_parts(checked, base)
+        plugins = plugins_of(checked, space)
     except InputError as error:
         error.file = error.file or source
         raise
@@ -166,7 +167,7 @@ def make_plan(
         storage=_storage_place(checked, source, storage),
         cache=cache or checked.compute.cache or DEFAULT_CACHE,
         digest=digest,
-        plugins=plugins_of(checked, space),
+        plugins=plugins,
         import_paths=import_paths,
     )
 

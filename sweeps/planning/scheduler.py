@@ -27,7 +27,7 @@ from sweeps.planning.run_progress import RunProgress
 from sweeps.planning.trial_rows import RowOrigin, TrialRows
 from sweeps.search.proposer import Proposer
 from sweeps.storage.columns import Outcome, cell_row
-from sweeps.storage.provenance import commit, joined_errors, provenance
+from sweeps.storage.provenance import commit, joined_errors, joined_plugins, provenance
 from sweeps.storage.row_log import RowLog
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ class Scheduler:
         if not earlier.done:
             outcome = Outcome("failed", error, pack.attempt, self.origin.split)
             return cell_row(cell, outcome, self.origin.now(), values)
-        keys = wanted.keys | {wanted.score_keys[name] for name in earlier.names}
+        keys = wanted.keys | {wanted.score_keys[name] for name in earlier.names} | {*earlier.foreign_keys}
         outcome = Outcome("done", joined_errors(earlier.error, error), pack.attempt, self.origin.split, keys)
         values |= {"seconds": earlier.seconds, **earlier.facts, **earlier.numbers}
         return cell_row(cell, outcome, self.origin.now(), values)
@@ -243,7 +243,7 @@ class Scheduler:
 
 
 def _provenance(plan: Plan) -> dict[str, Any]:
-    plugins = " ".join(map(str, plan.plugins)) or None
+    plugins = joined_plugins(*map(str, plan.plugins))
     return {**provenance(commit(), None), "peak_memory_mb": None, "plugins": plugins}
 
 

@@ -31,6 +31,7 @@ SHARED = (
     "data_fingerprint",
     "split",
     "score_keys",
+    "plugins",
     "recording",
     "area",
 )

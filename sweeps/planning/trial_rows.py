@@ -89,15 +89,17 @@ class TrialRows:
         wanted, rows = self.finished.wanted, [self.finished.cells[cell.cell_id] for cell in trial.cells]
         status = next((word for word in ("failed", "pruned") if any(row["status"] == word for row in rows)), "done")
         names = wanted.names(row["score_keys"] or "" for row in rows)
+        foreign = _common([wanted.foreign_keys(row["score_keys"]) for row in rows])
         outcome = Outcome(
             status,
             _errors_of(trial.cells, rows),
             trial.attempt,
             self.origin.split,
-            [wanted.score_keys[name] for name in names],
+            [*(wanted.score_keys[name] for name in names), *foreign],
             wanted.halving if status == "pruned" else None,
         )
-        scores = {} if status == "failed" else join_scores(rows, names)
+        beside = _common([wanted.foreign_columns(row) for row in rows]) if foreign else []
+        scores = {} if status == "failed" else join_scores(rows, names, beside)
         values = {**self.origin.now(), **join_costs(rows), **scores}
         return trial_row(trial.trial_id, trial.configuration, trial.cells, outcome, values)
 
@@ -113,6 +115,11 @@ class TrialRows:
         self.row_log.write("trials", self._pending)
         self._pending = []
         self._flushed_at = time.monotonic()
+
+
+def _common(lists: Sequence[Sequence[str]]) -> list[str]:
+    """What stands in every list, in the order of the first."""
+    return [entry for entry in lists[0] if all(entry in entries for entries in lists[1:])]
 
 
 def _errors_of(cells: Sequence[Cell], rows: Sequence[Mapping[str, Any]]) -> str | None:

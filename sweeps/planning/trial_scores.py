@@ -16,15 +16,16 @@ from sweeps.scores import SCORES, cell_columns, trial_columns
 MEASURES = ("participation_ratio", "two_nn")
 
 
-def join_scores(rows: Sequence[Mapping[str, Any]], names: list[str]) -> dict[str, float]:
+def join_scores(rows: Sequence[Mapping[str, Any]], names: list[str], beside: Sequence[str] = ()) -> dict[str, float]:
     """Join the scores of a trial from the rows of its cells (recording, area and score columns).
 
     Every column is the mean over areas of the mean over the area's recordings, NaN left out. Kendall's tau,
     curve distance and collapse index compare areas within one recording (its areas in recorded order) and are
     averaged over the recordings that have at least three areas, NaN where there is none. Columns of `Score.ordered`
-    have a tau of their own: whether the twin's values rise along the recorded order.
+    have a tau of their own: whether the twin's values rise along the recorded order. `beside` are columns of scores
+    that are not known here: they have means alone.
     """
-    columns = cell_columns(names)
+    columns = [*cell_columns(names), *beside]
     values = _matrix(rows, columns)
     areas: dict[str, int] = {}
     member = np.array([areas.setdefault(row["area"], len(areas)) for row in rows])

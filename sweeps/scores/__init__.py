@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 from models import SENTENCES_VERSION
 from models.registry import Registry
-from sweeps.scores.score import Score
+from sweeps.scores.score import Score, with_module
 
 SCORES: Registry[Score] = Registry(
     "scores",
@@ -31,7 +30,7 @@ SCORES: Registry[Score] = Registry(
         "search": "sweeps.scores.visual_search:SCORE",
         "rsa": "sweeps.scores.rsa:SCORE",
     },
-    complete=lambda score, module: replace(score, module=module),
+    complete=with_module,
 )
 """Name -> score."""
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+from models.registry import UnknownName
 
 if TYPE_CHECKING:
     from sweeps.scores.view import CellView
@@ -51,6 +53,13 @@ class Score:
         function: Callable[[CellView], dict[str, float]] = importlib.import_module(self.module).compute
         return function
 
+    def computed(self, view: CellView) -> dict[str, float]:
+        """Compute it; ValueError where the function gives other columns than the score declares."""
+        values = self.load()(view)
+        if set(values) != set(self.columns):
+            raise ValueError(f"gives the columns {', '.join(values)}, but declares {', '.join(self.columns)}")
+        return values
+
     def unavailable(self) -> dict[str, float]:
         """NaN in every column: what a cell has to which the score does not apply."""
         return dict.fromkeys(self.columns, float("nan"))
@@ -59,3 +68,10 @@ class Score:
     def trial_columns(self) -> tuple[str, ...]:
         """Columns that a trial has beyond those of its cells."""
         return (*(f"{column}_tau" for column in self.ordered), *self.curves)
+
+
+def with_module(score: Score, module: str) -> Score:
+    """Let a declared score know where its function lies; UnknownName where there is none beside it."""
+    if not callable(getattr(importlib.import_module(module), "compute", None)):
+        raise UnknownName(f"{module} declares the score {score.name!r}, but has no function `compute`")
+    return replace(score, module=module)

@@ -6,6 +6,7 @@ import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -33,18 +34,34 @@ def column_notes(name: str) -> dict[str, str]:
     return {}
 
 
-def setting_type(name: str) -> pa.DataType:
-    """The type of a setting's column, such as `backbone.weights`, as the components that have it declare it."""
-    return _declared_type(name, BACKBONES.size, READOUTS.size)
+Components = Mapping[str, tuple[str, ...]]
+"""Names of backbones and readouts from outside this project, by family, whose settings a table has."""
+
+
+def setting_type(name: str, plugins: Components = MappingProxyType({})) -> pa.DataType | None:
+    """The type of a setting's column, such as `backbone.weights`, as the components that have it declare it.
+
+    Those are all that ship here and the given `plugins`, so that what else is installed does not matter. None for a
+    setting that none of them has.
+    """
+    return _declared_type(name, tuple(plugins.get(name.partition(".")[0], ())))
 
 
 @functools.cache
-def _declared_type(name: str, *sizes: int) -> pa.DataType:
-    """What is declared while the registries have these `sizes`: a plug-in that is used later is known from then on."""
+def _declared_type(name: str, plugins: tuple[str, ...]) -> pa.DataType | None:
     family, _, key = name.partition(".")
     registry = {"backbone": BACKBONES, "readout": READOUTS}[family]
-    kinds = {component.parameters[key].column for component in registry.known() if key in component.parameters}
-    return _TYPES[kinds.pop()] if len(kinds) == 1 else TEXT
+    components = [*registry.shipped(), *(registry[plugin] for plugin in plugins)]
+    kinds = {component.parameters[key].column for component in components if key in component.parameters}
+    return None if not kinds else _TYPES[kinds.pop()] if len(kinds) == 1 else TEXT
+
+
+def _plugins_of(names: Mapping[str, Iterable[str]]) -> Components:
+    registries = {"backbone": BACKBONES, "readout": READOUTS}
+    return {
+        family: tuple(sorted({name for name in names[family] if name not in registry.builtin and name in registry}))
+        for family, registry in registries.items()
+    }
 
 
 def cell_configuration(configuration: Configuration) -> dict[str, Any]:
@@ -53,12 +70,13 @@ def cell_configuration(configuration: Configuration) -> dict[str, Any]:
     `config.depth.AREA` is the deepest block that is read, `config.blocks.AREA` all of them, such as "3+5+7".
     """
     columns: dict[str, Any] = {"config": canonical(configuration)}
+    plugins = _plugins_of({family: [configuration[family]["name"]] for family in ("backbone", "readout")})
     for family in ("backbone", "readout"):
         resolved = configuration[family]
         columns[f"config.{family}"] = resolved["name"]
         for key, value in resolved.items():
             if key != "name":
-                text = pa.types.is_string(setting_type(f"{family}.{key}"))
+                text = pa.types.is_string(setting_type(f"{family}.{key}", plugins) or TEXT)
                 columns[f"config.{family}.{key}"] = str(value) if text else value
     for area, depth in configuration["depth"].items():
         columns |= {f"config.depth.{area}": blocks_of(depth)[-1], f"config.blocks.{area}": depth_text(depth)}
@@ -143,15 +161,20 @@ def configuration_of(row: Mapping[Any, Any]) -> Configuration:
 
 
 def is_installed(configuration: Configuration) -> bool:
-    """Whether the backbone and the readout of a row's configuration are known here; nothing is imported for it."""
+    """Whether backbone, readout and loss of a row's configuration are known here; nothing is imported for it."""
     registries = {"backbone": BACKBONES, "readout": READOUTS}
-    return all(registry.installed(configuration[family]["name"]) for family, registry in registries.items())
+    for family, registry in registries.items():
+        component = registry.installed(configuration[family]["name"])
+        if component is None or not component.is_usable(configuration[family]):
+            return False
+    return True
 
 
-def schema_of(table: str, columns: Iterable[str] = ()) -> pa.Schema:
-    """The schema of a table: its known columns, then `columns` (those known already are not repeated)."""
+def schema_of(table: str, columns: Iterable[str] = (), plugins: Components = MappingProxyType({})) -> pa.Schema:
+    """The schema of a table: its own columns, then `columns`; settings that nobody declares are left to the rows."""
     names = list(dict.fromkeys([*COLUMNS[table], *columns]))
-    return pa.schema([(name, column_type(table, name) or setting_type(name.removeprefix("config."))) for name in names])
+    types = {name: column_type(table, name) or setting_type(name.removeprefix("config."), plugins) for name in names}
+    return pa.schema([(name, kind) for name, kind in types.items() if kind is not None])
 
 
 def as_table(table: str, rows: list[dict[str, Any]], schema: pa.Schema | None = None) -> pa.Table:
@@ -159,5 +182,12 @@ def as_table(table: str, rows: list[dict[str, Any]], schema: pa.Schema | None = 
     columns = list(schema.names) if schema else []
     for row in rows:
         columns.extend(name for name in row if name not in columns)
-    full = schema_of(table, columns)
+    families = ("backbone", "readout")
+    plugins = _plugins_of(
+        {each: {row[f"config.{each}"] for row in rows if f"config.{each}" in row} for each in families}
+    )
+    full = schema_of(table, columns, plugins)
+    for name in columns:
+        if name not in full.names:  # a setting of a component that is not installed here
+            full = full.append(pa.field(name, pa.array([row.get(name) for row in rows]).type))
     return pa.Table.from_pylist([{name: row.get(name) for name in full.names} for row in rows], schema=full)

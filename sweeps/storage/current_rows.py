@@ -25,7 +25,8 @@ NAME = "current.json"
 class CurrentRows:
     """Split, data and truths of the last run; `left_out` counts the rows that `of` has dropped.
 
-    `base` is where that run found the recordings, `cache` where it kept features and fits.
+    `base` is where that run found the recordings, `cache` where it kept features and fits; `plugins` are its plug-ins
+    with their stated versions.
     """
 
     split: str
@@ -33,6 +34,7 @@ class CurrentRows:
     truth_ids: list[str]
     base: str | None = None
     cache: str | None = None
+    plugins: list[str] = field(default_factory=list)
     left_out: int = field(default=0)
 
     @classmethod
@@ -43,7 +45,8 @@ class CurrentRows:
             raise InputError("no sweep has written here", key="storage", value=uri)
         fields: dict[str, Any] = json.loads(content)
         base, cache = fields.get("base"), fields.get("cache")
-        return cls(fields["split"], fields["fingerprints"], fields["truth_ids"], base, cache)
+        plugins = list(fields.get("plugins", []))
+        return cls(fields["split"], fields["fingerprints"], fields["truth_ids"], base, cache, plugins)
 
     def as_json(self) -> bytes:
         """The object to write."""
@@ -53,6 +56,7 @@ class CurrentRows:
             "truth_ids": self.truth_ids,
             "base": self.base,
             "cache": self.cache,
+            "plugins": self.plugins,
         }
         return json.dumps(fields, sort_keys=True, indent=1).encode()
 
@@ -64,12 +68,23 @@ class CurrentRows:
         """The rows of this split, of these data, and of the present VERSIONs."""
         prints = set(self.fingerprints.values())
         data = [set((fingerprints or "").split()) <= prints for fingerprints in rows["data_fingerprint"]]
-        present = {components: _is_present(components) for components in rows["components"].unique()}
+        present = {components: self._is_present(components) for components in rows["components"].unique()}
         current = (
             (rows["split"] == self.split) & pd.Series(data, rows.index) & rows["components"].map(present).astype(bool)
         )
         self.left_out += int((~current).sum())
         return rows[current]
+
+    def _is_present(self, components: str) -> bool:
+        """Whether a row has the present VERSIONs, of plug-ins those of the last run; others are taken as they are."""
+        for registry, component in zip((BACKBONES, READOUTS), components.split(), strict=False):
+            name, _, version = component.rpartition("@")
+            installed = registry.installed(name)
+            stated = [text.rpartition("@")[2] for text in self.plugins if text.startswith(f"{registry.group}/{name}@")]
+            present = [str(installed.version)] if installed is not None else stated
+            if present and version not in present:
+                return False
+        return True
 
     def truths(self, uri: str) -> pd.DataFrame:
         """The truths of the simulated recordings of the last run."""
@@ -77,16 +92,6 @@ class CurrentRows:
             return pd.DataFrame()
         truths = load(uri, "truths")
         return truths[truths["truth_id"].isin(self.truth_ids)]
-
-
-def _is_present(components: str) -> bool:
-    """Whether a row has the present VERSIONs; that of a component which is not installed here is taken as it is."""
-    for registry, component in zip((BACKBONES, READOUTS), components.split(), strict=False):
-        name, _, version = component.rpartition("@")
-        installed = registry.installed(name)
-        if installed is not None and str(installed.version) != version:
-            return False
-    return True
 
 
 def experiment_of(uri: str) -> Experiment:

@@ -64,3 +64,8 @@ def commit() -> str:
 def joined_errors(*errors: str | None) -> str | None:
     """Join the error texts of one row; None where there is none."""
     return "; ".join(error for error in errors if error) or None
+
+
+def joined_plugins(*texts: str | None) -> str | None:
+    """Join the plug-ins of one row, those of its earlier numbers too; None where there is none."""
+    return " ".join(sorted({plugin for text in texts if text for plugin in text.split()})) or None

@@ -127,16 +127,21 @@ def column_type(table: str, name: str) -> pa.DataType | None:
 
 
 def unified_schema(table: str, schemas: Sequence[pa.Schema]) -> pa.Schema:
-    """Every column of any of these schemas, the table's own first; of a setting the type is that of the first of them
-    that has the column, text where others disagree."""
+    """Every column of any of these schemas, the table's own first.
+
+    Of a setting the type is that of all schemas that have it; where they differ, a double for numbers, else text.
+    """
     names = list(dict.fromkeys([*COLUMNS[table], *(name for schema in schemas for name in schema.names)]))
     return pa.schema([(name, column_type(table, name) or _setting_type(name, schemas)) for name in names])
 
 
 def _setting_type(name: str, schemas: Iterable[pa.Schema]) -> pa.DataType:
-    kinds = [_plain(schema.field(name).type) for schema in schemas if name in schema.names]
-    known = [kind for kind in kinds if not pa.types.is_null(kind)]
-    return known[0] if len(set(known)) == 1 else TEXT
+    kinds = {_plain(schema.field(name).type) for schema in schemas if name in schema.names}
+    kinds = {kind for kind in kinds if not pa.types.is_null(kind)}
+    if len(kinds) == 1:
+        return kinds.pop()
+    numbers = kinds and all(pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in kinds)
+    return pa.float64() if numbers else TEXT
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
@@ -144,14 +149,8 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 
 
 def unify(table: str, parts: list[pa.Table], schema: pa.Schema | None = None, texts: pa.DataType = TEXT) -> pa.Table:
-    """Parts as one table with every column of any of them; texts besides the key are of type `texts`.
-
-    Settings have the type that `schema` states, else that of the parts.
-    """
+    """Parts as one table with every column of any of them and of `schema`; texts but the key are of type `texts`."""
     full = unified_schema(table, [*([schema] if schema else []), *(part.schema for part in parts)])
-    if schema is not None:
-        stated = {field.name: _plain(field.type) for field in schema}
-        full = pa.schema([(field.name, stated.get(field.name, field.type)) for field in full])
     typed = [(field.name, texts if field.type == TEXT and field.name != KEYS[table] else field.type) for field in full]
     aligned = [_align(part, pa.schema(typed)) for part in parts]
     return pa.concat_tables(aligned) if aligned else pa.schema(typed).empty_table()
@@ -159,7 +158,16 @@ def unify(table: str, parts: list[pa.Table], schema: pa.Schema | None = None, te
 
 def _align(part: pa.Table, schema: pa.Schema) -> pa.Table:
     columns = [
-        part[field.name].cast(field.type) if field.name in part.column_names else pa.nulls(len(part), field.type)
+        _cast(part[field.name], field.type) if field.name in part.column_names else pa.nulls(len(part), field.type)
         for field in schema
     ]
     return pa.table(columns, schema=schema)
+
+
+def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    """A column as another type; numbers become the texts that Python writes for them, as rows have them."""
+    own, wanted = _plain(column.type), _plain(kind)
+    if wanted == TEXT and own not in (TEXT, pa.null()) and not pa.types.is_temporal(own):
+        texts = [None if value is None else str(value) for value in column.to_pylist()]
+        return pa.chunked_array([pa.array(texts, TEXT)]).cast(kind)
+    return column.cast(kind)
