@@ -55,7 +55,7 @@ class Readout(nn.Module, ABC):
         try:
             self.loss = LOSSES[parameters["loss"]]
         except UnknownName as error:
-            raise ValueError(f"unknown loss {parameters['loss']!r} ({error}); known: {', '.join(LOSSES)}") from None
+            raise ValueError(f"unknown loss {parameters['loss']!r}; known: {', '.join(LOSSES)}") from error
         self.outputs = self.loss.outputs
         self.pool: int | None = parameters.get("pool")
         self.generator = torch.Generator().manual_seed(seed)
