@@ -56,13 +56,11 @@ def test_every_argument_is_documented_and_there_is_an_example(name: str) -> None
 
 
 def mypy(script: Path) -> str:
-    """What mypy says of a script of a user."""
-    line = [sys.executable, "-m", "mypy", "--config-file", "", "--cache-dir", str(ROOT / ".mypy_cache" / "user")]
+    """What mypy says of a script of a user; with the settings and the cache of `make check`."""
+    settings = ["--config-file", str(ROOT / "pyproject.toml"), "--cache-dir", str(ROOT / ".mypy_cache")]
+    line = [sys.executable, "-m", "mypy", *settings, str(script)]
     variables = environment() | {"MYPYPATH": str(ROOT)}
-    options = ["--follow-untyped-imports"]
-    return subprocess.run(
-        [*line, *options, str(script)], env=variables, cwd=script.parent, capture_output=True, text=True, check=False
-    ).stdout
+    return subprocess.run(line, env=variables, cwd=script.parent, capture_output=True, text=True, check=False).stdout
 
 
 def test_a_type_checker_sees_real_types(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from sweeps.probes.drawn import DrawnProbe
 
 
 class Gratings(DrawnProbe):
+    version: ClassVar[int] = 1
     count: int = 3
 
     def table(self):
@@ -36,6 +37,7 @@ class Gratings(DrawnProbe):
 
 
 class Private(Gratings):
+    version: ClassVar[int] = 1
     shown_to_twins: ClassVar[bool] = False
 
 
