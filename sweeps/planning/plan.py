@@ -151,7 +151,6 @@ def make_plan(
     checked, source, base = _read(experiment, data)
     checked = with_places(checked, base)
     try:
-        check_scores(checked)
         facts, space, probes = _read_parts(checked, base)
         plugins = plugins_of(checked, space)
     except InputError as error:
@@ -208,6 +207,7 @@ def _import_paths(experiment: Experiment | str | Path | Mapping[str, Any]) -> tu
 
 def _read(experiment: Experiment | str | Path | Mapping[str, Any], data: str | None) -> tuple[Experiment, str, str]:
     if isinstance(experiment, Experiment):
+        check_scores(experiment, "experiment")  # a file or a mapping is checked when it is parsed
         return experiment, "experiment", _base(data, Path.cwd())
     if isinstance(experiment, Mapping):
         return parse_experiment(dict(experiment)), "experiment", _base(data, Path.cwd())
