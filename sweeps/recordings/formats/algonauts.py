@@ -2,7 +2,7 @@
 
     subj01/training_split/training_images/train-0001_nsd-00013.png    first number: the row, counted from one
     subj01/training_split/training_fmri/{lh,rh}_training_fmri.npy     (pictures, vertices)
-    subj01/roi_masks/{lh,rh}.<roi>_challenge_space.npy                (vertices,) labels, 0 = outside
+    subj01/roi_masks/{lh,rh}.<roi>_challenge_space.npy                (vertices,) whole labels: NaN, 0 or less = outside
 
 The mapping from labels to names is a pickle in the published files, which is never loaded: areas are called
 `<roi>-<label>`, unless a `roi_masks/mapping_<roi>.json` ({"1": "V1v", ...}) stands beside them. Vertices of the masks
@@ -25,7 +25,7 @@ from sweeps.errors import InputError
 from sweeps.hashing import content_id
 from sweeps.io.filesystem import join
 from sweeps.recordings.readers.file_tree import Tree
-from sweeps.recordings.readers.fmri import check_size, npy_parts, npy_shape, remember, some_of, varying
+from sweeps.recordings.readers.fmri import check_size, npy_parts, npy_shape, remember, some_of, varying, whole_labels
 from sweeps.recordings.readers.screens import ImageSpec
 from sweeps.recordings.recording import Recording, StimulusSet
 from sweeps.recordings.spec import SubjectSpec
@@ -146,9 +146,9 @@ def _labels(tree: Tree, spec: AlgonautsSpec, side: str, vertices: int) -> np.nda
         mask, names = tree.array(name), _names(tree, roi)
         if mask.shape != (vertices,):
             raise InputError(f"must be ({vertices},)", file=tree.file(name), value=mask.shape)
-        for label in np.unique(mask[mask > 0]):
-            free = (mask == label) & (labels == "")
-            labels[free] = names.get(str(int(label)), f"{roi}-{int(label)}")
+        numbers = whole_labels(mask, tree.file(name))
+        for label in np.unique(numbers[numbers > 0]):
+            labels[(numbers == label) & (labels == "")] = names.get(str(int(label)), f"{roi}-{int(label)}")
     return labels.astype(str)
 
 

@@ -1,14 +1,15 @@
 """The format `nsd`: the Natural Scenes Dataset in its published layout, one subject in a volume space.
 
     nsddata_betas/ppdata/<subject>/<space>/<betas>/betas_session01.hdf5    betas (trials, z, y, x) int16 = value x 300
-    nsddata/ppdata/<subject>/<space>/roi/<roi>.nii.gz                      labels (x, y, z), 0 or less = outside
+    nsddata/ppdata/<subject>/<space>/roi/<roi>.nii.gz                      labels (x, y, z): NaN, 0 or less = outside
     nsddata/freesurfer/<subject>/label/<roi>.mgz.ctab                      names of the labels
     nsddata/ppdata/<subject>/behav/responses.tsv                           SESSION and 73KID (from one) of every trial
     nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5                           imgBrick (73,000 pictures, from zero)
 
-Betas are z-scored per voxel within a session; presentations of a picture are its repeats. A voxel that is the same in
-all trials of a session has no data in it: NaN. Voxels of the masks that have data in no session are left out. NSD may
-be used under its own terms only, which forbid passing it on.
+Masks hold whole numbers, and lie on one grid with each other and with ncsnr.nii.gz, which is that of the betas; .nii
+will do for .nii.gz. Betas are z-scored per voxel within a session; presentations of a picture are its repeats. A voxel
+that is the same in all trials of a session has no data in it: NaN. Voxels of the masks that have data in no session
+are left out. NSD may be used under its own terms only, which forbid passing it on.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import hashlib
 import io
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -32,10 +34,11 @@ from sweeps.errors import InputError
 from sweeps.hashing import content_id
 from sweeps.io.filesystem import join
 from sweeps.io.untrusted import reading
+from sweeps.recordings.identity import refined
 from sweeps.recordings.readers.file_tree import Tree
-from sweeps.recordings.readers.fmri import check_size, some_of, varying, zscored
+from sweeps.recordings.readers.fmri import check_size, labels_moved, some_of, varying, whole_labels, zscored
 from sweeps.recordings.readers.hdf5 import BLOCK, dataset, numbers, opened
-from sweeps.recordings.readers.nifti import read_volume
+from sweeps.recordings.readers.nifti import Volume, check_same_grid, read_placed
 from sweeps.recordings.readers.screens import ImageSpec
 from sweeps.recordings.recording import Recording, StimulusSet
 from sweeps.recordings.spec import SubjectSpec
@@ -70,7 +73,7 @@ class NsdSpec(SubjectSpec):
         """
         tree = Tree(join(base, self.path))
         folder = f"nsddata_betas/ppdata/{self.subject}/{self.space}/{self.betas}"
-        labels = _labels(tree, self, folder)
+        labels, resolved = _labels(tree, self, folder)
         areas = labels.ravel(order="F")  # the betas' axes are those of the masks, turned around
         inside = np.flatnonzero(areas != "")
         if not len(inside):
@@ -81,7 +84,7 @@ class NsdSpec(SubjectSpec):
         images, responses = _responses(sessions, trials["image"], with_data[units.rows], tree.file(folder))
         pictures = _Pictures(tree.file(STIMULI), images)
         digest = hashlib.sha256(responses.data).hexdigest()
-        identity = content_id([tree.digest(), digest, pictures.identity(), self.settings()])
+        identity = refined(content_id([tree.digest(), digest, pictures.identity(), self.settings()]), resolved)
         geometry = self.image.geometry()
         names = [f"nsd-{image:05d}" for image in images]
         table, key = pd.DataFrame({"file": names, "group": names}), content_id([identity, "nsd"])
@@ -90,26 +93,41 @@ class NsdSpec(SubjectSpec):
         return Recording(self.recording_name(), identity, units.areas, {"fit": fit}, geometry=geometry, notes=notes)
 
 
-def _labels(tree: Tree, spec: NsdSpec, folder: str) -> np.ndarray:
-    """The area of every voxel (x, y, z), of the first mask that has it; empty outside."""
-    labels: np.ndarray | None = None
-    for roi in spec.rois:
-        name = f"nsddata/ppdata/{spec.subject}/{spec.space}/roi/{roi}.nii.gz"
-        mask, names = read_volume(tree.read(name), tree.file(name)), _names(tree, spec, roi)
-        labels = np.full(mask.shape, "", dtype=object) if labels is None else labels
-        if mask.shape != labels.shape:
-            raise InputError(f"must be {labels.shape} like the other masks", file=tree.file(name), value=mask.shape)
-        for label in np.unique(mask[mask > 0]):
-            free = (mask == label) & (labels == "")
-            labels[free] = names.get(int(label), f"{roi}-{int(label)}")
-    assert labels is not None
+def _labels(tree: Tree, spec: NsdSpec, folder: str) -> tuple[np.ndarray, dict[str, int]]:
+    """The area of every voxel (x, y, z), of the first mask that has it, empty outside; and rules that moved labels."""
+    masks = [_volume(tree, f"nsddata/ppdata/{spec.subject}/{spec.space}/roi/{roi}") for roi in spec.rois]
+    labels, moved = np.full(masks[0].values.shape, "", dtype=object), False
+    for roi, mask in zip(spec.rois, masks, strict=True):
+        check_same_grid(masks[0], mask)
+        numbers, names = whole_labels(mask.values, mask.file, mask.step), _names(tree, spec, roi)
+        moved |= labels_moved(mask.values, numbers)
+        for label in np.unique(numbers[numbers > 0]):
+            labels[(numbers == label) & (labels == "")] = names.get(int(label), f"{roi}-{int(label)}")
+    ratio = _ratio(tree, spec, folder)
+    if ratio is not None:
+        check_same_grid(masks[0], ratio)
+    if ratio is not None and spec.least_ncsnr is not None:
+        labels[~(ratio.values >= spec.least_ncsnr)] = ""
+    return labels.astype(str), {"labels": 1} if moved else {}
+
+
+def _ratio(tree: Tree, spec: NsdSpec, folder: str) -> Volume | None:
+    """The noise-ceiling ratio beside the betas, on their grid; where it is not asked for, only if it can be had."""
     if spec.least_ncsnr is not None:
-        name = f"{folder}/ncsnr.nii.gz"
-        ratio = read_volume(tree.read(name), tree.file(name))
-        if ratio.shape != labels.shape:
-            raise InputError(f"must be {labels.shape} like the masks", file=tree.file(name), value=ratio.shape)
-        labels[~(ratio >= spec.least_ncsnr)] = ""
-    return labels.astype(str)
+        return _volume(tree, f"{folder}/ncsnr")
+    name = f"{folder}/ncsnr.nii.gz"
+    if tree.has(name):
+        with suppress(InputError):
+            return read_placed(*tree.later([name]), tree.file(name))
+    return None
+
+
+def _volume(tree: Tree, name: str) -> Volume:
+    """A volume by its name without the ending: .nii.gz, else .nii; pairs (.hdr, .img) are refused."""
+    place = next((place for place in (f"{name}.nii.gz", f"{name}.nii") if tree.has(place)), f"{name}.nii.gz")
+    if not tree.has(place) and tree.has(f"{name}.hdr"):
+        raise InputError("is one of a pair (.hdr, .img): save it as one .nii.gz file", file=tree.file(f"{name}.hdr"))
+    return read_placed(tree.read(place), tree.file(place))
 
 
 def _names(tree: Tree, spec: NsdSpec, roi: str) -> dict[int, str]:

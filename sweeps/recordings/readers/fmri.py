@@ -139,3 +139,32 @@ def check_size(rows: int, voxels: int, repeats: int, file: str) -> None:
             file=file,
             key="units",
         )
+
+
+FINEST = 0.01
+"""Most that a label may differ from a whole number where the file's header scales its values."""
+
+
+def whole_labels(values: np.ndarray, file: str, step: float = 0.0) -> np.ndarray:
+    """Labels of a mask as integers; NaN means outside, as 0 and less do. InputError where one is no whole number.
+
+    `step` is the distance of two stored values where a header scales them: rounding by as much is let be.
+
+    >>> whole_labels(np.array([0.0, 2.0, np.nan]), "mask.nii")
+    array([0, 2, 0])
+    """
+    if values.dtype.kind != "f":
+        return values.astype(np.int64)
+    labels = np.where(np.isnan(values), 0.0, values.astype(np.float64))
+    whole = np.round(labels)
+    beyond = np.abs(labels - whole) > min(step, FINEST)
+    if beyond.any():
+        value = float(labels[beyond][0])
+        raise InputError("labels must be whole numbers: resample with nearest neighbours", file=file, value=value)
+    return np.asarray(whole.astype(np.int64))
+
+
+def labels_moved(values: np.ndarray, labels: np.ndarray) -> bool:
+    """Whether `labels` of a mask are others than its positive `values` cut to whole numbers, 0 being one of these."""
+    positive = values > 0
+    return bool((np.trunc(values[positive]) != labels[positive]).any() or (labels[positive] == 0).any())

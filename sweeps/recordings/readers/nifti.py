@@ -1,30 +1,113 @@
-"""NIfTI volumes, read through nibabel (the extra `fmri`)."""
+"""NIfTI volumes, read through nibabel (the extra `fmri`): NIfTI-1 and NIfTI-2, packed or not, of either byte order."""
 
 from __future__ import annotations
 
 import gzip
 import io
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from sweeps.errors import InputError
 from sweeps.io.untrusted import most_unpacked, reading, refuse_bomb, refuse_infinite
 
+NEAR = 0.01
+"""Voxels by which the corners of two volumes on one grid may lie apart: what 32 bits of a quaternion leave open."""
+
+MILLIMETRES = {1: 1000.0, 3: 0.001}
+"""Millimetres in the unit of length that a header states (metres, micrometres); unstated means millimetres."""
+
+
+@dataclass(frozen=True)
+class Volume:
+    """Values (x, y, z) of a file, and where they lie.
+
+    `affine` (4, 4) takes voxel numbers to millimetres: that of the sform where it has a code, else of the qform where
+    that has one, else None. `step` is the distance of two stored values where a header scales them, else 0.
+    """
+
+    file: str
+    values: np.ndarray
+    affine: np.ndarray | None
+    step: float = 0.0
+
 
 def read_volume(content: bytes, file: str) -> np.ndarray:
     """The array (x, y, z) of a .nii or .nii.gz file; InputError where it is none, or nibabel is not installed."""
+    return read_placed(content, file).values
+
+
+def read_placed(content: bytes, file: str) -> Volume:
+    """The array (x, y, z) of a .nii or .nii.gz file and its place; axes of length one behind the third are dropped.
+
+    Pairs of a header and an .img file are refused.
+    """
     try:
         from nibabel.imageglobals import LoggingOutputSuppressor
-        from nibabel.nifti1 import Nifti1Image
     except ImportError:
         raise InputError("needs nibabel: install cortex-sweeps[fmri]", file=file) from None
     with reading(file, "is no NIfTI volume"), LoggingOutputSuppressor():  # what is wrong is reported once
         plain = _unpacked(content, file) if content[:2] == b"\x1f\x8b" else content
-        volume = np.asarray(Nifti1Image.from_bytes(plain).dataobj)
-    if volume.dtype.kind not in "fiu" or volume.ndim != 3:
-        raise InputError("must be a volume (x, y, z) of numbers", file=file, value=(volume.shape, str(volume.dtype)))
-    refuse_infinite(volume, file)
-    return volume
+        image = _kind(plain, file).from_bytes(plain)
+        values, header = np.asarray(image.dataobj), image.header
+        affine, step = _affine(header), _step(header)
+    while values.ndim > 3 and values.shape[-1] == 1:
+        values = values[..., 0]
+    if values.dtype.kind not in "fiu" or values.ndim != 3:
+        raise InputError("must be a volume (x, y, z) of numbers", file=file, value=(values.shape, str(values.dtype)))
+    refuse_infinite(values, file)
+    return Volume(file, values, affine, step)
+
+
+def check_same_grid(first: Volume, other: Volume) -> None:
+    """Raise InputError for two volumes of other shapes, or whose corners lie elsewhere in space.
+
+    Corners may lie NEAR voxels apart. A volume that states no place is taken for one on the grid.
+    """
+    if other.values.shape != first.values.shape:
+        problem = f"must be {first.values.shape} like {first.file}"
+        raise InputError(problem, file=other.file, value=other.values.shape)
+    if first.affine is None or other.affine is None:
+        return
+    ends = [(0, max(0, length - 1)) for length in first.values.shape]
+    corners = np.stack([*(axis.ravel() for axis in np.meshgrid(*ends)), np.ones(8)])
+    apart = np.linalg.norm((first.affine @ corners - other.affine @ corners)[:3], axis=0).max()
+    voxel = min(np.linalg.norm(volume.affine[:3, :3], axis=0).min() for volume in (first, other))
+    if not apart <= NEAR * voxel:
+        problem = f"lies elsewhere than {first.file}: their affines differ, by {apart:.3g} mm at a corner"
+        raise InputError(f"{problem}; resample one of them to the grid of the other", file=other.file)
+
+
+def _kind(plain: bytes, file: str) -> Any:
+    """The class of nibabel that reads such contents, by the size of their header and their magic."""
+    from nibabel.nifti1 import Nifti1Image
+    from nibabel.nifti2 import Nifti2Image
+
+    sizes = {int.from_bytes(plain[:4], order) for order in ("little", "big")}
+    if plain[344:347] == b"ni1" or plain[4:7] == b"ni2":
+        raise InputError("is the header of a pair (.hdr, .img): save it as one .nii or .nii.gz file", file=file)
+    return Nifti2Image if 540 in sizes else Nifti1Image
+
+
+def _affine(header: Any) -> np.ndarray | None:
+    """The affine (4, 4) in millimetres that a header states."""
+    sform, code = header.get_sform(coded=True)
+    if not code:
+        sform, code = header.get_qform(coded=True)
+    if not code:
+        return None
+    affine = np.array(sform, dtype=np.float64)
+    affine[:3] *= MILLIMETRES.get(int(header["xyzt_units"]) & 7, 1.0)
+    if not np.isfinite(affine).all():
+        raise ValueError("its affine is not finite")
+    return affine
+
+
+def _step(header: Any) -> float:
+    """The distance of two neighbouring stored values where the header scales them."""
+    slope, inter = header.get_slope_inter()
+    return 0.0 if slope is None or (slope == 1 and not inter) else abs(float(slope))
 
 
 def _unpacked(content: bytes, file: str) -> bytes:
