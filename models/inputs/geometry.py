@@ -43,7 +43,7 @@ class Geometry:
 
     def apply(self, image: Image.Image) -> np.ndarray:
         """The picture as a twin sees it: uint8 (size, width or size, 3)."""
-        shown = self._cropped(_opaque(image))
+        shown = self._cropped(opaque(image))
         pixels = np.asarray(shown.resize(self.shape[::-1], Image.Resampling.BICUBIC))
         return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=-1)
 
@@ -58,8 +58,8 @@ class Geometry:
         return image.crop((left, top, left + width, top + height))
 
 
-def _opaque(image: Image.Image) -> Image.Image:
-    """The same picture in mode L or RGB."""
+def opaque(image: Image.Image) -> Image.Image:
+    """The same picture in mode L or RGB: 16-bit grey in 8 bits, transparency on mid grey."""
     if image.has_transparency_data:
         ground = Image.new("RGBA", image.size, (MID_GREY, MID_GREY, MID_GREY, 255))
         return Image.alpha_composite(ground, image.convert("RGBA")).convert("RGB")

@@ -16,6 +16,7 @@ from sweeps.io.filesystem import join, read_bytes
 from sweeps.io.safe_yaml import read_yaml
 from sweeps.probes.probe import Probe, content_hash
 from sweeps.stimuli.images import ImageFolder
+from sweeps.stimuli.picture_file import RULES
 
 VERSION = 1  # raised when the same folder gives other labels or another order
 STORED = ("objects", "captions")
@@ -45,6 +46,8 @@ def read_folder(kind: str, url: str, every: int = 1) -> Probe:
     picture that is left is shown to every backbone, and decoding it costs time: all 1440 views of COIL-20 cost
     eight times the 180 of the rendered probe, `every: 8` as much.
 
+    Pictures are read as `PictureFile` has it: turned as their files say, in 8 bits.
+
     Every byte of the folder is read once for the fingerprint. The pictures must be exactly those that
     `stimuli.csv` lists, each once.
     """
@@ -57,7 +60,10 @@ def read_folder(kind: str, url: str, every: int = 1) -> Probe:
     _check_pictures(folder, stimuli["file"].tolist(), stimuli.attrs["file"])
     files = tuple(stimuli["file"].loc[table.index])
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    fingerprint = content_hash(kind=kind, version=VERSION, every=every, images=folder.digest(), **{"files": digests})
+    parts = {"images": folder.digest(), "files": digests}
+    changed = {rule: RULES[rule] for rule in folder.resolved(files)}
+    resolved = {"resolved": changed} if changed else {}  # the fingerprints of all others stay
+    fingerprint = content_hash(kind=kind, version=VERSION, every=every, **parts, **resolved)
     return Probe(name, kind, table.reset_index(drop=True), fingerprint, FolderImages(folder, files))
 
 

@@ -7,7 +7,9 @@ import io
 import posixpath
 import re
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +21,7 @@ from models.inputs.geometry import Geometry
 from sweeps.errors import InputError
 from sweeps.io.filesystem import open_filesystem
 from sweeps.io.untrusted import reading
+from sweeps.stimuli.picture_file import Exif, PictureFile, describe_unknown, resolved
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 BATCH = 64  # pictures fetched at a time, so that a bucket answers many requests at once
@@ -49,8 +52,8 @@ class _Archive:
         if limit is not None and size > 4 * limit + 2**20:
             raise InputError(f"image {entry!r} unpacks to {size} bytes, which is too large", file=self.url)
 
-    def digest(self) -> str:
-        """SHA-256 of the archive's bytes."""
+    def digest(self, visit: Callable[[str, bytes], None]) -> str:
+        """SHA-256 of the archive's bytes; no entry is unpacked, so that none is visited."""
         if isinstance(self.stream, io.BytesIO):
             return hashlib.sha256(self.stream.getbuffer()).hexdigest()
         with open(self.stream.name, "rb") as content:
@@ -73,10 +76,11 @@ class _Files:
                 contents = self.filesystem.cat_ranges(paths, None, None, on_error="raise")
             yield from contents
 
-    def digest(self) -> str:
-        """SHA-256 over the names and contents of all files."""
+    def digest(self, visit: Callable[[str, bytes], None]) -> str:
+        """SHA-256 over the names and contents of all files, each of which is visited."""
         total = hashlib.sha256()
         for entry, content in zip(self.entries, self.read(self.entries), strict=True):
+            visit(entry, content)
             total.update(f"{entry}\0{hashlib.sha256(content).hexdigest()}\n".encode())
         return total.hexdigest()
 
@@ -89,14 +93,16 @@ class ImageFolder:
     """The pictures of a recording or a probe: its `images.zip`, else its folder `images/`.
 
     `url` is that folder, or the zip or the folder of pictures itself, local or at any URL that fsspec
-    understands. Nothing is opened before it is needed; a copy sent to another process opens it anew.
+    understands. Nothing is opened before it is needed; a copy sent to another process opens it anew. `exif` is what
+    becomes of the orientation that a file states.
     """
 
-    def __init__(self, url: str) -> None:
-        self.url = url.rstrip("/")
+    def __init__(self, url: str, exif: Exif = "obey") -> None:
+        self.url, self.exif = url.rstrip("/"), exif
+        self._resolved: dict[str, list[str] | InputError] = {}
 
-    def __reduce__(self) -> tuple[type[ImageFolder], tuple[str]]:
-        return ImageFolder, (self.url,)
+    def __reduce__(self) -> tuple[type[ImageFolder], tuple[str, Exif]]:
+        return ImageFolder, (self.url, self.exif)
 
     def __repr__(self) -> str:
         return f"ImageFolder({self.url!r})"
@@ -122,7 +128,31 @@ class ImageFolder:
 
     def digest(self) -> str:
         """Content hash of the zip, or of all files in the folder: reads every byte."""
-        return self._source.digest()
+        return self._source.digest(self._resolve)
+
+    def resolved(self, names: Iterable[str]) -> Counter[str]:
+        """Return how many of some pictures each of `picture_file.RULES` changes; none where all are plain.
+
+        InputError for a picture that is refused. One that cannot be read at all is found when it is shown. Contents
+        are read, unless `digest` has read them.
+        """
+        entries = sorted({self.find(name) for name in names})
+        unread = [entry for entry in entries if entry not in self._resolved]
+        for entry, content in zip(unread, self._source.read(unread), strict=True):
+            self._resolve(entry, content)
+        counts: Counter[str] = Counter()
+        for rules in (self._resolved[entry] for entry in entries):
+            if isinstance(rules, InputError):
+                raise rules
+            counts.update(rules)
+        return counts
+
+    def _resolve(self, entry: str, content: bytes) -> None:
+        """Note which rules change a picture, or why it is refused."""
+        try:
+            self._resolved[entry] = changed_by(content, self._source.url, f"image {entry!r}", self.exif)
+        except InputError as error:
+            self._resolved[entry] = error
 
     def find(self, name: str) -> str:
         """The path inside that `name` stands for."""
@@ -169,23 +199,48 @@ class ImageFolder:
             yield name, self._decoded(name, content)
 
     def _decoded(self, name: str, content: bytes) -> Image.Image:
-        return decoded(content, self._source.url, f"image {name!r}")
+        return decoded(content, self._source.url, f"image {name!r}", self.exif)
 
 
-def decoded(content: bytes, file: str, what: str = "picture") -> Image.Image:
-    """The picture that a file's contents hold, read whole; InputError says why there is none."""
-    with reading(file, f"{what} cannot be read"):
+def decoded(content: bytes, file: str, what: str = "picture", exif: Exif = "obey") -> Image.Image:
+    """The picture that a file's contents hold, read whole: upright and in 8 bits, as `PictureFile` has it.
+
+    InputError says why there is none.
+    """
+    with reading(file, f"{what} cannot be read"), _named(file, what):
         try:
-            image = Image.open(io.BytesIO(content))
+            picture = PictureFile(content, exif)
         except UnidentifiedImageError:
-            raise InputError(f"{what} cannot be read: no known picture format", file=file) from None
-        limit, pixels = Image.MAX_IMAGE_PIXELS, image.width * image.height
+            raise InputError(f"cannot be read: {describe_unknown(content)}") from None
+        limit, pixels = Image.MAX_IMAGE_PIXELS, picture.image.width * picture.image.height
         if limit is not None and pixels > limit:
-            raise InputError(f"{what} cannot be read: {pixels} pixels, the limit is {limit}", file=file)
-        image.load()
-        if image.mode in ("P", "PA") and image.palette is None:
-            raise InputError(f"{what} cannot be read: it has no palette", file=file)
-    return image
+            raise InputError(f"cannot be read: {pixels} pixels, the limit is {limit}")
+        picture.refuse()
+        return picture.picture()
+
+
+def changed_by(content: bytes, file: str, what: str = "picture", exif: Exif = "obey") -> list[str]:
+    """The `picture_file.RULES` that change the pixels of a file; InputError for a picture that is refused.
+
+    None for what cannot be read at all: that is reported when it is to be shown.
+    """
+    try:
+        with _named(file, what):
+            return resolved(content, exif)
+    except InputError:
+        raise
+    except Exception:  # whatever a library raises over a damaged file
+        return []
+
+
+@contextmanager
+def _named(file: str, what: str) -> Iterator[None]:
+    """Let what is wrong with a picture name it and its file."""
+    try:
+        yield
+    except InputError as error:
+        error.file, error.problem = file, f"{what} {error.problem}"
+        raise
 
 
 def _hidden(entry: str) -> bool:

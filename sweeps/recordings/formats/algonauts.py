@@ -12,6 +12,7 @@ that hold no numbers, or the same one for every picture, are left out.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -24,13 +25,15 @@ from models.inputs.geometry import Geometry
 from sweeps.errors import InputError
 from sweeps.hashing import content_id
 from sweeps.io.filesystem import join
+from sweeps.recordings.identity import refined
 from sweeps.recordings.readers.file_tree import Tree
 from sweeps.recordings.readers.fmri import check_size, npy_parts, npy_shape, remember, some_of, varying, whole_labels
-from sweeps.recordings.readers.screens import ImageSpec
+from sweeps.recordings.readers.screens import PictureSpec, picture_notes, versions
 from sweeps.recordings.recording import Recording, StimulusSet
 from sweeps.recordings.spec import SubjectSpec
 from sweeps.recordings.units import choose_units
-from sweeps.stimuli.images import decoded
+from sweeps.stimuli.images import changed_by, decoded
+from sweeps.stimuli.picture_file import Exif
 
 PICTURES = "training_split/training_images"
 SIDES = {side: f"training_split/training_fmri/{side}_training_fmri.npy" for side in ("lh", "rh")}
@@ -43,7 +46,7 @@ class AlgonautsSpec(SubjectSpec):
     format: Literal["algonauts"]
     subject: str = Field("subj01", min_length=1)
     rois: tuple[str, ...] = Field(("prf-visualrois",), strict=False, min_length=1)
-    image: ImageSpec = ImageSpec()
+    image: PictureSpec = PictureSpec()
 
     def open(self, base: str, cache: Path) -> Recording:
         """Read a subject; InputError names the file and what was expected.
@@ -58,14 +61,13 @@ class AlgonautsSpec(SubjectSpec):
         units = choose_units(self, len(with_data), labels[with_data], None, tree.file("roi_masks"))
         check_size(len(files), len(units.rows), 1, tree.file("training_split/training_fmri"))
         responses = _responses(tree, with_data[units.rows], len(files))
-        for _ in tree.many(files):  # pictures are part of the identity
-            pass
-        identity = content_id([tree.digest(), self.settings()])
+        changed = _changed(tree, files, self.image.exif)
+        identity = refined(content_id([tree.digest(), self.settings()]), versions(changed))
         table = pd.DataFrame({"file": [name.rsplit("/", 1)[-1] for name in files], "group": images})
         geometry = self.image.geometry()
-        load = _loader(tree, files, geometry)
+        load = _loader(tree, files, geometry, self.image.exif)
         fit = StimulusSet(table, responses[:, :, None], content_id([identity, "pictures"]), load)
-        notes = {"voxels_left_out": len(inside) - len(with_data)}
+        notes = {"voxels_left_out": len(inside) - len(with_data), **picture_notes(changed)}
         return Recording(self.recording_name(), identity, units.areas, {"fit": fit}, geometry=geometry, notes=notes)
 
 
@@ -78,12 +80,18 @@ def _vertices(tree: Tree, labels: np.ndarray, rois: tuple[str, ...]) -> tuple[np
     return inside, inside[some_of(vary[inside], tree.url)]
 
 
-def _loader(tree: Tree, files: list[str], geometry: Geometry) -> Callable[[slice], np.ndarray]:
+def _changed(tree: Tree, files: list[str], exif: Exif) -> Counter[str]:
+    """How many pictures each rule of reading changes; all are read, being part of the identity."""
+    contents = zip(files, tree.many(files), strict=True)
+    return Counter(rule for name, content in contents for rule in changed_by(content, tree.file(name), exif=exif))
+
+
+def _loader(tree: Tree, files: list[str], geometry: Geometry, exif: Exif) -> Callable[[slice], np.ndarray]:
     """Pictures of a slice of rows, in a geometry."""
 
     def load(rows: slice) -> np.ndarray:
         contents = zip(files[rows], tree.later(files[rows]), strict=True)
-        return np.stack([geometry.apply(decoded(content, tree.file(name))) for name, content in contents])
+        return np.stack([geometry.apply(decoded(content, tree.file(name), exif=exif)) for name, content in contents])
 
     return load
 

@@ -25,7 +25,7 @@ from sweeps.hashing import content_id
 from sweeps.io.filesystem import join, open_filesystem
 from sweeps.io.untrusted import reading, refuse_infinite
 from sweeps.recordings.readers.hdf5 import dataset, digest, numbers, opened, text, whole_numbers
-from sweeps.recordings.readers.screens import ImageSpec, as_pixels
+from sweeps.recordings.readers.screens import Brightness, ImageSpec
 from sweeps.recordings.recording import Recording, StimulusSet, check_groups, check_responses
 from sweeps.recordings.spec import StoredSpec
 from sweeps.recordings.units import UnitChoice, choose_units
@@ -158,7 +158,10 @@ def _template(file: h5py.File, url: str) -> np.ndarray:
     if not template.size:
         raise InputError("holds no picture", file=url, key=TEMPLATE, value=template.shape)
     stored = template[:]
-    return stored if stored.dtype == np.uint8 else as_pixels(stored, 255.0, url, TEMPLATE)
+    brightness = Brightness(255.0, url, TEMPLATE)
+    pixels = brightness.pixels(stored, url)
+    brightness.check("store the pictures as 0 to 255")
+    return pixels
 
 
 def _presented(file: h5py.File, url: str) -> str:

@@ -9,6 +9,7 @@ among all timestamps), `num_frames`. `screen/combined_meta.json` takes the place
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,10 @@ from sweeps.recordings.formats.experanto_screen import (
     read_screen,
     read_trials,
 )
+from sweeps.recordings.identity import refined
 from sweeps.recordings.readers.clips import ClipRows
 from sweeps.recordings.readers.file_tree import Tree, is_below
-from sweeps.recordings.readers.screens import Presentations
+from sweeps.recordings.readers.screens import Presentations, picture_notes, versions
 from sweeps.recordings.readers.sequences import Sequence, read_layout, read_sequence
 from sweeps.recordings.readers.trial_tables import blank, scale_responses, train_rows
 from sweeps.recordings.recording import Recording, StimulusSet, check_groups, check_responses
@@ -41,6 +43,7 @@ class ScreenSession:
     """An opened folder: its trials, which of them show the same, the rows of what they show, and their times.
 
     `groups` (clips,), `used` (trials,): within the first `repeats`; `times`: seconds of every frame of every trial.
+    `changed`: how many trials' pictures each of the rules of picture files changes.
     """
 
     tree: Tree
@@ -51,6 +54,7 @@ class ScreenSession:
     rows: ClipRows
     used: np.ndarray
     times: list[np.ndarray]
+    changed: Mapping[str, int]
 
     @property
     def first(self) -> list[Trial]:
@@ -71,7 +75,7 @@ class ExperantoSpec(ExperantoOptions):
         tree, units = session.tree, _units(session)
         responses = _responses(session, units)
         behaviour, pupil = _behaviour(session)
-        identity = content_id([tree.digest(), self.options()])
+        identity = refined(content_id([tree.digest(), self.options()]), versions(session.changed))
         images = read_images(tree, self, session.rows, [trial.file for trial in session.first])
         fit = StimulusSet(_table(session), responses, content_id([identity, "screen"]), images, behaviour, pupil)
         check_groups(fit, tree.file("responses"), units.rows)
@@ -83,20 +87,21 @@ class ExperantoSpec(ExperantoOptions):
             geometry=self.image.geometry(),
             coordinates=units.coordinates,
             frame_rate=_rate(session) if self.modality == "video" else None,
+            notes=picture_notes(session.changed),
         )
 
 
 def _session(spec: ExperantoOptions, base: str) -> ScreenSession:
     tree = Tree(join(base, spec.path))
     trials, clock = read_trials(tree, spec), read_clock(tree)
-    lengths, presentations, groups = read_screen(tree, spec, trials)
+    lengths, presentations, groups, changed = read_screen(tree, spec, trials)
     rows = ClipRows.of(lengths[presentations.first])
     used = presentations.repeat < (spec.repeats or len(trials))
     times = [
         _times(tree, trial, clock, int(rows.lengths[item]))
         for trial, item in zip(trials, presentations.item, strict=True)
     ]
-    return ScreenSession(tree, spec, trials, presentations, groups, rows, used, times)
+    return ScreenSession(tree, spec, trials, presentations, groups, rows, used, times, changed)
 
 
 def _times(tree: Tree, trial: Trial, clock: np.ndarray, most: int) -> np.ndarray:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import io
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from PIL import Image
 from pydantic import Field
 
+from models.inputs.geometry import opaque
 from sweeps.errors import InputError
 from sweeps.hashing import content_id
 from sweeps.recordings.readers.clips import ClipRows
 from sweeps.recordings.readers.file_tree import Tree, as_mapping
 from sweeps.recordings.readers.screens import (
+    Brightness,
     Presentations,
-    ScreenSpec,
+    ScreenPictureSpec,
     arrange,
     as_pixels,
     content_key,
@@ -26,7 +31,8 @@ from sweeps.recordings.readers.screens import (
 )
 from sweeps.recordings.spec import StoredSpec
 from sweeps.recordings.units import UnitChoice
-from sweeps.stimuli.images import decoded
+from sweeps.stimuli.images import changed_by, decoded
+from sweeps.stimuli.picture_file import Exif
 
 PICTURES = (".png", ".jpg", ".jpeg")
 
@@ -41,7 +47,7 @@ class ExperantoOptions(StoredSpec, UnitChoice):
     """
 
     format: Literal["experanto"]
-    image: ScreenSpec = ScreenSpec()
+    image: ScreenPictureSpec = ScreenPictureSpec()
     modality: Literal["video", "image"] = "video"
     tiers: tuple[str, ...] = Field((), strict=False)
     match: Literal["content", "condition", "near"] = "content"
@@ -138,9 +144,10 @@ def read_clock(tree: Tree) -> np.ndarray:
 
 def read_screen(
     tree: Tree, spec: ExperantoOptions, trials: list[Trial]
-) -> tuple[np.ndarray, Presentations, np.ndarray]:
-    """Frames of every trial, which trials show the same, and the group of every clip or picture."""
+) -> tuple[np.ndarray, Presentations, np.ndarray, Counter[str]]:
+    """Frames of every trial, which trials show the same, the group of every clip or picture, and `RULES` at work."""
     lengths, contents, signatures = [], [], []
+    brightness, changed = Brightness(spec.white, tree.file("screen/data")), Counter[str]()
     names = [trial.file for trial in trials]
     for trial, content in zip(trials, tree.many(names), strict=True):
         frames = _frames(tree, trial.file, content, spec)
@@ -149,18 +156,21 @@ def read_screen(
             raise InputError(problem, file=tree.file(trial.file))
         lengths.append(trial.frames)
         contents.append(content_key(frames))
-        signatures.append(signature(as_pixels(frames, spec.white, tree.file(trial.file))))
+        signatures.append(signature(brightness.pixels(frames, tree.file(trial.file))))
+        if trial.file.endswith(PICTURES):
+            changed.update(_changes(content, tree.file(trial.file), spec.image.exif))
+    brightness.check()
     near = near_copies(signatures) if spec.modality == "video" else np.arange(len(trials))
     conditions = [trial.condition for trial in trials]
     keys = {"content": contents, "condition": conditions, "near": [str(label) for label in near]}[spec.match]
     presentations = arrange(keys, np.array([trial.first for trial in trials]))
     together = linked(near, presentations.item, np.array(contents))[presentations.first]
-    return np.array(lengths), presentations, np.array([trials[trial].key for trial in together])
+    return np.array(lengths), presentations, np.array([trials[trial].key for trial in together]), changed
 
 
 def _frames(tree: Tree, name: str, content: bytes, spec: ExperantoOptions) -> np.ndarray:
     """Stored frames (frames, h, w) or (frames, h, w, 3) of a trial."""
-    stored = _picture(tree, name, content) if name.endswith(PICTURES) else tree.numbers(name, content)
+    stored = _picture(tree, name, content, spec.image.exif) if name.endswith(PICTURES) else tree.numbers(name, content)
     frames = stored if spec.modality == "video" else stored[None]
     if frames.ndim not in (3, 4) or (frames.ndim == 4 and frames.shape[-1] != 3) or not frames.size:
         problem = "must be (frames, height, width[, 3])" if spec.modality == "video" else "must be (height, width[, 3])"
@@ -168,9 +178,21 @@ def _frames(tree: Tree, name: str, content: bytes, spec: ExperantoOptions) -> np
     return frames
 
 
-def _picture(tree: Tree, name: str, content: bytes) -> np.ndarray:
-    image = decoded(content, tree.file(name))
-    return np.asarray(image if image.mode == "L" else image.convert("RGB"))
+def _picture(tree: Tree, name: str, content: bytes, exif: Exif) -> np.ndarray:
+    return np.asarray(opaque(decoded(content, tree.file(name), exif=exif)))
+
+
+def _changes(content: bytes, file: str, exif: Exif) -> set[str]:
+    """Rules that change a picture's pixels, against dropping alpha and cutting 16 bits off at 8 as was done before."""
+    changes = set(changed_by(content, file, exif=exif))
+    image = Image.open(io.BytesIO(content))
+    if image.mode.startswith("I"):
+        changes.add("depth")
+    if image.has_transparency_data:
+        shown = decoded(content, file, exif=exif)
+        plain = np.asarray(shown.convert("RGB"))
+        changes |= set() if np.array_equal(plain, np.asarray(opaque(shown).convert("RGB"))) else {"alpha"}
+    return changes
 
 
 def read_images(tree: Tree, spec: ExperantoOptions, rows: ClipRows, names: list[str]) -> Callable[[slice], np.ndarray]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +21,8 @@ from sweeps.errors import InputError
 from sweeps.hashing import content_id, digest_bytes
 from sweeps.io.filesystem import join, open_filesystem
 from sweeps.io.untrusted import npy_array, reading, refuse_bomb
-from sweeps.recordings.readers.screens import ImageSpec
+from sweeps.recordings.identity import refined
+from sweeps.recordings.readers.screens import PictureSpec, picture_notes, versions
 from sweeps.recordings.recording import (
     ROLES,
     Recording,
@@ -32,13 +34,14 @@ from sweeps.recordings.recording import (
 )
 from sweeps.recordings.spec import StoredSpec
 from sweeps.stimuli.images import ImageFolder
+from sweeps.stimuli.picture_file import Exif
 
 
 class FolderSpec(StoredSpec):
     """A recording in the `folder` format: where it is and how its pictures are shown."""
 
     format: Literal["folder"]
-    image: ImageSpec = ImageSpec()
+    image: PictureSpec = PictureSpec()
     exclude_units: tuple[int, ...] = Field((), strict=False)
 
     def open(self, base: str, cache: Path) -> Recording:
@@ -46,7 +49,8 @@ class FolderSpec(StoredSpec):
         folder = Folder(join(base, self.path))
         if not folder.has("stimuli.csv"):
             raise InputError("no such recording (it has no stimuli.csv)", file=folder.url, key="path", value=self.path)
-        return read_folder(folder, self.recording_name(), self.image.geometry(), self.exclude_units)
+        geometry, exif = self.image.geometry(), self.image.exif
+        return read_folder(folder, self.recording_name(), geometry, self.exclude_units, exif)
 
     def describe(self, base: str) -> RecordingFacts:
         """Return what the driver needs to know; reads one picture, so that an unreadable archive is found early."""
@@ -96,9 +100,9 @@ class Folder:
             entries = archive.infolist()
             return {entry.filename.removesuffix(".npy"): _unpacked(archive, entry, file) for entry in entries}
 
-    def pictures(self) -> ImageFolder | None:
+    def pictures(self, exif: Exif = "obey") -> ImageFolder | None:
         """The folder's pictures, if it has any."""
-        return ImageFolder(self.url) if self.has("images.zip") or self.has("images") else None
+        return ImageFolder(self.url, exif) if self.has("images.zip") or self.has("images") else None
 
     def digest(self, pictures: str) -> str:
         """Digest of the contents of every file that the format knows, given that of the pictures."""
@@ -118,9 +122,11 @@ def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, file: str) -> np
         raise
 
 
-def read_folder(folder: Folder, name: str, geometry: Geometry, exclude: tuple[int, ...]) -> Recording:
+def read_folder(
+    folder: Folder, name: str, geometry: Geometry, exclude: tuple[int, ...], exif: Exif = "obey"
+) -> Recording:
     """A recording from an opened folder."""
-    pictures = folder.pictures()
+    pictures = folder.pictures(exif)
     stimuli, units = _stimuli(folder, pictures), _units(folder)
     responses = _responses(folder, len(stimuli), len(units))
     keep = _included(units, exclude, folder)
@@ -138,9 +144,11 @@ def read_folder(folder: Folder, name: str, geometry: Geometry, exclude: tuple[in
     check_groups(sets["fit"], f"{folder.url}/responses.npy", keep)
     check_roles(sets, f"{folder.url}/stimuli.csv")
     features = _features(folder, len(stimuli), (stimuli["role"] == "fit").to_numpy())
+    changed = pictures.resolved(stimuli["file"][stimuli["role"] != "text"]) if pictures else Counter()
     identity = content_id([fingerprint, geometry.key() if pictures else "", sorted(exclude)])
+    identity, notes = refined(identity, versions(changed)), picture_notes(changed)
     areas = units["area"].to_numpy(dtype=str)[keep]
-    return Recording(name, identity, areas, sets, features, geometry if sets["fit"].images else None)
+    return Recording(name, identity, areas, sets, features, geometry if sets["fit"].images else None, notes=notes)
 
 
 def _stimuli(folder: Folder, pictures: ImageFolder | None) -> pd.DataFrame:
@@ -254,8 +262,7 @@ def _stimulus_set(
     key = content_id([digest, names, geometry.key()])
     if role == "text" or pictures is None:
         return StimulusSet(table, responses[rows], key)
-    for name in names:
-        pictures.find(name)
+    key = refined(key, versions(pictures.resolved(names)))
     return StimulusSet(table, responses[rows], key, lambda rows: pictures.load(names[rows], geometry))
 
 

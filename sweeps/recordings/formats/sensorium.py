@@ -22,7 +22,7 @@ from sweeps.errors import InputError
 from sweeps.hashing import content_id
 from sweeps.io.filesystem import join
 from sweeps.recordings.readers.file_tree import Tree, is_below
-from sweeps.recordings.readers.screens import Presentations, ScreenSpec
+from sweeps.recordings.readers.screens import Brightness, Presentations, ScreenSpec
 from sweeps.recordings.readers.trial_tables import blank
 from sweeps.recordings.spec import StoredSpec
 from sweeps.recordings.units import UnitChoice, Units, check_coordinates, check_length, choose_units
@@ -81,6 +81,10 @@ class Session:
     def files(self, kind: str) -> list[str]:
         """Names of the files of all read trials."""
         return [self.file(kind, int(trial)) for trial in self.trials]
+
+    def brightness(self, kind: str) -> Brightness:
+        """Brightness of the files of a kind, none of which is read yet."""
+        return Brightness(self.spec.white, self.tree.file(f"data/{self.links.get(kind, kind)}"))
 
     def blank(self, rows: int, channels: int, repeats: int) -> np.ndarray:
         """See `blank`."""

@@ -118,14 +118,16 @@ def _stimuli(session: Session, spec: SensoriumDynamicSpec, clips: _Clips) -> tup
 def _clips(session: Session, spec: SensoriumDynamicSpec) -> _Clips:
     """Read every video: which trials show the same clip, and how long the clips are."""
     lengths, stored, contents, signatures = [], [], [], []
+    brightness = session.brightness("videos")
     for _, name, video in session.arrays("videos"):
         length = _true_length(video, session.tree.file(name))
         frames = video[:, :, :length]
-        pixels = as_pixels(np.moveaxis(frames, -1, 0), spec.white, session.tree.file(name))
+        pixels = brightness.pixels(np.moveaxis(frames, -1, 0), session.tree.file(name))
         lengths.append(length if spec.frames is None else min(length, spec.frames))
         stored.append(video.shape[2])
         contents.append(content_key(frames))
         signatures.append(signature(pixels))
+    brightness.check()
     near = near_copies(signatures)
     presentations = arrange(_keys(session, spec, contents, near), session.order)
     groups = session.trials[linked(near, presentations.item)[presentations.first]].astype(str)

@@ -61,11 +61,12 @@ class SensoriumStaticSpec(SensoriumSpec):
 
 def _pictures(session: Session) -> tuple[Presentations, np.ndarray]:
     """Which trials show the same picture, and the group of every picture."""
-    contents = []
+    contents, brightness = [], session.brightness("images")
     for _, name, picture in session.arrays("images"):
         _grey_or_colour(picture, session.tree.file(name))
-        as_pixels(picture, session.spec.white, session.tree.file(name))
+        brightness.pixels(picture, session.tree.file(name))
         contents.append(content_key(picture))
+    brightness.check()
     ids = _image_ids(session)
     presentations = arrange(contents if ids is None else ids.tolist(), session.order)
     _check_same(session, presentations, contents)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from pydantic import Field
 from models.inputs.geometry import Geometry
 from sweeps.errors import InputError
 from sweeps.io.strict_model import Strict
+from sweeps.stimuli.picture_file import RULES, Exif
 
 SAMPLED = range(0, 300, 30)
 """Frames that a clip's signature looks at."""
@@ -24,6 +25,15 @@ NEAR = 2.0
 """Clips are near copies where no part differs by more, in steps of 255."""
 
 
+NOTES = {
+    "depth": "pictures_scaled_by_their_own_bits",
+    "exif": "pictures_turned_upright",
+    "exif ignored": "pictures_turned_back",
+    "alpha": "pictures_laid_on_mid_grey",
+}
+"""Rule of reading picture files -> the note that counts the pictures that it changes."""
+
+
 class ImageSpec(Strict):
     """How pictures are shown: the central `crop` of each side first, then resized to `size` pixels."""
 
@@ -33,6 +43,15 @@ class ImageSpec(Strict):
     def geometry(self) -> Geometry:
         """The same as a Geometry."""
         return Geometry(size=self.size, crop=self.crop)
+
+
+class PictureSpec(ImageSpec):
+    """How pictures in files are shown; `exif: ignore` leaves them as they are stored, whatever their orientation tag.
+
+    `exif` is no part of the settings' identity: `picture_file.RULES` tell what it changes.
+    """
+
+    exif: Exif = Field("obey", exclude=True)
 
 
 class ScreenSpec(Strict):
@@ -47,6 +66,22 @@ class ScreenSpec(Strict):
         return Geometry(size=self.size, width=self.width, crop=self.crop)
 
 
+class ScreenPictureSpec(ScreenSpec):
+    """The same for pictures in files; `exif` as in PictureSpec."""
+
+    exif: Exif = Field("obey", exclude=True)
+
+
+def versions(rules: Iterable[str]) -> dict[str, int]:
+    """Rules of reading picture files, each with its version, for `refined`."""
+    return {rule: RULES[rule] for rule in rules}
+
+
+def picture_notes(changed: Mapping[str, int]) -> dict[str, int]:
+    """Notes on how many pictures each rule of reading has changed."""
+    return {NOTES[rule]: count for rule, count in changed.items()}
+
+
 def as_pixels(values: np.ndarray, white: float, file: str, key: str = "white") -> np.ndarray:
     """Stored brightness, 0 black to `white`, rounded to uint8; InputError for values beyond (half a step is let be)."""
     steps = np.asarray(values, dtype=np.float64) * (255.0 / white)
@@ -54,6 +89,37 @@ def as_pixels(values: np.ndarray, white: float, file: str, key: str = "white") -
         extremes = f"{np.min(values):g} to {np.max(values):g}"
         raise InputError(f"holds brightness from {extremes}, allowed is 0 to {white:g}", file=file, key=key)
     return np.clip(np.round(steps), 0, 255).astype(np.uint8)
+
+
+class Brightness:
+    """Stored brightness of a recording's files, and whether its `white` can be theirs.
+
+    Where nothing is brighter than one step of 255, `white` is not the white of these files: a picture in 0 to 1 would
+    be shown in two greys. So is a single file of fractions up to 1 among others that go beyond.
+    """
+
+    def __init__(self, white: float, place: str, key: str = "white") -> None:
+        self.white, self.place, self.key = white, place, key
+        self.brightest = 0.0
+        self.fractions: str | None = None
+
+    def pixels(self, values: np.ndarray, file: str) -> np.ndarray:
+        """Values of a file as pixels uint8, see `as_pixels`; they are remembered."""
+        shown, brightest = as_pixels(values, self.white, file, self.key), float(np.max(values, initial=0))
+        self.brightest = max(self.brightest, brightest)
+        if 0.5 < brightest <= 1 < self.white and (values != np.round(values)).any():
+            self.fractions = self.fractions or file
+        return shown
+
+    def check(self, remedy: str = "") -> None:
+        """Raise InputError, with what to do, unless `white` can be the white of what was remembered."""
+        darkness = f"no value is above {self.brightest:g}, but white is {self.white:g}"
+        if 0 < self.brightest * 255 / self.white <= 1:
+            white = "1" if self.brightest <= 1 < self.white else "the value that white has"
+            raise InputError(f"{darkness}: {remedy or f'set `white: {white}`'}", file=self.place, key=self.key)
+        if self.fractions is not None:
+            problem = f"holds fractions up to 1, but others reach {self.brightest:g}: store all on one scale"
+            raise InputError(problem, file=self.fractions, key=self.key)
 
 
 def show(pictures: np.ndarray, geometry: Geometry) -> np.ndarray:
