@@ -285,11 +285,13 @@ def _significant_bits(content: bytes) -> int:
 
 
 def _not_scaled_up(values: np.ndarray, bits: int) -> bool:
-    """Whether samples of so many bits stand at the lower end of 16, against the PNG specification (section 12.4)."""
-    values = values.astype(np.int64)
-    if values.max(initial=0) >= 2**bits:
+    """Whether samples of so many bits stand at the lower end of 16, against the PNG specification (section 12.4).
+
+    Scaled samples are shifted, shifted with their first bits behind them, or multiplied.
+    """
+    values, spare, white = values.astype(np.int64), 16 - bits, 2**bits - 1
+    if values.max(initial=0) > white:
         return False
-    highest = values >> (16 - bits)
-    shifted = values == highest << (16 - bits)
-    spread = np.abs(values - np.round(highest * (FULL / (2**bits - 1)))) <= 1
-    return not bool((shifted | spread).all())
+    sample = values >> spare
+    ways = (sample << spare, sample << spare | sample >> max(0, bits - spare), np.round(sample * (FULL / white)))
+    return not bool(np.logical_or.reduce([values == way for way in ways]).all())

@@ -141,7 +141,7 @@ def check_size(rows: int, voxels: int, repeats: int, file: str) -> None:
         )
 
 
-FINEST = 0.01
+COARSEST = 0.05
 """Most that a label may differ from a whole number where the file's header scales its values."""
 
 
@@ -157,7 +157,7 @@ def whole_labels(values: np.ndarray, file: str, step: float = 0.0) -> np.ndarray
         return values.astype(np.int64)
     labels = np.where(np.isnan(values), 0.0, values.astype(np.float64))
     whole = np.round(labels)
-    beyond = np.abs(labels - whole) > min(step, FINEST)
+    beyond = np.abs(labels - whole) > min(step, COARSEST)
     if beyond.any():
         value = float(labels[beyond][0])
         raise InputError("labels must be whole numbers: resample with nearest neighbours", file=file, value=value)

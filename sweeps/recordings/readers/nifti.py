@@ -12,8 +12,8 @@ import numpy as np
 from sweeps.errors import InputError
 from sweeps.io.untrusted import most_unpacked, reading, refuse_bomb, refuse_infinite
 
-NEAR = 0.01
-"""Voxels by which the corners of two volumes on one grid may lie apart: what 32 bits of a quaternion leave open."""
+NEAR = {"sform": 0.001, "qform": 0.1}
+"""Voxels by which corners of two volumes on one grid may lie apart: a quaternion of 32 bits is exact to no more."""
 
 MILLIMETRES = {1: 1000.0, 3: 0.001}
 """Millimetres in the unit of length that a header states (metres, micrometres); unstated means millimetres."""
@@ -24,12 +24,14 @@ class Volume:
     """Values (x, y, z) of a file, and where they lie.
 
     `affine` (4, 4) takes voxel numbers to millimetres: that of the sform where it has a code, else of the qform where
-    that has one, else None. `step` is the distance of two stored values where a header scales them, else 0.
+    that has one, else None; `near` is how exact it is, in voxels. `step` is the distance of two stored values where a
+    header scales them, else 0.
     """
 
     file: str
     values: np.ndarray
     affine: np.ndarray | None
+    near: float = 0.0
     step: float = 0.0
 
 
@@ -51,19 +53,20 @@ def read_placed(content: bytes, file: str) -> Volume:
         plain = _unpacked(content, file) if content[:2] == b"\x1f\x8b" else content
         image = _kind(plain, file).from_bytes(plain)
         values, header = np.asarray(image.dataobj), image.header
-        affine, step = _affine(header), _step(header)
+        affine, near = _affine(header)
+        slope, inter = float(image.dataobj.slope), float(image.dataobj.inter)
     while values.ndim > 3 and values.shape[-1] == 1:
         values = values[..., 0]
     if values.dtype.kind not in "fiu" or values.ndim != 3:
         raise InputError("must be a volume (x, y, z) of numbers", file=file, value=(values.shape, str(values.dtype)))
     refuse_infinite(values, file)
-    return Volume(file, values, affine, step)
+    return Volume(file, values, affine, near, 0.0 if (slope, inter) == (1, 0) else abs(slope))
 
 
 def check_same_grid(first: Volume, other: Volume) -> None:
     """Raise InputError for two volumes of other shapes, or whose corners lie elsewhere in space.
 
-    Corners may lie NEAR voxels apart. A volume that states no place is taken for one on the grid.
+    Corners may lie apart by what NEAR says of their affines. A volume that states no place is taken as on the grid.
     """
     if other.values.shape != first.values.shape:
         problem = f"must be {first.values.shape} like {first.file}"
@@ -74,7 +77,7 @@ def check_same_grid(first: Volume, other: Volume) -> None:
     corners = np.stack([*(axis.ravel() for axis in np.meshgrid(*ends)), np.ones(8)])
     apart = np.linalg.norm((first.affine @ corners - other.affine @ corners)[:3], axis=0).max()
     voxel = min(np.linalg.norm(volume.affine[:3, :3], axis=0).min() for volume in (first, other))
-    if not apart <= NEAR * voxel:
+    if not apart <= max(first.near, other.near) * voxel:
         problem = f"lies elsewhere than {first.file}: their affines differ, by {apart:.3g} mm at a corner"
         raise InputError(f"{problem}; resample one of them to the grid of the other", file=other.file)
 
@@ -90,24 +93,17 @@ def _kind(plain: bytes, file: str) -> Any:
     return Nifti2Image if 540 in sizes else Nifti1Image
 
 
-def _affine(header: Any) -> np.ndarray | None:
-    """The affine (4, 4) in millimetres that a header states."""
-    sform, code = header.get_sform(coded=True)
-    if not code:
-        sform, code = header.get_qform(coded=True)
-    if not code:
-        return None
-    affine = np.array(sform, dtype=np.float64)
-    affine[:3] *= MILLIMETRES.get(int(header["xyzt_units"]) & 7, 1.0)
-    if not np.isfinite(affine).all():
-        raise ValueError("its affine is not finite")
-    return affine
-
-
-def _step(header: Any) -> float:
-    """The distance of two neighbouring stored values where the header scales them."""
-    slope, inter = header.get_slope_inter()
-    return 0.0 if slope is None or (slope == 1 and not inter) else abs(float(slope))
+def _affine(header: Any) -> tuple[np.ndarray | None, float]:
+    """The affine (4, 4) in millimetres that a header states, and how exact it is."""
+    for name, stated in (("sform", header.get_sform), ("qform", header.get_qform)):
+        coordinates, code = stated(coded=True)
+        if code:
+            affine = np.array(coordinates, dtype=np.float64)
+            affine[:3] *= MILLIMETRES.get(int(header["xyzt_units"]) & 7, 1.0)
+            if not np.isfinite(affine).all():
+                raise ValueError("its affine is not finite")
+            return affine, NEAR[name]
+    return None, 0.0
 
 
 def _unpacked(content: bytes, file: str) -> bytes:
