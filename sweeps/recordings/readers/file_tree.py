@@ -15,6 +15,7 @@ from fsspec.implementations.zip import ZipFileSystem
 from sweeps.errors import InputError
 from sweeps.hashing import digest_bytes
 from sweeps.io.filesystem import open_filesystem
+from sweeps.io.pointers import exists, is_file, open_checked, refuse_pointer
 from sweeps.io.safe_yaml import read_yaml
 from sweeps.io.untrusted import npy_array, reading, refuse_bomb, refuse_infinite
 
@@ -41,6 +42,11 @@ class Tree:
             self.fs, self.root = _opened(self.url)
         self._listed: dict[str, frozenset[str]] = {}
         self._read: dict[str, str] = {}
+
+    @property
+    def packed(self) -> bool:
+        """Whether the files lie in a zip."""
+        return isinstance(self.fs, ZipFileSystem)
 
     def file(self, name: str) -> str:
         """The whole name of a file, for messages."""
@@ -79,14 +85,16 @@ class Tree:
             self.must_have(batch)
             with reading(self.file(batch[0])):
                 contents = self.fs.cat_ranges([self.place(name) for name in batch], None, None, on_error="raise")
-            yield from contents
+            for name, content in zip(batch, contents, strict=True):
+                refuse_pointer(content, self.file(name), self.packed)
+                yield content
 
     def must_have(self, names: Sequence[str]) -> None:
         """Raise InputError for a file that is missing, or that a zip made to fill the memory holds."""
         for name in names:
             if not self.has(name):
                 raise InputError("missing file", file=self.file(name))
-            if isinstance(self.fs, ZipFileSystem):
+            if self.packed:
                 with reading(self.file(name)):
                     entry = self.fs.zip.getinfo(self.place(name))
                 refuse_bomb(entry.file_size, entry.compress_size, self.file(name))
@@ -153,11 +161,12 @@ def as_mapping(value: Any, file: str, key: str | None = None) -> dict[str, Any]:
 def _opened(url: str) -> tuple[Any, str]:
     """File system and root of a folder, else of the zip of that name."""
     filesystem, root = open_filesystem(url)
-    if not url.endswith(".zip") and filesystem.isdir(root):
+    if not url.endswith(".zip") and exists(filesystem, root, url) and filesystem.isdir(root):
         return filesystem, root
-    packed = url if url.endswith(".zip") else f"{url}.zip"
-    if not filesystem.isfile(root if url.endswith(".zip") else f"{root}.zip"):
+    packed, place = (url, root) if url.endswith(".zip") else (f"{url}.zip", f"{root}.zip")
+    if not is_file(filesystem, place, packed):
         raise InputError("no such recording (neither a folder nor a .zip beside it)", file=url)
+    open_checked(filesystem, place, packed).close()
     options = {"use_listings_cache": False} if "://" in url else {}
     archive = fsspec.filesystem("zip", fo=packed, target_options=options, skip_instance_cache=True)
     return archive, _top(archive)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from sweeps.errors import InputError
+from sweeps.io.pointers import LENGTH, refuse_pointer
 from sweeps.io.untrusted import npy_header, reading, refuse_infinite
 from sweeps.recordings.readers.file_tree import Tree
 
@@ -145,6 +146,7 @@ def _check_size(tree: Tree, layout: Layout, width: int) -> None:
     """Raise InputError where a file is too short for its samples, before room is taken for them."""
     tree.must_have([layout.name])
     total = layout.offset + layout.shape[0] * width
+    _range(tree, layout.name, 0, LENGTH)  # a pointer is called so
     with reading(tree.file(layout.name)):
         size = tree.fs.size(tree.place(layout.name))
     if size is None or size < total:
@@ -154,7 +156,10 @@ def _check_size(tree: Tree, layout: Layout, width: int) -> None:
 
 def _range(tree: Tree, name: str, start: int, stop: int) -> bytes:
     with reading(tree.file(name)):
-        return bytes(tree.fs.cat_file(tree.place(name), start=start, end=stop))
+        block = bytes(tree.fs.cat_file(tree.place(name), start=start, end=stop))
+    if start == 0:
+        refuse_pointer(block, tree.file(name), tree.packed)
+    return block
 
 
 def _number(tree: Tree, device: str, meta: dict[str, Any], key: str) -> float:
