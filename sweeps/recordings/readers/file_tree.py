@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
@@ -24,8 +25,14 @@ BATCH = 16
 
 
 def is_below(place: Any) -> bool:
-    """Whether a place that data name lies below the folder that it is meant to be in."""
-    return isinstance(place, str) and bool(place) and not place.startswith("/") and ".." not in place.split("/")
+    r"""Whether a place that data name lies below the folder that it is meant to be in.
+
+    >>> [is_below(place) for place in ("a/b", "../a", "/a", "a\\..\\b", "C:/a", "")]
+    [True, False, False, False, False, False]
+    """
+    if not isinstance(place, str) or not place or "\0" in place or re.match(r"[A-Za-z]:|[a-z0-9]+://|[/\\]", place):
+        return False
+    return ".." not in re.split(r"[/\\]", place)
 
 
 class Tree:

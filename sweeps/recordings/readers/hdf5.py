@@ -131,7 +131,7 @@ def _check_filters(array: h5py.Dataset, url: str, name: str) -> None:
 
 
 def _passed(array: h5py.Dataset, number: int) -> bool:
-    """Whether the first chunk went through a filter of the pipeline: an optional one is left out where there is none."""
+    """Whether the first chunk went through a filter of the pipeline: an optional one may be left out."""
     if not array.id.get_num_chunks():
         return False
     return not array.id.get_chunk_info(0).filter_mask >> number & 1
