@@ -13,11 +13,15 @@ from sweeps.errors import InputError
 from sweeps.experiment.domains import Choice, Domain, Range, Values
 from sweeps.experiment.parse_depths import check_depths, read_depths
 from sweeps.experiment.space import Space
+from sweeps.io.pointers import refuse_pointers_at
 
 FAMILIES: dict[str, Mapping[str, Component]] = {"backbone": BACKBONES, "readout": READOUTS}
 
 MOST_STEPS = 100_000
 """Values that a range may be cut into."""
+
+MODEL_FILES = (".safetensors", ".json", ".txt", ".model")
+"""Suffixes of the files of a network in a folder."""
 
 
 def read_space(raw: Mapping[str, Any], areas: Sequence[str]) -> Space:
@@ -53,6 +57,8 @@ def _check_contents(space: Space) -> None:
         key = choice.component.content[0] if choice.component.content else ""
         first = {name: getattr(domain, "values", (None,))[0] for name, domain in choice.domains.items()}
         for value in getattr(choice.domains.get(key), "values", ()):
+            if isinstance(value, str) and value not in choice.component.parameters[key].words:
+                refuse_pointers_at(value, MODEL_FILES)
             try:
                 choice.component.identity({**first, key: value})
             except ValueError as error:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from pathlib import Path
 from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
@@ -51,6 +52,17 @@ def refuse_dangling(path: str, file: str) -> None:
     if _LINK.search(target):
         raise _unfetched("git-annex", f"datalad get {shlex.quote(file)}", file, False)
     raise InputError(f"is a link that leads nowhere ({target})", file=file)
+
+
+def refuse_pointers_at(place: str, suffixes: tuple[str, ...]) -> None:
+    """Raise InputError where a local file, or a file of a local folder with one of these suffixes, is a pointer."""
+    path = Path(place)
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    for file in files:
+        refuse_dangling(str(file), str(file))
+        if file.is_file() and (file == path or file.suffix in suffixes):
+            with open(file, "rb") as stream:
+                refuse_pointer(stream.read(LENGTH), str(file))
 
 
 def is_file(filesystem: Any, path: str, file: str) -> bool:
