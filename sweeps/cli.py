@@ -65,16 +65,27 @@ def check(
     storage: StorageOption = None,
     cache: CacheOption = None,
     address: AddressOption = None,
+    deep: Annotated[bool, typer.Option("--deep", help="Read every stimulus of every recording once.")] = False,
 ) -> None:
     """Check an experiment without running it: trials, cells, what each score needs."""
+    from sweeps.commands.deep_check import read_stimuli
     from sweeps.commands.run import check_demand
     from sweeps.planning.plan import make_plan
     from sweeps.report.preview import preview
+    from sweeps.report.read_progress import ReadProgress
     from sweeps.report.terminal import console_of
 
     plan = make_plan(experiment, data, storage, cache)
     check_demand(plan, address)
     preview(plan, console_of(sys.stdout))
+    if deep:
+        with ReadProgress(console_of(sys.stderr)) as progress:
+            problems = read_stimuli(plan, progress.advance)
+        for problem in problems:
+            typer.echo(f"error: {problem}", err=True)
+        if problems:
+            raise typer.Exit(2)
+        typer.echo("every stimulus can be read")
 
 
 @app.command()

@@ -19,7 +19,7 @@ def write_data(format_name: str, folder: str, seed: int = 0) -> str:
     The data are made up, the same for the same seed; layout and traps are those of the real ones.
     """
     example = load_example(format_name)()
-    place = Path(folder)
+    place = Path(folder).expanduser()
     if "://" in folder:
         raise InputError("must be a local folder", key="folder", value=folder)
     if place.exists() and (not place.is_dir() or any(place.iterdir())):

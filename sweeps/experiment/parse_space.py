@@ -13,11 +13,16 @@ from sweeps.errors import InputError
 from sweeps.experiment.domains import Choice, Domain, Range, Values
 from sweeps.experiment.parse_depths import check_depths, read_depths
 from sweeps.experiment.space import Space
+from sweeps.io.key_names import unknown_key
+from sweeps.io.pointers import refuse_pointers_at
 
 FAMILIES: dict[str, Mapping[str, Component]] = {"backbone": BACKBONES, "readout": READOUTS}
 
 MOST_STEPS = 100_000
 """Values that a range may be cut into."""
+
+MODEL_FILES = (".safetensors", ".json", ".txt", ".model")
+"""Suffixes of the files of a network in a folder."""
 
 
 def read_space(raw: Mapping[str, Any], areas: Sequence[str]) -> Space:
@@ -28,7 +33,7 @@ def read_space(raw: Mapping[str, Any], areas: Sequence[str]) -> Space:
     unknown = set(raw) - {"backbone", "depth", "readout", "seed"}
     if unknown:
         key = next(name for name in raw if name in unknown)
-        raise InputError("unknown key", key=f"space.{key}", allowed=("backbone", "depth", "readout", "seed"))
+        raise unknown_key(f"space.{key}", ("backbone", "depth", "readout", "seed"))
     backbones = _read_choices("backbone", raw.get("backbone"))
     readouts = _read_choices("readout", raw.get("readout"))
     depths = read_depths(raw.get("depth", {"shared": "all"}), areas)
@@ -53,6 +58,8 @@ def _check_contents(space: Space) -> None:
         key = choice.component.content[0] if choice.component.content else ""
         first = {name: getattr(domain, "values", (None,))[0] for name, domain in choice.domains.items()}
         for value in getattr(choice.domains.get(key), "values", ()):
+            if isinstance(value, str) and value not in choice.component.parameters[key].words:
+                refuse_pointers_at(value, MODEL_FILES)
             try:
                 choice.component.identity({**first, key: value})
             except ValueError as error:
@@ -93,7 +100,7 @@ def _read_choice(family: str, entry: Any) -> Choice:
         raise InputError("must be {parameter: value}", key=f"space.{family}.{name}", value=settings)
     for key in settings:
         if key not in component.parameters:
-            raise InputError("unknown key", key=f"space.{family}.{name}.{key}", allowed=component.parameters)
+            raise unknown_key(f"space.{family}.{name}.{key}", component.parameters)
     domains = {
         key: _read_domain(f"space.{family}.{name}.{key}", settings.get(key, parameter.default), parameter)
         for key, parameter in component.parameters.items()
@@ -141,7 +148,7 @@ def _check_plugin(key: str, name: str, registry: Registry[Any]) -> None:
 def _read_range(key: str, raw: Mapping[str, Any], parameter: Parameter) -> Domain:
     for name in raw:
         if name not in ("low", "high", "log", "steps"):
-            raise InputError("unknown key", key=f"{key}.{name}", allowed=("low", "high", "log", "steps"))
+            raise unknown_key(f"{key}.{name}", ("low", "high", "log", "steps"))
     if parameter.kind not in ("float", "int") or parameter.odd:
         raise InputError(f"takes no range, only {parameter.allowed()} or a list", key=key, value=dict(raw))
     for name in ("low", "high"):

@@ -15,6 +15,7 @@ from models.registry import UndeclaredName, UnknownName
 from sweeps.errors import InputError
 from sweeps.experiment.guidance import Guidance
 from sweeps.hashing import canonical
+from sweeps.io.pointers import refuse_dangling, refuse_pointer
 from sweeps.io.safe_yaml import read_yaml
 from sweeps.io.strict_model import Strict, from_validation
 from sweeps.scores import SCORES, in_order, objectives, standard_scores
@@ -108,7 +109,8 @@ class Experiment(Strict):
 
 def find_experiment(name: str) -> Path:
     """The path of an experiment file, or of a shipped one by its bare name; InputError if there is none."""
-    path = Path(name)
+    path = Path(name).expanduser()
+    refuse_dangling(str(path), name)
     if path.is_file():
         return path
     shipped = {entry.stem: entry for entry in sorted(SHIPPED.glob("*.yaml"))}
@@ -140,6 +142,7 @@ def read_experiment(path: Path) -> Experiment:
         content = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot be read: {error}", file=str(path)) from None
+    refuse_pointer(content.encode(), str(path))
     return parse_experiment(read_yaml(content, str(path), Loader), file=str(path))
 
 

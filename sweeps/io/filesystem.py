@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 from typing import Any
 
 import fsspec
 
 from sweeps.errors import InputError
+from sweeps.io.pointers import refuse_dangling, refuse_pointer
 
 
 def open_filesystem(url: str) -> tuple[Any, str]:
@@ -20,17 +22,25 @@ def open_filesystem(url: str) -> tuple[Any, str]:
 
 
 def join(base: str, path: str) -> str:
-    """Give `path` as seen from the folder `base`; an absolute path or a URL stays as it is."""
+    """Give `path` as seen from the folder `base`; an absolute path or a URL stays as it is, `~` is the home folder."""
+    path = expanded(path)
     if "://" in path or path.startswith("/"):
         return path
     return posixpath.join(base, path) if base else path
 
 
+def expanded(path: str) -> str:
+    """Give a path with the home folder in place of `~`, as a shell does; a URL stays as it is."""
+    return os.path.expanduser(path) if path.startswith("~") else path
+
+
 def read_bytes(url: str) -> bytes:
-    """Read the content of one file; an InputError where it is missing."""
+    """Read the content of one file; an InputError where it is missing, or a pointer of git-annex or Git LFS."""
     filesystem, path = open_filesystem(url)
     try:
         content: bytes = filesystem.cat_file(path)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        refuse_dangling(path, url)
         raise InputError("no such file", file=url) from error
+    refuse_pointer(content, url)
     return content

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sweeps.errors import InputError
+from sweeps.io.key_names import unknown_key
 
 WORDS: dict[Any, str] = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
 BOUNDS = {
@@ -35,7 +36,7 @@ def from_validation(error: ValidationError, model: type[BaseModel], file: str | 
     if first["type"] in UNKNOWN:
         _, owner, _ = _descend(model, first["loc"][:-1])
         fields = next(member.model_fields for member in _members(owner) if _is_model(member))
-        return InputError("unknown key", file=file, key=prefix + ".".join(map(str, first["loc"])), allowed=fields)
+        return unknown_key(prefix + ".".join(map(str, first["loc"])), fields, file)
     path, kind, bounds = _descend(model, first["loc"])
     key = (prefix + ".".join(path)).rstrip(".") or None
     if first["type"] == "missing":

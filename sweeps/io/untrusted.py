@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from sweeps.errors import InputError, shortened
-
-CONVERT = "np.save(file, np.load(file, allow_pickle=True).astype(str))"
+from sweeps.io.pointers import refuse_dangling
 
 LARGE = 2**28
 """Bytes up to which anything may unpack."""
@@ -30,6 +29,7 @@ def reading(file: str, problem: str = "cannot be read") -> Iterator[None]:
         raise
     except FileNotFoundError as error:  # a link that leads nowhere, among others that are there
         named = error.filename or (error.args[0] if len(error.args) == 1 else file)
+        refuse_dangling(str(named), str(named))
         raise InputError("missing file", file=str(named)) from None
     except Exception as error:
         raise InputError(f"{problem}: {type(error).__name__}: {shortened(str(error))}", file=file) from None
@@ -69,12 +69,22 @@ def npy_header(stream: Any, file: str, kinds: str = "fiub") -> tuple[tuple[int, 
         shape, by_columns, kind = read(stream)
     if kind.hasobject:
         problem = "is not a plain .npy array: it holds pickled objects, which are never loaded"
-        raise InputError(f"{problem}; where you trust it, convert it once: {CONVERT}", file=file)
+        raise InputError(f"{problem}; where you trust it, convert it once: {_conversion(file, kinds, True)}", file=file)
     if kind.kind not in kinds:
-        raise InputError(f"must hold {'one text per entry' if 'U' in kinds else 'numbers'}, not {kind}", file=file)
+        wanted = "one text per entry" if "U" in kinds else "numbers"
+        advice = f"; convert it: {_conversion(file, kinds)}" if kind.kind in "US" else ""
+        raise InputError(f"must hold {wanted}, not {kind}{advice}", file=file)
     if min(shape, default=0) < 0:
         raise InputError(f"is not a plain .npy array: its shape is {shape}", file=file)
     return shape, by_columns, kind
+
+
+def _conversion(file: str, kinds: str, pickled: bool = False) -> str:
+    """Write the line of Python that stores a file again as what is wanted: texts, or numbers."""
+    load, kind = ", allow_pickle=True" if pickled else "", "str" if "U" in kinds else "float"
+    if file.endswith(".npz"):
+        return f"np.savez(file, **{{key: array.astype({kind}) for key, array in np.load(file{load}).items()}})"
+    return f"np.save(file, np.load(file{load}).astype({kind}))"
 
 
 def npy_array(content: bytes, file: str, kinds: str = "fiub") -> np.ndarray:

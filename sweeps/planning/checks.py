@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from models.objectives.losses import LOSSES
 from models.readouts import READOUTS
 from sweeps.errors import InputError
 from sweeps.experiment.depths import DepthMaps
@@ -87,6 +88,25 @@ def check_recorded(space: Space, facts: list[RecordingFacts]) -> None:
             what = "coordinates of the units" if needed == "coordinates" else needed
             problem = f"needs {what}: there {'are' if needed == 'coordinates' else 'is'} none in {', '.join(lacking)}"
             raise InputError(problem, key=f"space.{family}.{choice.name}.{key}", value=value)
+
+
+def check_losses(space: Space, facts: list[RecordingFacts]) -> None:
+    """Refuse losses and likelihoods that allow no negative responses where a recording has some."""
+    for choice in space.readouts:
+        single = choice.component.fitted_by == "latent"  # fitted to single trials, by likelihoods of counts alone
+        key = "likelihood" if single else "loss"
+        for value in getattr(choice.domains.get(key), "values", ()):
+            if single or LOSSES[value].positive:
+                _check_positive(space, facts, single, f"space.readout.{choice.name}.{key}", value)
+
+
+def _check_positive(space: Space, facts: list[RecordingFacts], single: bool, key: str, value: str) -> None:
+    for recording in facts:
+        lowest = recording.lowest if single else recording.lowest_average
+        for area in (area for area in space.areas if lowest.get(area, 0.0) < 0):
+            problem = f"allows no negative responses, and those of {area} in the recording {recording.name} go down to"
+            remedy = "fit a readout with another loss" if single else "use the loss gaussian or correlation"
+            raise InputError(f"{problem} {lowest[area]:.3g}: {remedy}, or store counts or rates", key=key, value=value)
 
 
 LACKS = {"images": "pictures", "clips": "clips", "texts": "texts (captions or words)"}

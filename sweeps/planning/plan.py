@@ -31,6 +31,7 @@ from sweeps.planning.checks import (
     check_backbones,
     check_contrasts,
     check_halving,
+    check_losses,
     check_probes,
     check_recorded,
     check_splits,
@@ -180,6 +181,7 @@ def _read_parts(experiment: Experiment, base: str) -> tuple[list[RecordingFacts]
     check_probes(probes)
     check_backbones(space, facts)
     check_recorded(space, facts)
+    check_losses(space, facts)
     check_splits(experiment, facts)
     check_contrasts(experiment, space)
     check_halving(experiment, space)

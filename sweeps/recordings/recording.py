@@ -29,7 +29,8 @@ class RecordingFacts:
 
     `clips` is the number of clips (0: single pictures), `texts` whether there is something to read, `behaviour`,
     `pupil` and `coordinates` whether these were recorded. `truth` is what is planted in a simulated recording: {area:
-    depth of the teacher}. `notes` are remarks of the format's own.
+    depth of the teacher}. `notes` are remarks of the format's own. `lowest` and `lowest_average` are
+    {area: its least response, and least average over repeats}; empty where a format does not say.
     """
 
     name: str
@@ -48,6 +49,8 @@ class RecordingFacts:
     coordinates: bool = False
     truth: dict[str, int] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
+    lowest: dict[str, float] = field(default_factory=dict)
+    lowest_average: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,13 @@ class Recording:
             pupil=self.fit.pupil is not None,
             coordinates=self.coordinates is not None,
             notes=dict(self.notes),
+            lowest=self._lowest(np.fmin.reduce(self.fit.responses, axis=(0, 2))),
+            lowest_average=self._lowest(np.fmin.reduce(self.fit.average, axis=0)),
         )
+
+    def _lowest(self, values: np.ndarray) -> dict[str, float]:
+        """Return the least of the values (units,) of every area."""
+        return {area: float(np.fmin.reduce(values[self.units(area)])) for area in self.area_names()}
 
     def units(self, area: str) -> np.ndarray:
         """Indices of the units of an area."""

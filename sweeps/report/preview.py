@@ -31,6 +31,10 @@ def _recordings(plan: Plan, console: Console) -> None:
         areas = ", ".join(f"{area} ({units})" for area, units in facts.areas.items())
         table.add_row(facts.name, areas, str(facts.stimuli), str(facts.groups), str(facts.repeats), kind)
     console.print(table)
+    for facts in plan.facts:
+        for key, note in facts.notes.items():
+            if isinstance(note, str) or (isinstance(note, int) and not isinstance(note, bool) and note):
+                console.print(f"{facts.name}: {key.replace('_', ' ')}: {note}", markup=False)
     unread = sorted({area for facts in plan.facts for area in facts.areas} - set(plan.space.areas))
     if unread:
         console.print(f"areas that no depth is given for, left out: {', '.join(unread)}")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import posixpath
-import re
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,8 +18,10 @@ from PIL import Image, UnidentifiedImageError
 from models.inputs.geometry import Geometry
 from sweeps.errors import InputError
 from sweeps.io.filesystem import open_filesystem
+from sweeps.io.pointers import exists, is_file, open_checked, refuse_pointer
 from sweeps.io.untrusted import reading
 from sweeps.stimuli.picture_file import Exif, PictureFile, describe_unknown, resolved
+from sweeps.stimuli.picture_names import PictureNames
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 BATCH = 64  # pictures fetched at a time, so that a bucket answers many requests at once
@@ -32,12 +32,19 @@ class _Archive:
 
     def __init__(self, filesystem: Any, path: str, url: str) -> None:
         with reading(url):
-            local = isinstance(filesystem, LocalFileSystem)
-            self.stream = open(path, "rb") if local else io.BytesIO(filesystem.cat_file(path))  # noqa: SIM115
+            self.stream = self._opened(filesystem, path, url)
         with reading(url, "not a readable zip archive"):
             self.zip = zipfile.ZipFile(self.stream)
         self.url = url
         self.entries = [info.filename for info in self.zip.infolist() if not info.is_dir()]
+
+    @staticmethod
+    def _opened(filesystem: Any, path: str, url: str) -> Any:
+        if isinstance(filesystem, LocalFileSystem):
+            return open_checked(filesystem, path, url)
+        content = filesystem.cat_file(path)
+        refuse_pointer(content, url)
+        return io.BytesIO(content)
 
     def read(self, entries: Sequence[str]) -> Iterator[bytes]:
         """The content of each entry in turn."""
@@ -45,6 +52,7 @@ class _Archive:
             with reading(self.url, f"image {entry!r} cannot be read"):
                 self._refuse_bomb(entry)
                 content = self.zip.read(entry)
+            refuse_pointer(content, f"{self.url}/{entry}", packed=True)
             yield content
 
     def _refuse_bomb(self, entry: str) -> None:
@@ -74,7 +82,9 @@ class _Files:
             paths = [f"{self.root}/{entry}" for entry in batch]
             with reading(self.url):
                 contents = self.filesystem.cat_ranges(paths, None, None, on_error="raise")
-            yield from contents
+            for entry, content in zip(batch, contents, strict=True):
+                refuse_pointer(content, f"{self.url}/{entry}")
+                yield content
 
     def digest(self, visit: Callable[[str, bytes], None]) -> str:
         """SHA-256 over the names and contents of all files, each of which is visited."""
@@ -110,7 +120,7 @@ class ImageFolder:
     @cached_property
     def names(self) -> list[str]:
         """Paths of all pictures inside the zip or folder, sorted."""
-        return sorted(entry for entry in self._exact if entry.lower().endswith(SUFFIXES))
+        return sorted(entry for entry in self._names.entries if entry.lower().endswith(SUFFIXES))
 
     def read(self, name: str) -> Image.Image:
         """One picture by its path inside, or by its base name where only one picture has it."""
@@ -155,25 +165,17 @@ class ImageFolder:
             self._resolved[entry] = error
 
     def find(self, name: str) -> str:
-        """The path inside that `name` stands for."""
-        _refuse_unsafe(name, self._source.url)
-        if name in self._exact:
-            return name
-        entries = self._by_base_name.get(name, [])
-        if len(entries) == 1:
-            return entries[0]
-        if entries:
-            raise InputError(f"image {name!r} is ambiguous: {', '.join(entries)}", file=self._source.url)
-        raise InputError(f"there is no image {name!r} among {len(self._exact)} files", file=self._source.url)
+        """The path inside that `name` stands for, see `PictureNames.find`."""
+        return self._names.find(name)
 
     @cached_property
     def _source(self) -> _Archive | _Files:
         filesystem, path = open_filesystem(self.url)
         if path.endswith(".zip"):
             return _Archive(filesystem, path, self.url)
-        if filesystem.isfile(f"{path}/images.zip"):
+        if is_file(filesystem, f"{path}/images.zip", f"{self.url}/images.zip"):
             return _Archive(filesystem, f"{path}/images.zip", f"{self.url}/images.zip")
-        if filesystem.isdir(f"{path}/images"):
+        if exists(filesystem, f"{path}/images", f"{self.url}/images") and filesystem.isdir(f"{path}/images"):
             return _Files(filesystem, f"{path}/images", f"{self.url}/images")
         files = _Files(filesystem, path, self.url) if filesystem.isdir(path) else None
         if files is None or not any(entry.lower().endswith(SUFFIXES) for entry in files.entries):
@@ -181,17 +183,8 @@ class ImageFolder:
         return files
 
     @cached_property
-    def _exact(self) -> frozenset[str]:
-        for entry in self._source.entries:
-            _refuse_unsafe(entry, self._source.url)
-        return frozenset(entry for entry in self._source.entries if not _hidden(entry))
-
-    @cached_property
-    def _by_base_name(self) -> dict[str, list[str]]:
-        entries: dict[str, list[str]] = {}
-        for entry in sorted(self._exact):
-            entries.setdefault(posixpath.basename(entry), []).append(entry)
-        return entries
+    def _names(self) -> PictureNames:
+        return PictureNames(self._source.entries, self._source.url)
 
     def _images(self, names: Sequence[str]) -> Iterator[tuple[str, Image.Image]]:
         entries = [self.find(name) for name in names]
@@ -241,14 +234,3 @@ def _named(file: str, what: str) -> Iterator[None]:
     except InputError as error:
         error.file, error.problem = file, f"{what} {error.problem}"
         raise
-
-
-def _hidden(entry: str) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in entry.split("/"))
-
-
-def _refuse_unsafe(name: str, url: str) -> None:
-    """Refuse names that would lead out of the folder or archive."""
-    parts = re.split(r"[/\\]", name)
-    if not name or name[0] in "/\\" or ".." in parts or re.match(r"[A-Za-z]:|[a-z0-9]+://", name) or "\0" in name:
-        raise InputError(f"image name {name!r} is not safe: it must lie inside the folder or archive", file=url)

@@ -5,6 +5,7 @@
 
 What a trial is stands in its own file: `modality` (video, image, blank), `tier`, `first_frame_idx` (its first frame
 among all timestamps), `num_frames`. `screen/combined_meta.json` takes the place of these files where there are none.
+With `use_stimuli_names: true` in screen/meta.yml, its `stimulus_name` is the name of its file in data/, not its number.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from sweeps.recordings.formats.experanto_screen import (
     read_images,
     read_screen,
     read_trials,
+    shows_others,
 )
 from sweeps.recordings.identity import refined
 from sweeps.recordings.readers.clips import ClipRows
@@ -36,6 +38,9 @@ from sweeps.recordings.readers.sequences import Sequence, read_layout, read_sequ
 from sweeps.recordings.readers.trial_tables import blank, scale_responses, train_rows
 from sweeps.recordings.recording import Recording, StimulusSet, check_groups, check_responses
 from sweeps.recordings.units import Units, check_coordinates, check_length, choose_units
+
+NAMES_VERSION = 1
+"""Version of the rule by which trials show named stimuli, part of the identity of sessions that it changed."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,8 @@ class ExperantoSpec(ExperantoOptions):
         tree, units = session.tree, _units(session)
         responses = _responses(session, units)
         behaviour, pupil = _behaviour(session)
-        identity = refined(content_id([tree.digest(), self.options()]), versions(session.changed))
+        names = {"stimulus_names": NAMES_VERSION} if shows_others(session.trials) else {}
+        identity = refined(content_id([tree.digest(), self.options()]), versions(session.changed) | names)
         images = read_images(tree, self, session.rows, [trial.file for trial in session.first])
         fit = StimulusSet(_table(session), responses, content_id([identity, "screen"]), images, behaviour, pupil)
         check_groups(fit, tree.file("responses"), units.rows)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import posixpath
+import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,8 +17,9 @@ from pydantic import Field
 from models.inputs.geometry import opaque
 from sweeps.errors import InputError
 from sweeps.hashing import content_id
+from sweeps.io.safe_yaml import read_yaml
 from sweeps.recordings.readers.clips import ClipRows
-from sweeps.recordings.readers.file_tree import Tree, as_mapping
+from sweeps.recordings.readers.file_tree import Tree, as_mapping, is_below
 from sweeps.recordings.readers.screens import (
     Brightness,
     Presentations,
@@ -35,6 +38,26 @@ from sweeps.stimuli.images import changed_by, decoded
 from sweeps.stimuli.picture_file import Exif
 
 PICTURES = (".png", ".jpg", ".jpeg")
+
+SCREEN = "screen/meta.yml"
+
+NAMES = "use_stimuli_names"
+"""The switch of screen/meta.yml with which every trial's `stimulus_name`, not its own key, is that of its file."""
+
+TRANSFORMATIONS = re.compile(
+    r"flip(ped)?|mirror(ed)?|invert(ed)?|reversed?|backwards?|rotated?|transposed?|shuffled?|scrambled?|crop(ped)?"
+    r"|mask(ed)?|rescaled?|resized?"
+)
+"""Words in keys that would change what is shown, if they were obeyed."""
+
+REDIRECTIONS = re.compile(
+    r"(data|stimulus|stimuli)_(file|file_name|path|folder|dir)|data_name|frame_(offset|order|indices|step|stride)"
+    r"|playback_(rate|speed)"
+)
+"""Keys that would show another file, or other frames of it."""
+
+NEUTRAL = (None, False, 0, "", "none", "None", [])
+"""Values with which a switch changes nothing."""
 
 
 class ExperantoOptions(StoredSpec, UnitChoice):
@@ -80,7 +103,7 @@ class Trial:
 
 def read_trials(tree: Tree, spec: ExperantoOptions) -> list[Trial]:
     """The valid trials of the chosen kind and tiers, in order of their numbers."""
-    metas = _metas(tree)
+    metas, named = _metas(tree), _named(tree)
     of_kind = {key: meta for key, meta in metas.items() if meta.get("modality") == spec.modality}
     if not of_kind:
         kinds = sorted({str(meta.get("modality")) for meta in metas.values()})
@@ -95,7 +118,36 @@ def read_trials(tree: Tree, spec: ExperantoOptions) -> list[Trial]:
     valid = [key for key, meta in chosen.items() if meta.get("valid_trial", True)]
     if not valid:
         raise InputError("no valid trial belongs to these tiers", file=tree.file("screen/meta"), value=list(tiers))
-    return [_trial(tree, key, chosen[key], spec) for key in valid]
+    return [_trial(tree, key, chosen[key], spec, named) for key in valid]
+
+
+def shows_others(trials: Sequence[Trial]) -> bool:
+    """Tell whether names of stimuli lead to other files than the trials' own keys."""
+    return any(posixpath.splitext(trial.file)[0] != f"screen/data/{trial.key}" for trial in trials)
+
+
+def _named(tree: Tree) -> bool:
+    """Tell whether files are named by stimuli; the settings of a screen are not remembered in the tree's digest."""
+    if not tree.has(SCREEN):
+        return False
+    [content] = tree.later([SCREEN])
+    settings, file = as_mapping(read_yaml(content, tree.file(SCREEN)) or {}, tree.file(SCREEN)), tree.file(SCREEN)
+    named = settings.pop(NAMES, False)
+    if not isinstance(named, bool):
+        raise InputError("must be true or false", file=file, key=NAMES, value=named)
+    _refuse_switches(settings, file, [key for key, value in settings.items() if value is True])
+    return named
+
+
+def _refuse_switches(meta: dict[str, Any], file: str, others: Sequence[str] = ()) -> None:
+    """Refuse keys that would change what is shown, which is read as it is stored, and `others`."""
+    for key, value in meta.items():
+        words = re.split(r"[^a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key).lower())
+        switch = words[0] == "use" or REDIRECTIONS.fullmatch(key) or any(map(TRANSFORMATIONS.fullmatch, words))
+        if key in others or (switch and value not in NEUTRAL):
+            problem = "is a switch that is not known here, and may change what is shown"
+            remedy = f"known is {NAMES}; remove it where the stored frames are what was shown"
+            raise InputError(f"{problem}: {remedy}", file=file, key=key, value=value)
 
 
 def _metas(tree: Tree) -> dict[str, dict[str, Any]]:
@@ -108,7 +160,8 @@ def _metas(tree: Tree) -> dict[str, dict[str, Any]]:
     return {key: as_mapping(metas[key], tree.file("screen/combined_meta.json"), key) for key in sorted(metas)}
 
 
-def _trial(tree: Tree, key: str, meta: dict[str, Any], spec: ExperantoOptions) -> Trial:
+def _trial(tree: Tree, key: str, meta: dict[str, Any], spec: ExperantoOptions, named: bool) -> Trial:
+    _refuse_switches(meta, tree.file(f"screen/meta/{key}.yml"))
     first, count = meta.get("first_frame_idx"), meta.get("num_frames", 1) if spec.modality == "video" else 1
     for name, value, least in (("first_frame_idx", first, 0), ("num_frames", count, 1)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
@@ -119,18 +172,30 @@ def _trial(tree: Tree, key: str, meta: dict[str, Any], spec: ExperantoOptions) -
     if spec.match == "condition" and not condition:
         file = tree.file(f"screen/meta/{key}.yml")
         raise InputError("is missing: `match: condition` reads it", file=file, key="condition_hash")
-    return Trial(key, _data_file(tree, key), str(meta.get("tier")), condition, int(first or 0), frames)
+    name = _stimulus_name(tree, key, meta) if named else key
+    return Trial(key, _data_file(tree, name), str(meta.get("tier")), condition, int(first or 0), frames)
 
 
-def _data_file(tree: Tree, key: str) -> str:
-    files = tree.names("screen/data")
+def _stimulus_name(tree: Tree, key: str, meta: dict[str, Any]) -> str:
+    """Return the name that a trial's meta gives its stimulus: a file below screen/data, without its suffix."""
+    name, file = meta.get("stimulus_name"), tree.file(f"screen/meta/{key}.yml")
+    if name is None:
+        raise InputError(f"is missing: {SCREEN} says {NAMES}: true", file=file, key="stimulus_name")
+    text = str(name) if isinstance(name, int) and not isinstance(name, bool) else name
+    if not is_below(text):
+        problem = "must be a text, the name of a file below screen/data without its suffix"
+        raise InputError(problem, file=file, key="stimulus_name", value=name)
+    return str(text)
+
+
+def _data_file(tree: Tree, name: str) -> str:
     for suffix in (".npy", *PICTURES):
-        if f"{key}{suffix}" in files:
-            return f"screen/data/{key}{suffix}"
-    if f"{key}.mp4" in files:
+        if tree.has(f"screen/data/{name}{suffix}"):
+            return f"screen/data/{name}{suffix}"
+    if tree.has(f"screen/data/{name}.mp4"):
         problem = "is a film, and no decoder is part of this project: store it as .npy (frames, height, width)"
-        raise InputError(problem, file=tree.file(f"screen/data/{key}.mp4"))
-    raise InputError("missing file", file=tree.file(f"screen/data/{key}.npy"))
+        raise InputError(problem, file=tree.file(f"screen/data/{name}.mp4"))
+    raise InputError("missing file", file=tree.file(f"screen/data/{name}.npy"))
 
 
 def read_clock(tree: Tree) -> np.ndarray:

@@ -20,6 +20,7 @@ from models.inputs.geometry import Geometry
 from sweeps.errors import InputError
 from sweeps.hashing import content_id, digest_bytes
 from sweeps.io.filesystem import join, open_filesystem
+from sweeps.io.pointers import exists, refuse_pointer
 from sweeps.io.untrusted import npy_array, reading, refuse_bomb
 from sweeps.recordings.identity import refined
 from sweeps.recordings.readers.screens import PictureSpec, picture_notes, versions
@@ -71,12 +72,14 @@ class Folder:
     def has(self, name: str) -> bool:
         """Whether the file or sub-folder exists; InputError when the place does not answer."""
         with reading(f"{self.url}/{name}"):
-            return bool(self.fs.exists(f"{self.root}/{name}"))
+            return exists(self.fs, f"{self.root}/{name}", f"{self.url}/{name}")
 
     def bytes(self, name: str) -> bytes:
         """Contents of a file; InputError when it cannot be read."""
         with reading(f"{self.url}/{name}"):
-            return bytes(self.fs.cat_file(f"{self.root}/{name}"))
+            content = bytes(self.fs.cat_file(f"{self.root}/{name}"))
+        refuse_pointer(content, f"{self.url}/{name}")
+        return content
 
     def csv(self, name: str) -> pd.DataFrame:
         """A CSV file of one row or more, every column as text."""

@@ -2,7 +2,8 @@
 
     derivative/preprocessed_data/<subject>/<story>.hf5    data (samples, voxels); where a story was heard several
                                                           times, individual_repeats (repeats, samples, voxels) beside it
-    derivative/TextGrids/<story>.TextGrid                 a tier of words, in seconds of the sound
+    derivative/TextGrids/<story>.TextGrid                 a tier of words (its name says so, else the key `tier`
+                                                          names it), in seconds of the sound
     derivative/respdict.json                              samples of every story, before it was trimmed
 
 The path is the folder that holds `derivative`, or that folder itself.
@@ -17,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import h5py
 import numpy as np
@@ -27,16 +28,20 @@ from pydantic import Field
 from sweeps.errors import InputError
 from sweeps.hashing import content_id
 from sweeps.io.filesystem import join
+from sweeps.recordings.identity import refined
 from sweeps.recordings.readers.file_tree import Tree
 from sweeps.recordings.readers.fmri import check_size, chosen, hdf5_in, remember, some_of, with_data, zscored
 from sweeps.recordings.readers.hdf5 import numbers
-from sweeps.recordings.readers.textgrid import read_words
+from sweeps.recordings.readers.textgrid import Spoken, read_spoken
 from sweeps.recordings.recording import Recording, StimulusSet
 from sweeps.recordings.spec import SubjectSpec
 from sweeps.recordings.units import choose_units
 
 FOLDER = "preprocessed_data"
 LENGTHS = "respdict.json"
+
+WORDS_VERSION = 1
+"""Version of the rules by which words are found in a TextGrid, part of the identity of stories that they changed."""
 
 
 class LebelSpec(SubjectSpec):
@@ -46,7 +51,8 @@ class LebelSpec(SubjectSpec):
     respdict.json counts and no file has; `trim`: samples that are dropped at the start and end of every story. A file
     has the samples of respdict.json less `pad` and `trim`, as published, or less `pad` alone: then it is trimmed here.
     `repeats`: where a file has its repeats, each by itself, else their mean; one story with ten makes all responses
-    ten times as large. `zscore`: every voxel within every story, each repeat by itself.
+    ten times as large. `zscore`: every voxel within every story, each repeat by itself. `tier`: the tier of words, by
+    default the one whose name says words.
 
     Time is in seconds from the start of the first sample, before any is trimmed: sample i lies at its middle,
     (i + 0.5) `tr`, and the sound starts at `sound_start`. Source: the defaults are those of the Huth lab's released
@@ -63,12 +69,18 @@ class LebelSpec(SubjectSpec):
     sound_start: float = 10.0
     repeats: bool = True
     zscore: bool = True
+    tier: str | None = Field(None, min_length=1)
+
+    def settings(self) -> dict[str, Any]:
+        """Return what decides the numbers beside the files; a tier that is not named is no part of it."""
+        settings = super().settings()
+        return settings if self.tier is not None else {key: settings[key] for key in settings if key != "tier"}
 
     def open(self, base: str, cache: Path) -> Recording:
         """Read the stories; InputError names the file and what was expected.
 
         Files are read in parts, twice: to see which voxels hold data, then those that are chosen.
-        `notes["voxels_left_out"]` counts voxels without data.
+        `notes["voxels_left_out"]` counts voxels without data, `notes["tier_read"]` names the tiers of the words.
         """
         tree = _tree(join(base, self.path))
         folder = tree.file(f"{FOLDER}/{self.subject}")
@@ -78,8 +90,10 @@ class LebelSpec(SubjectSpec):
         with_numbers = some_of(np.logical_and.reduce([story.with_data for story in stories]), folder)
         units = choose_units(self, len(with_numbers), None, None, folder)
         responses = _responses(tree, stories, with_numbers[units.rows], self.zscore, folder)
-        words = pd.concat([_words(tree, self, story.name) for story in stories], ignore_index=True)
-        identity = content_id([tree.digest(), self.settings()])
+        spoken = {story.name: _spoken(tree, self, story.name) for story in stories}
+        words = pd.concat([_words(self, story, found) for story, found in spoken.items()], ignore_index=True)
+        anew = {} if all(found.as_before for found in spoken.values()) else {"words": WORDS_VERSION}
+        identity = refined(content_id([tree.digest(), self.settings()]), anew)
         fit = StimulusSet(_table(stories, self), responses, content_id([identity, "stories"]))
         return Recording(
             self.recording_name(),
@@ -88,7 +102,10 @@ class LebelSpec(SubjectSpec):
             {"fit": fit},
             frame_rate=1 / self.tr,
             words=words,
-            notes={"voxels_left_out": len(stories[0].with_data) - len(with_numbers)},
+            notes={
+                "voxels_left_out": len(stories[0].with_data) - len(with_numbers),
+                "tier_read": ", ".join(dict.fromkeys(found.tier for found in spoken.values())),
+            },
         )
 
 
@@ -192,14 +209,19 @@ def _responses(tree: Tree, stories: Sequence[_Story], voxels: np.ndarray, zscore
     return responses
 
 
-def _words(tree: Tree, spec: LebelSpec, story: str) -> pd.DataFrame:
-    """Words of a story at the middle of the time in which they are spoken, in seconds from the first sample."""
+def _spoken(tree: Tree, spec: LebelSpec, story: str) -> Spoken:
+    """The words of a story, and where they stand."""
     name = f"TextGrids/{story}.TextGrid"
-    words = read_words(tree.read(name), tree.file(name))
-    if not words:
-        raise InputError("has no word", file=tree.file(name))
-    times = [spec.sound_start + (word.start + word.end) / 2 for word in words]
-    return pd.DataFrame({"run": story, "time": times, "word": [word.text for word in words]})
+    spoken = read_spoken(tree.read(name), tree.file(name), spec.tier)
+    if not spoken.words:
+        raise InputError(f"has no word in the tier {spoken.tier!r}", file=tree.file(name))
+    return spoken
+
+
+def _words(spec: LebelSpec, story: str, spoken: Spoken) -> pd.DataFrame:
+    """Words of a story at the middle of the time in which they are spoken, in seconds from the first sample."""
+    times = [spec.sound_start + (word.start + word.end) / 2 for word in spoken.words]
+    return pd.DataFrame({"run": story, "time": times, "word": [word.text for word in spoken.words]})
 
 
 def _check_voxels(stories: Sequence[_Story], tree: Tree) -> None:

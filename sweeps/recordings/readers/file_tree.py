@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
@@ -15,6 +16,7 @@ from fsspec.implementations.zip import ZipFileSystem
 from sweeps.errors import InputError
 from sweeps.hashing import digest_bytes
 from sweeps.io.filesystem import open_filesystem
+from sweeps.io.pointers import exists, is_file, open_checked, refuse_pointer
 from sweeps.io.safe_yaml import read_yaml
 from sweeps.io.untrusted import npy_array, reading, refuse_bomb, refuse_infinite
 
@@ -23,8 +25,14 @@ BATCH = 16
 
 
 def is_below(place: Any) -> bool:
-    """Whether a place that data name lies below the folder that it is meant to be in."""
-    return isinstance(place, str) and bool(place) and not place.startswith("/") and ".." not in place.split("/")
+    r"""Whether a place that data name lies below the folder that it is meant to be in.
+
+    >>> [is_below(place) for place in ("a/b", "../a", "/a", "a\\..\\b", "C:/a", "")]
+    [True, False, False, False, False, False]
+    """
+    if not isinstance(place, str) or not place or "\0" in place or re.match(r"[A-Za-z]:|[a-z0-9]+://|[/\\]", place):
+        return False
+    return ".." not in re.split(r"[/\\]", place)
 
 
 class Tree:
@@ -41,6 +49,11 @@ class Tree:
             self.fs, self.root = _opened(self.url)
         self._listed: dict[str, frozenset[str]] = {}
         self._read: dict[str, str] = {}
+
+    @property
+    def packed(self) -> bool:
+        """Whether the files lie in a zip."""
+        return isinstance(self.fs, ZipFileSystem)
 
     def file(self, name: str) -> str:
         """The whole name of a file, for messages."""
@@ -79,14 +92,16 @@ class Tree:
             self.must_have(batch)
             with reading(self.file(batch[0])):
                 contents = self.fs.cat_ranges([self.place(name) for name in batch], None, None, on_error="raise")
-            yield from contents
+            for name, content in zip(batch, contents, strict=True):
+                refuse_pointer(content, self.file(name), self.packed)
+                yield content
 
     def must_have(self, names: Sequence[str]) -> None:
         """Raise InputError for a file that is missing, or that a zip made to fill the memory holds."""
         for name in names:
             if not self.has(name):
                 raise InputError("missing file", file=self.file(name))
-            if isinstance(self.fs, ZipFileSystem):
+            if self.packed:
                 with reading(self.file(name)):
                     entry = self.fs.zip.getinfo(self.place(name))
                 refuse_bomb(entry.file_size, entry.compress_size, self.file(name))
@@ -153,11 +168,12 @@ def as_mapping(value: Any, file: str, key: str | None = None) -> dict[str, Any]:
 def _opened(url: str) -> tuple[Any, str]:
     """File system and root of a folder, else of the zip of that name."""
     filesystem, root = open_filesystem(url)
-    if not url.endswith(".zip") and filesystem.isdir(root):
+    if not url.endswith(".zip") and exists(filesystem, root, url) and filesystem.isdir(root):
         return filesystem, root
-    packed = url if url.endswith(".zip") else f"{url}.zip"
-    if not filesystem.isfile(root if url.endswith(".zip") else f"{root}.zip"):
+    packed, place = (url, root) if url.endswith(".zip") else (f"{url}.zip", f"{root}.zip")
+    if not is_file(filesystem, place, packed):
         raise InputError("no such recording (neither a folder nor a .zip beside it)", file=url)
+    open_checked(filesystem, place, packed).close()
     options = {"use_listings_cache": False} if "://" in url else {}
     archive = fsspec.filesystem("zip", fo=packed, target_options=options, skip_instance_cache=True)
     return archive, _top(archive)

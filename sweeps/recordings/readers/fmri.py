@@ -10,9 +10,9 @@ from typing import Any
 
 import h5py
 import numpy as np
-from fsspec.implementations.zip import ZipFileSystem
 
 from sweeps.errors import InputError
+from sweeps.io.pointers import open_checked
 from sweeps.io.untrusted import npy_header, reading
 from sweeps.recordings.readers.file_tree import Tree
 from sweeps.recordings.readers.hdf5 import BLOCK, boxes, content_of
@@ -31,8 +31,7 @@ def remember(tree: Tree, name: str) -> None:
 @contextmanager
 def hdf5_in(tree: Tree, name: str) -> Iterator[h5py.File]:
     """An HDF5 file of a tree, read where it lies; out of a zip, in which there is no going back, it is read whole."""
-    packed = isinstance(tree.fs, ZipFileSystem)
-    place = io.BytesIO(*tree.later([name])) if packed else _stream(tree, name)
+    place = io.BytesIO(*tree.later([name])) if tree.packed else _stream(tree, name)
     with place as stream, content_of(stream, tree.file(name)) as content:
         yield content
 
@@ -96,7 +95,8 @@ def npy_parts(tree: Tree, name: str) -> Iterator[np.ndarray]:
 def _stream(tree: Tree, name: str) -> Iterator[Any]:
     """A file of a tree, open for reading."""
     tree.must_have([name])
-    with reading(tree.file(name)), tree.fs.open(tree.place(name), "rb") as stream:
+    file = tree.file(name)
+    with reading(file), open_checked(tree.fs, tree.place(name), file, tree.packed) as stream:
         yield stream
 
 

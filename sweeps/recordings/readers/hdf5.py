@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import itertools
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import h5py
@@ -14,10 +15,52 @@ import numpy as np
 
 from sweeps.errors import InputError
 from sweeps.io.filesystem import open_filesystem
+from sweeps.io.pointers import open_checked
 from sweeps.io.untrusted import reading, refuse_bomb
 
 BLOCK = 2**22
 """Bytes that are read at a time."""
+
+IN_HDF5PLUGIN = {
+    307: "bzip2",
+    32001: "Blosc",
+    32004: "LZ4",
+    32008: "Bitshuffle",
+    32013: "ZFP",
+    32015: "Zstandard",
+    32017: "SZ",
+    32018: "FCIDECOMP",
+    32024: "SZ3",
+    32026: "Blosc2",
+    32028: "SPERR",
+}
+"""Filters that the package hdf5plugin brings, by their registered numbers."""
+
+FILTERS = {
+    **IN_HDF5PLUGIN,
+    4: "SZIP",
+    305: "LZO",
+    32000: "LZF",
+    32002: "MAFISC",
+    32003: "Snappy",
+    32005: "APAX",
+    32006: "CBF",
+    32007: "JPEG-XR",
+    32009: "SPDP",
+    32010: "LPC-Rice",
+    32011: "CCSDS-123",
+    32012: "JPEG-LS",
+    32014: "FPZIP",
+    32016: "B3D",
+    32019: "JPEG",
+    32020: "VBZ",
+    32021: "FAPEC",
+    32022: "BitGroom",
+    32023: "Granular BitRound",
+    32025: "Delta-Rice",
+    32027: "FLAC",
+}
+"""Filters by number. Source: the registry of the HDF Group."""
 
 
 @contextmanager
@@ -25,7 +68,7 @@ def opened(url: str) -> Iterator[h5py.File]:
     """An HDF5 file, opened for reading; InputError where it is missing or none."""
     filesystem, path = open_filesystem(url)
     with reading(url):
-        stream = filesystem.open(path, "rb")
+        stream = open_checked(filesystem, path, url)
     with stream, content_of(stream, url) as content:
         yield content
 
@@ -71,7 +114,35 @@ def dataset(content: h5py.File, name: str, url: str, ndim: int | None = None) ->
     if array.shape is None or (ndim is not None and array.ndim != ndim):
         raise InputError(f"must have {ndim or 'some'} axes", file=url, key=name, value=array.shape)
     _refuse_sparse(array, content.id.get_filesize(), url, name)
+    _check_filters(array, url, name)
     return array
+
+
+def _check_filters(array: h5py.Dataset, url: str, name: str) -> None:
+    """Refuse a dataset whose numbers pass through a filter that is not installed, as HDF5 itself would not say."""
+    pipeline = array.id.get_create_plist()
+    for number in range(pipeline.get_nfilters()):
+        code, _, _, stated = pipeline.get_filter(number)
+        if not _available(code) and _passed(array, number):
+            known = FILTERS.get(code) or stated.decode(errors="replace") or "unknown"
+            remedy = "`pip install hdf5plugin`" if code in IN_HDF5PLUGIN else "install the plug-in that brings it"
+            problem = f"is packed with the HDF5 filter {known} ({code}), which is not installed: {remedy}"
+            raise InputError(f"{problem}, or repack the file: `h5repack -f GZIP=4 OLD NEW`", file=url, key=name)
+
+
+def _passed(array: h5py.Dataset, number: int) -> bool:
+    """Whether the first chunk went through a filter of the pipeline: an optional one may be left out."""
+    if not array.id.get_num_chunks():
+        return False
+    return not array.id.get_chunk_info(0).filter_mask >> number & 1
+
+
+def _available(code: int) -> bool:
+    """Whether HDF5 has a filter, that of the package hdf5plugin among them where it is installed."""
+    if not h5py.h5z.filter_avail(code):
+        with suppress(ImportError):
+            importlib.import_module("hdf5plugin")  # it registers its filters
+    return bool(h5py.h5z.filter_avail(code))
 
 
 def _refuse_sparse(array: h5py.Dataset, size: int, url: str, name: str) -> None:
@@ -111,7 +182,7 @@ def digest(url: str) -> str:
     """SHA-256 of a file's bytes, read in blocks."""
     filesystem, path = open_filesystem(url)
     total = hashlib.sha256()
-    with reading(url), filesystem.open(path, "rb") as stream:
+    with reading(url), open_checked(filesystem, path, url) as stream:
         while block := stream.read(BLOCK):
             total.update(block)
     return total.hexdigest()

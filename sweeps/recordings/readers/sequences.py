@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from sweeps.errors import InputError
+from sweeps.io.pointers import LENGTH, refuse_pointer
 from sweeps.io.untrusted import npy_header, reading, refuse_infinite
 from sweeps.recordings.readers.file_tree import Tree
 
@@ -79,12 +80,23 @@ def read_sequence(tree: Tree, device: str, rows: np.ndarray | None = None) -> Se
 
 def read_layout(tree: Tree, device: str, meta: dict[str, Any]) -> Layout:
     """Where and how a device's samples lie, from its meta.yml and the header of its file; reads no samples."""
+    _check_modality(tree, device, meta)
     signals = _whole(tree, device, meta, "n_signals")
     layout = _mapped(tree, device, meta, signals) if meta.get("is_mem_mapped") else _npy(tree, f"{device}/data.npy")
     if layout.shape[1] != signals:
         problem = f"holds {layout.shape[1]} signals, {device}/meta.yml says n_signals: {signals}"
         raise InputError(problem, file=tree.file(layout.name))
     return layout
+
+
+def _check_modality(tree: Tree, device: str, meta: dict[str, Any]) -> None:
+    """Refuse devices that hold other things than samples of signals."""
+    modality = meta.get("modality", "sequence")
+    if modality != "sequence":
+        what = f"{modality} are not read" if modality == "spikes" else "is not read"
+        remedy = "store counts a bin instead, (bins, units) in data.npy, with modality: sequence and sampling_rate"
+        problem = f"{what}, only samples of signals: {remedy}" if modality == "spikes" else f"{what}; must be sequence"
+        raise InputError(problem, file=tree.file(f"{device}/meta.yml"), key="modality", value=modality)
 
 
 def _mapped(tree: Tree, device: str, meta: dict[str, Any], signals: int) -> Layout:
@@ -145,6 +157,7 @@ def _check_size(tree: Tree, layout: Layout, width: int) -> None:
     """Raise InputError where a file is too short for its samples, before room is taken for them."""
     tree.must_have([layout.name])
     total = layout.offset + layout.shape[0] * width
+    _range(tree, layout.name, 0, LENGTH)  # a pointer is called so
     with reading(tree.file(layout.name)):
         size = tree.fs.size(tree.place(layout.name))
     if size is None or size < total:
@@ -154,7 +167,10 @@ def _check_size(tree: Tree, layout: Layout, width: int) -> None:
 
 def _range(tree: Tree, name: str, start: int, stop: int) -> bytes:
     with reading(tree.file(name)):
-        return bytes(tree.fs.cat_file(tree.place(name), start=start, end=stop))
+        block = bytes(tree.fs.cat_file(tree.place(name), start=start, end=stop))
+    if start == 0:
+        refuse_pointer(block, tree.file(name), tree.packed)
+    return block
 
 
 def _number(tree: Tree, device: str, meta: dict[str, Any], key: str) -> float:
