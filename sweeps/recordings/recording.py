@@ -12,6 +12,7 @@ import pandas as pd
 
 from models.inputs.geometry import Geometry
 from sweeps.errors import InputError
+from sweeps.recordings.contents import Contents
 
 ROLES = ("fit", "objects", "captions", "text")
 """Roles of stimuli: `fit` is split into train, select and report; the others are only scored: object views,
@@ -29,7 +30,8 @@ class RecordingFacts:
 
     `clips` is the number of clips (0: single pictures), `texts` whether there is something to read, `behaviour`,
     `pupil` and `coordinates` whether these were recorded. `truth` is what is planted in a simulated recording: {area:
-    depth of the teacher}. `notes` are remarks of the format's own.
+    depth of the teacher}. `notes` are remarks of the format's own. `contents` tell what the `fit` stimuli show, None
+    where nothing is known of it.
     """
 
     name: str
@@ -48,6 +50,7 @@ class RecordingFacts:
     coordinates: bool = False
     truth: dict[str, int] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
+    contents: Contents | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,8 @@ class Recording:
     units in cortex, in micrometres; `frame_rate` the frames (rows) a second of clips, or samples a second of an fMRI
     run. `words` are the stories that were listened to or read in every run: columns run, time (seconds from the
     run's first sample), word; the table's columns `run` and `time` then place every row. `notes` are remarks of the
-    format's own, such as how many voxels were left out.
+    format's own, such as how many voxels were left out. `contents` tell what the `fit` stimuli show, so that
+    recordings of one experiment that show the same hold the same out; None: nothing is known of it.
     """
 
     name: str
@@ -107,6 +111,7 @@ class Recording:
     frame_rate: float | None = None
     words: pd.DataFrame | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
+    contents: Contents | None = None
 
     @property
     def fit(self) -> StimulusSet:
@@ -139,6 +144,7 @@ class Recording:
             pupil=self.fit.pupil is not None,
             coordinates=self.coordinates is not None,
             notes=dict(self.notes),
+            contents=self.contents,
         )
 
     def units(self, area: str) -> np.ndarray:

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from sweeps.errors import InputError
 from sweeps.hashing import content_id
+from sweeps.io.labels import clean_label
 from sweeps.recordings.readers.clips import ClipRows
 from sweeps.recordings.readers.file_tree import Tree, as_mapping
 from sweeps.recordings.readers.screens import (
@@ -74,21 +75,22 @@ class Trial:
 
 def read_trials(tree: Tree, spec: ExperantoOptions) -> list[Trial]:
     """The valid trials of the chosen kind and tiers, in order of their numbers."""
-    metas = _metas(tree)
+    metas = _labelled(tree, _metas(tree))
     of_kind = {key: meta for key, meta in metas.items() if meta.get("modality") == spec.modality}
     if not of_kind:
         kinds = sorted({str(meta.get("modality")) for meta in metas.values()})
         problem = f"no trial shows a {spec.modality}; there are {', '.join(kinds)}"
         raise InputError(problem, file=tree.file("screen/meta"), key="modality", value=spec.modality)
     present = sorted({str(meta.get("tier")) for meta in of_kind.values()})
-    for tier in spec.tiers:
+    wanted = [clean_label(tier) for tier in spec.tiers]
+    for tier in wanted:
         if tier not in present:
             raise InputError("unknown tier", file=tree.file("screen/meta"), key="tiers", value=tier, allowed=present)
-    tiers = spec.tiers or present
+    tiers = wanted or present
     chosen = {key: meta for key, meta in of_kind.items() if str(meta.get("tier")) in tiers}
     valid = [key for key, meta in chosen.items() if meta.get("valid_trial", True)]
     if not valid:
-        raise InputError("no valid trial belongs to these tiers", file=tree.file("screen/meta"), value=list(tiers))
+        raise InputError("no valid trial belongs to these tiers", file=tree.file("screen/meta"), value=tiers)
     return [_trial(tree, key, chosen[key], spec) for key in valid]
 
 
@@ -100,6 +102,15 @@ def _metas(tree: Tree) -> dict[str, dict[str, Any]]:
         raise InputError("holds neither meta/*.yml nor combined_meta.json", file=tree.file("screen"))
     metas = tree.mapping("screen/combined_meta.json")
     return {key: as_mapping(metas[key], tree.file("screen/combined_meta.json"), key) for key in sorted(metas)}
+
+
+def _labelled(tree: Tree, metas: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The same with labels that are read alike wherever they look alike; what is no text stays as it is."""
+    for label in ("modality", "tier", "condition_hash"):
+        named = [key for key, meta in metas.items() if isinstance(meta.get(label), str)]
+        labels = tree.clean([metas[key][label] for key in named], "screen/meta", label)
+        metas = metas | {key: metas[key] | {label: str(one)} for key, one in zip(named, labels, strict=True)}
+    return metas
 
 
 def _trial(tree: Tree, key: str, meta: dict[str, Any], spec: ExperantoOptions) -> Trial:

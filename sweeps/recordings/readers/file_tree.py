@@ -15,6 +15,7 @@ from fsspec.implementations.zip import ZipFileSystem
 from sweeps.errors import InputError
 from sweeps.hashing import digest_bytes
 from sweeps.io.filesystem import open_filesystem
+from sweeps.io.labels import clean_labels
 from sweeps.io.safe_yaml import read_yaml
 from sweeps.io.untrusted import npy_array, reading, refuse_bomb, refuse_infinite
 
@@ -32,7 +33,8 @@ class Tree:
 
     `digest` is of the names and contents of all that was read (but not of what `later` reads): two trees of equal
     contents have equal digests, whether packed or not. Its cost is that of reading these files once; nothing is stored
-    beside the data. Folders are listed when they are first needed.
+    beside the data. Folders are listed when they are first needed. `cleaned` tells whether a label that was read so
+    far stands in its file with padding, or in another form of Unicode.
     """
 
     def __init__(self, url: str) -> None:
@@ -41,6 +43,7 @@ class Tree:
             self.fs, self.root = _opened(self.url)
         self._listed: dict[str, frozenset[str]] = {}
         self._read: dict[str, str] = {}
+        self.cleaned = False
 
     def file(self, name: str) -> str:
         """The whole name of a file, for messages."""
@@ -106,12 +109,19 @@ class Tree:
         return array
 
     def labels(self, name: str) -> np.ndarray:
-        """A .npy array of one text (or number) per entry, as texts."""
+        """A .npy array of one text (or number) per entry, as texts; see `clean_labels`."""
         array = npy_array(self.read(name), self.file(name), "USiub")
         if array.ndim != 1:
             raise InputError(f"must hold one text per entry, not {array.dtype} {array.shape}", file=self.file(name))
         with reading(self.file(name)):
-            return np.char.decode(array) if array.dtype.kind == "S" else array.astype(str)
+            texts = np.char.decode(array) if array.dtype.kind == "S" else array.astype(str)
+        return self.clean(texts.tolist(), name)
+
+    def clean(self, texts: Sequence[str], name: str, key: str | None = None) -> np.ndarray:
+        """Labels of a file as `clean_labels` has them, an array of texts."""
+        labels = clean_labels(texts, self.file(name), key)
+        self.cleaned |= labels.tolist() != list(texts)
+        return labels
 
     def mapping(self, name: str) -> dict[str, Any]:
         """A mapping from a YAML or JSON file."""
