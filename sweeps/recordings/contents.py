@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sweeps.recordings.readers.screens import linked
+from sweeps.stimuli.picture_contents import content_of, sketch_of
 
 
 @dataclass(frozen=True)
@@ -17,17 +18,31 @@ class Contents:
 
     `groups` are the entries' groups. `sketches` are texts, equal for equal content, and seldom for other content;
     `exact(entries)` gives texts that are equal only for equal content, in any recording, of some entries by number.
+    `signatures` (entries, frames, parts) tell near copies of clips (see `near_copies`), where they are known.
     """
 
     groups: np.ndarray
     sketches: np.ndarray
     exact: Callable[[np.ndarray], Sequence[str]]
+    signatures: np.ndarray | None = None
 
     @classmethod
     def known(cls, groups: Sequence[str] | np.ndarray, keys: Sequence[str] | np.ndarray) -> Contents:
         """Return contents whose exact keys are known from the start."""
         texts = np.asarray(keys, dtype=str)
         return cls(np.asarray(groups, dtype=str), texts, lambda entries: texts[entries].tolist())
+
+    @classmethod
+    def of(
+        cls,
+        groups: Sequence[str] | np.ndarray,
+        pairs: Sequence[tuple[str, str]],
+        signatures: Sequence[np.ndarray] | None = None,
+    ) -> Contents:
+        """Return contents whose pairs (sketch, exact key) are known from the start."""
+        sketches, keys = (np.array(texts, dtype=str) for texts in zip(*pairs, strict=True))
+        shapes = None if signatures is None else np.stack(signatures)
+        return cls(np.asarray(groups, dtype=str), sketches, lambda entries: keys[entries].tolist(), shapes)
 
     def joined_groups(self) -> dict[str, str]:
         """Return {group: first group that shows the same, directly or through others} of those that are not it."""
@@ -49,14 +64,20 @@ class Contents:
         """Return entries for clips, given the entries of the frames of each: equal where all frames are, in order."""
 
         def exact(chosen: np.ndarray) -> list[str]:
-            return [_joined_keys(self.exact(clips[clip])) for clip in chosen]
+            return [clip_key(self.exact(clips[clip])) for clip in chosen]
 
-        sketches = [_joined_keys(self.sketches[frames]) for frames in clips]
+        sketches = [clip_key(self.sketches[frames]) for frames in clips]
         groups = self.groups[[frames[0] for frames in clips]]
         return Contents(groups, np.array(sketches, dtype=str), exact)
 
 
-def _joined_keys(keys: Sequence[str] | np.ndarray) -> str:
+def clip_keys(frames: np.ndarray) -> tuple[str, str]:
+    """Return sketch and exact key of a clip (frames, h, w[, 3]) uint8."""
+    return clip_key([sketch_of(frame) for frame in frames]), clip_key([content_of(frame) for frame in frames])
+
+
+def clip_key(keys: Sequence[str] | np.ndarray) -> str:
+    """Return the key of a clip, given those of its frames."""
     return f"{len(keys)} frames {hashlib.blake2b(' '.join(keys).encode(), digest_size=16).hexdigest()}"
 
 
@@ -71,7 +92,7 @@ def content_labels(
     _, owner = np.unique(owners, return_inverse=True)
     pairs = np.unique(np.stack([sketch, owner]), axis=1)
     shared = np.flatnonzero(np.bincount(pairs[0], minlength=sketch.max(initial=-1) + 1)[sketch] > 1)
-    labels = np.array([f"sketch {number}" for number in sketch], dtype=object)
+    labels = np.array([f"entry {number}" for number in range(len(sketch))], dtype=object)
     if len(shared):
         labels[shared] = [f"content {key}" for key in exact(shared)]
     return labels.astype(str)

@@ -31,6 +31,13 @@ def _recordings(plan: Plan, console: Console) -> None:
         areas = ", ".join(f"{area} ({units})" for area, units in facts.areas.items())
         table.add_row(facts.name, areas, str(facts.stimuli), str(facts.groups), str(facts.repeats), kind)
     console.print(table)
+    for facts in plan.facts:
+        for name, note in facts.notes.items():
+            if isinstance(note, str) or (isinstance(note, int) and note and not isinstance(note, bool)):
+                remark = note if isinstance(note, str) else f"{note} {name.replace('_', ' ')}"
+                console.print(f"{facts.name}: {remark}", markup=False)
+    for name, groups in plan.shared.items():
+        console.print(f"{name}: {len(groups.places)} groups show what other recordings show: split alike", markup=False)
     unread = sorted({area for facts in plan.facts for area in facts.areas} - set(plan.space.areas))
     if unread:
         console.print(f"areas that no depth is given for, left out: {', '.join(unread)}")

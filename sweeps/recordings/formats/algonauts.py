@@ -11,10 +11,11 @@ that hold no numbers, or the same one for every picture, are left out.
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -24,9 +25,12 @@ from models.inputs.geometry import Geometry
 from sweeps.errors import InputError
 from sweeps.hashing import content_id
 from sweeps.io.filesystem import join
+from sweeps.recordings.contents import Contents, joined_note
+from sweeps.recordings.identity import applied, refined
 from sweeps.recordings.readers.file_tree import Tree
 from sweeps.recordings.readers.fmri import check_size, npy_parts, npy_shape, remember, some_of, varying
-from sweeps.recordings.readers.screens import ImageSpec
+from sweeps.recordings.readers.presentations import presentations_note, stacked
+from sweeps.recordings.readers.screens import ImageSpec, Presentations, arrange
 from sweeps.recordings.recording import Recording, StimulusSet
 from sweeps.recordings.spec import SubjectSpec
 from sweeps.recordings.units import choose_units
@@ -38,12 +42,20 @@ NAME = re.compile(r"train-(\d+)_nsd-(\d+)\.png")
 
 
 class AlgonautsSpec(SubjectSpec):
-    """A subject's training split; `rois` are the masks that name areas, `image` how its pictures are shown."""
+    """A subject's training split; `rois` are the masks that name areas, `image` how its pictures are shown.
+
+    `presentations`: whether rows of one NSD image are its repeats, or `separate` stimuli of one group.
+    """
 
     format: Literal["algonauts"]
     subject: str = Field("subj01", min_length=1)
     rois: tuple[str, ...] = Field(("prf-visualrois",), strict=False, min_length=1)
     image: ImageSpec = ImageSpec()
+    presentations: Literal["repeats", "separate"] = "repeats"
+
+    def settings(self) -> dict[str, Any]:
+        """Return what decides the numbers beside the files; how rows are taken has a rule of its own."""
+        return {key: value for key, value in super().settings().items() if key != "presentations"}
 
     def open(self, base: str, cache: Path) -> Recording:
         """Read a subject; InputError names the file and what was expected.
@@ -58,15 +70,41 @@ class AlgonautsSpec(SubjectSpec):
         units = choose_units(self, len(with_data), labels[with_data], None, tree.file("roi_masks"))
         check_size(len(files), len(units.rows), 1, tree.file("training_split/training_fmri"))
         responses = _responses(tree, with_data[units.rows], len(files))
-        for _ in tree.many(files):  # pictures are part of the identity
-            pass
-        identity = content_id([tree.digest(), self.settings()])
-        table = pd.DataFrame({"file": [name.rsplit("/", 1)[-1] for name in files], "group": images})
         geometry = self.image.geometry()
-        load = _loader(tree, files, geometry)
-        fit = StimulusSet(table, responses[:, :, None], content_id([identity, "pictures"]), load)
-        notes = {"voxels_left_out": len(inside) - len(with_data)}
-        return Recording(self.recording_name(), identity, units.areas, {"fit": fit}, geometry=geometry, notes=notes)
+        contents = _contents(tree, files, images)
+        joined = contents.joined_groups()
+        rows = arrange(images if self.presentations == "repeats" else files, None)
+        rules = {"labels": units.cleaned, "presentations": rows.repeats > 1, "equal-content": bool(joined)}
+        identity = refined(content_id([tree.digest(), self.settings()]), applied(rules))
+        table, load = _table(files, images, joined, rows), _loader(tree, [files[row] for row in rows.first], geometry)
+        fit = StimulusSet(table, stacked(responses[:, :, None], rows), content_id([identity, "pictures"]), load)
+        notes: dict[str, Any] = {"voxels_left_out": len(inside) - len(with_data)}
+        notes |= {"presentations": presentations_note(rows)} if rows.repeats > 1 else {}
+        notes |= {"joined": joined_note(np.array(images), _groups(images, joined))} if joined else {}
+        return Recording(
+            self.recording_name(),
+            identity,
+            units.areas,
+            {"fit": fit},
+            geometry=geometry,
+            notes=notes,
+            contents=contents.in_groups(joined),
+        )
+
+
+def _contents(tree: Tree, files: list[str], images: list[str]) -> Contents:
+    """What the rows show: the number of the image, and the file's bytes, which are part of the identity."""
+    stored = [hashlib.sha256(content).hexdigest() for content in tree.many(files)]
+    return Contents.known([*images, *images], [*images, *stored])
+
+
+def _groups(images: list[str], joined: Mapping[str, str]) -> np.ndarray:
+    return np.array([joined.get(image, image) for image in images])
+
+
+def _table(files: list[str], images: list[str], joined: Mapping[str, str], rows: Presentations) -> pd.DataFrame:
+    table = pd.DataFrame({"file": [name.rsplit("/", 1)[-1] for name in files], "group": _groups(images, joined)})
+    return table.iloc[rows.first].reset_index(drop=True)
 
 
 def _vertices(tree: Tree, labels: np.ndarray, rois: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:

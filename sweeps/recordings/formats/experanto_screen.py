@@ -12,6 +12,7 @@ from pydantic import Field
 from sweeps.errors import InputError
 from sweeps.hashing import content_id
 from sweeps.io.labels import clean_label
+from sweeps.recordings.contents import Contents, clip_keys
 from sweeps.recordings.readers.clips import ClipRows
 from sweeps.recordings.readers.file_tree import Tree, as_mapping
 from sweeps.recordings.readers.screens import (
@@ -28,6 +29,7 @@ from sweeps.recordings.readers.screens import (
 from sweeps.recordings.spec import StoredSpec
 from sweeps.recordings.units import UnitChoice
 from sweeps.stimuli.images import decoded
+from sweeps.stimuli.picture_contents import content_of, sketch_of
 
 PICTURES = (".png", ".jpg", ".jpeg")
 
@@ -147,11 +149,9 @@ def read_clock(tree: Tree) -> np.ndarray:
     return clock
 
 
-def read_screen(
-    tree: Tree, spec: ExperantoOptions, trials: list[Trial]
-) -> tuple[np.ndarray, Presentations, np.ndarray]:
-    """Frames of every trial, which trials show the same, and the group of every clip or picture."""
-    lengths, contents, signatures = [], [], []
+def read_screen(tree: Tree, spec: ExperantoOptions, trials: list[Trial]) -> tuple[np.ndarray, Presentations, Contents]:
+    """Frames of every trial, which trials show the same, and what every clip or picture shows, with its group."""
+    lengths, contents, signatures, shown = [], [], [], []
     names = [trial.file for trial in trials]
     for trial, content in zip(trials, tree.many(names), strict=True):
         frames = _frames(tree, trial.file, content, spec)
@@ -160,13 +160,18 @@ def read_screen(
             raise InputError(problem, file=tree.file(trial.file))
         lengths.append(trial.frames)
         contents.append(content_key(frames))
-        signatures.append(signature(as_pixels(frames, spec.white, tree.file(trial.file))))
+        pixels = as_pixels(frames, spec.white, tree.file(trial.file))
+        signatures.append(signature(pixels))
+        shown.append(clip_keys(pixels) if spec.modality == "video" else (sketch_of(pixels[0]), content_of(pixels[0])))
     near = near_copies(signatures) if spec.modality == "video" else np.arange(len(trials))
     conditions = [trial.condition for trial in trials]
     keys = {"content": contents, "condition": conditions, "near": [str(label) for label in near]}[spec.match]
     presentations = arrange(keys, np.array([trial.first for trial in trials]))
-    together = linked(near, presentations.item, np.array(contents))[presentations.first]
-    return np.array(lengths), presentations, np.array([trials[trial].key for trial in together])
+    first = presentations.first
+    together = linked(near, presentations.item, np.array(contents))[first]
+    groups = [trials[trial].key for trial in together]
+    of_clips = [signatures[trial] for trial in first] if spec.modality == "video" else None
+    return np.array(lengths), presentations, Contents.of(groups, [shown[trial] for trial in first], of_clips)
 
 
 def _frames(tree: Tree, name: str, content: bytes, spec: ExperantoOptions) -> np.ndarray:

@@ -27,6 +27,8 @@ from pydantic import Field
 from sweeps.errors import InputError
 from sweeps.hashing import content_id
 from sweeps.io.filesystem import join
+from sweeps.recordings.contents import Contents
+from sweeps.recordings.identity import applied, refined
 from sweeps.recordings.readers.file_tree import Tree
 from sweeps.recordings.readers.fmri import check_size, chosen, hdf5_in, remember, some_of, with_data, zscored
 from sweeps.recordings.readers.hdf5 import numbers
@@ -79,7 +81,7 @@ class LebelSpec(SubjectSpec):
         units = choose_units(self, len(with_numbers), None, None, folder)
         responses = _responses(tree, stories, with_numbers[units.rows], self.zscore, folder)
         words = pd.concat([_words(tree, self, story.name) for story in stories], ignore_index=True)
-        identity = content_id([tree.digest(), self.settings()])
+        identity = refined(content_id([tree.digest(), self.settings()]), applied({"labels": units.cleaned}))
         fit = StimulusSet(_table(stories, self), responses, content_id([identity, "stories"]))
         return Recording(
             self.recording_name(),
@@ -89,6 +91,7 @@ class LebelSpec(SubjectSpec):
             frame_rate=1 / self.tr,
             words=words,
             notes={"voxels_left_out": len(stories[0].with_data) - len(with_numbers)},
+            contents=_contents(stories, words),
         )
 
 
@@ -200,6 +203,13 @@ def _words(tree: Tree, spec: LebelSpec, story: str) -> pd.DataFrame:
         raise InputError("has no word", file=tree.file(name))
     times = [spec.sound_start + (word.start + word.end) / 2 for word in words]
     return pd.DataFrame({"run": story, "time": times, "word": [word.text for word in words]})
+
+
+def _contents(stories: Sequence[_Story], words: pd.DataFrame) -> Contents:
+    """What the stories tell: the words and when they are spoken, whoever hears them."""
+    told = [words[words["run"] == story.name] for story in stories]
+    keys = [content_id(["story", one["word"].tolist(), one["time"].tolist()]) for one in told]
+    return Contents.known([story.name for story in stories], keys)
 
 
 def _check_voxels(stories: Sequence[_Story], tree: Tree) -> None:

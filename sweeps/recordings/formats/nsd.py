@@ -32,6 +32,8 @@ from sweeps.errors import InputError
 from sweeps.hashing import content_id
 from sweeps.io.filesystem import join
 from sweeps.io.untrusted import reading
+from sweeps.recordings.contents import Contents
+from sweeps.recordings.identity import applied, refined
 from sweeps.recordings.readers.file_tree import Tree
 from sweeps.recordings.readers.fmri import check_size, some_of, varying, zscored
 from sweeps.recordings.readers.hdf5 import BLOCK, dataset, numbers, opened
@@ -82,12 +84,21 @@ class NsdSpec(SubjectSpec):
         pictures = _Pictures(tree.file(STIMULI), images)
         digest = hashlib.sha256(responses.data).hexdigest()
         identity = content_id([tree.digest(), digest, pictures.identity(), self.settings()])
+        identity = refined(identity, applied({"labels": units.cleaned}))
         geometry = self.image.geometry()
         names = [f"nsd-{image:05d}" for image in images]
         table, key = pd.DataFrame({"file": names, "group": names}), content_id([identity, "nsd"])
         fit = StimulusSet(table, responses, key, pictures.loader(geometry))
         notes = {"voxels_left_out": len(inside) - len(with_data)}
-        return Recording(self.recording_name(), identity, units.areas, {"fit": fit}, geometry=geometry, notes=notes)
+        return Recording(
+            self.recording_name(),
+            identity,
+            units.areas,
+            {"fit": fit},
+            geometry=geometry,
+            notes=notes,
+            contents=Contents.known(names, names),  # equal numbers are equal pictures, for every subject
+        )
 
 
 def _labels(tree: Tree, spec: NsdSpec, folder: str) -> np.ndarray:

@@ -47,14 +47,14 @@ def fit_stimuli(
 ) -> FitStimuli:
     """Return the stimuli of the `fit` rows of a table, of which `features` are (rows, features).
 
-    Rows show the same where they name the same picture and have the same features. `separate` keeps them apart, and
+    Rows show the same where they have the same name and the same features. `separate` keeps them apart, and
     what was `drawn` by this project is taken as it is.
     """
     rows = arrange(range(len(table)), None)
     if drawn:
         return FitStimuli(table, rows)
     keys, notes = row_keys(features), {}
-    shown = _shown(table, pictures, keys)
+    shown = _shown(table, keys)
     if separate:
         table = told_apart(table)
     else:
@@ -75,11 +75,10 @@ def fit_stimuli(
     return FitStimuli(table.assign(group=after), rows, known, rules, notes)
 
 
-def _shown(table: pd.DataFrame, pictures: ImageFolder | None, keys: Sequence[str]) -> np.ndarray:
-    """A label (rows,) of what each shows: the picture's place or the file's name, and its features; "" without."""
-    names = [pictures.find(name) if pictures else name for name in table["file"]]
-    texts = [f"{name}\n{key}" if name else "" for name, key in zip(names, keys or [""] * len(names), strict=True)]
-    return np.array(texts, dtype=str)
+def _shown(table: pd.DataFrame, keys: Sequence[str]) -> np.ndarray:
+    """A label (rows,) of what each shows: the name by which the table calls it, and its features; "" without a name."""
+    names = zip(table["file"], keys or [""] * len(table), strict=True)
+    return np.array([f"{name}\n{key}" if name else "" for name, key in names], dtype=str)
 
 
 def _contents(table: pd.DataFrame, pictures: ImageFolder | None, keys: Sequence[str]) -> Contents | None:
