@@ -17,7 +17,10 @@ from sweeps.errors import InputError
 UNSEEN = "\0\ufeff\u200b"
 """What pads a label beside blanks: NUL, the byte order mark, the blank of no width."""
 
-CASED = ("group", "area", "unit", "clip", "object", "tier", "split", "transform", "position", "view")
+TRANSFORMS = ("transform", "rotation_deg", "rotation", "position", "view")
+"""Columns that may hold numbers, which mean the same with and without padding."""
+
+CASED = ("group", "area", "unit", "clip", "object", "tier", "split", *TRANSFORMS)
 """Columns of labels of which no two may differ by case alone."""
 
 DECIDING = (*CASED, "role")
@@ -96,6 +99,6 @@ def _clean_column(column: pd.Series, file: str, name: str) -> pd.Series:
 def _matters(before: pd.Series, after: pd.Series) -> bool:
     """Whether a label changed, other than a transform that is a number with and without padding."""
     changed = before != after
-    if before.name in ("transform", "position", "view"):
+    if before.name in TRANSFORMS:
         changed &= pd.to_numeric(after, errors="coerce").isna()
     return bool(changed.any())

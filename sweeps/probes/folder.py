@@ -13,11 +13,13 @@ import pandas as pd
 from models.inputs.geometry import Geometry
 from sweeps.errors import InputError
 from sweeps.io.filesystem import join, read_bytes
+from sweeps.io.labels import clean_table
 from sweeps.io.safe_yaml import read_yaml
 from sweeps.probes.probe import Probe, content_hash
 from sweeps.stimuli.images import ImageFolder
 
 VERSION = 1  # raised when the same folder gives other labels or another order
+LABELS = 1  # raised when labels are cleaned otherwise; part of the identity of those folders whose labels were padded
 STORED = ("objects", "captions")
 """Kinds of probes that a folder can hold."""
 
@@ -57,7 +59,8 @@ def read_folder(kind: str, url: str, every: int = 1) -> Probe:
     _check_pictures(folder, stimuli["file"].tolist(), stimuli.attrs["file"])
     files = tuple(stimuli["file"].loc[table.index])
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    fingerprint = content_hash(kind=kind, version=VERSION, every=every, images=folder.digest(), **{"files": digests})
+    identity = {"files": digests} | ({"labels": LABELS} if stimuli.attrs["cleaned"] else {})
+    fingerprint = content_hash(kind=kind, version=VERSION, every=every, images=folder.digest(), **identity)
     return Probe(name, kind, table.reset_index(drop=True), fingerprint, FolderImages(folder, files))
 
 
@@ -72,12 +75,13 @@ def _name(content: bytes, file: str) -> str:
 
 
 def _stimuli(content: bytes, file: str) -> pd.DataFrame:
-    """All columns as text; the path of the file is kept in `attrs` for error messages."""
+    """All columns as text, labels cleaned; `attrs` keep the path of the file, and whether a label was padded."""
     try:
         stimuli = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise InputError(f"not a readable CSV table: {error}", file=file) from error
-    stimuli.attrs["file"] = file
+    stimuli, cleaned = clean_table(stimuli, file)
+    stimuli.attrs |= {"file": file, "cleaned": cleaned}
     if stimuli.empty:
         raise InputError("lists no pictures", file=file)
     files = _columns(stimuli, ["file"])["file"]

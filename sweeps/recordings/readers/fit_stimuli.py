@@ -101,8 +101,6 @@ def _check_joined(before: np.ndarray, after: np.ndarray, file: str) -> None:
     """Raise InputError where groups that were enough are too few once those that show the same are one."""
     groups, joined = len(np.unique(before)), len(np.unique(after))
     if joined < FEWEST_GROUPS <= groups:
-        problem = (
-            f"{groups} groups show the same stimuli, so that only {joined} can be told apart: a split by them would"
-        )
-        advice = "hold out what it trains on; let each group have stimuli of its own"
+        problem = f"{groups} groups show the same stimuli, so that only {joined} can be told apart:"
+        advice = "a split by them would hold out what it trains on; let each group have stimuli of its own"
         raise InputError(f"{problem} {advice}", file=file, key="group")
