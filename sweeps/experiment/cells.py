@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from models.backbones import BACKBONES
@@ -15,6 +16,7 @@ from sweeps.experiment.schema import Split
 from sweeps.experiment.space import Configuration
 from sweeps.hashing import canonical, content_id
 from sweeps.recordings.recording import RecordingFacts
+from sweeps.recordings.shared_groups import SharedGroups
 
 
 @dataclass(frozen=True)
@@ -92,11 +94,20 @@ def components_of(backbone: Mapping[str, Any], readout: Mapping[str, Any]) -> st
 
 
 class Planner:
-    """Turns configurations into cells; two configurations that mean the same give the same ids."""
+    """Turns configurations into cells; two configurations that mean the same give the same ids.
 
-    def __init__(self, facts: Sequence[RecordingFacts], split: Split) -> None:
+    `shared` are groups that recordings share where that decides their splits, by name of the recording.
+    """
+
+    def __init__(
+        self,
+        facts: Sequence[RecordingFacts],
+        split: Split,
+        shared: Mapping[str, SharedGroups] = MappingProxyType({}),
+    ) -> None:
         self.facts = facts
         self.split = split.model_dump()
+        self.shared = {name: groups.key for name, groups in shared.items()}
 
     def cells(self, configuration: Configuration) -> list[Cell]:
         """The cells of a configuration, one per (recording, area) that it reads."""
@@ -121,6 +132,9 @@ class Planner:
             "split": self.split,
             "twin": [twin, [one.fingerprint for one in self.facts]] if twin else [],
         }
+        if self.shared and (twin or facts.name in self.shared):
+            names = [one.name for one in self.facts] if twin else [facts.name]
+            identity["shared"] = [self.shared.get(name, "") for name in names]
         blocks = blocks_of(configuration["depth"][area])
         return Cell(content_id(identity), facts.name, area, blocks, backbone, readout, configuration["seed"], twin)
 

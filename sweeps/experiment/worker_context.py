@@ -14,7 +14,9 @@ class WorkerContext:
     `base` is what recording paths are relative to. `fingerprints` are the driver's, which every node must see too.
     `score_keys` identify every score by name. `depths` are the blocks of each backbone that the sweep may read:
     features of all of them are computed in one pass. `digest` is that of the code. `rungs` is the actor that successive
-    halving asks. `plugins` come from outside this project, and may lie in `import_paths`; see `models.registry`.
+    halving asks. `shared` is, by name, what a recording's split must know of groups that others share: the strata and
+    {group: place} of `SharedGroups`. `plugins` come from outside this project, and may lie in `import_paths`; see
+    `models.registry`.
     """
 
     experiment: dict[str, Any]
@@ -29,6 +31,7 @@ class WorkerContext:
     rungs: str = ""
     plugins: list[str] = field(default_factory=list)
     import_paths: list[str] = field(default_factory=list)
+    shared: dict[str, list[Any]] = field(default_factory=dict)
 
     def as_config(self) -> str:
         """Write a text for Ray: one that is never copied, whatever the number of packs."""

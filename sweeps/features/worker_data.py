@@ -25,6 +25,7 @@ from sweeps.io.lru_cache import LRUCache
 from sweeps.probes import Probe, open_probe
 from sweeps.recordings import open_recording
 from sweeps.recordings.recording import Recording
+from sweeps.recordings.shared_groups import SharedGroups, split_shared
 from sweeps.recordings.splits import Fold, split_groups
 
 RESULTS_BYTES = 200e6
@@ -90,11 +91,17 @@ class WorkerData:
 
     def folds(self, recording: Recording, seed: int) -> list[Fold]:
         """Train, select and report stimuli of a recording under a trial's seed."""
-        split, key = self.split, (recording.fingerprint, seed)
-        folds: list[Fold] = self._folds.get(
-            key, lambda: split_groups(recording.groups, split.report, split.select, split.seed, seed)
-        )
+        key = (recording.name, recording.fingerprint, seed)
+        folds: list[Fold] = self._folds.get(key, lambda: self._split(recording, seed))
         return folds
+
+    def _split(self, recording: Recording, seed: int) -> list[Fold]:
+        settings = self.split.report, self.split.select, self.split.seed, seed
+        shared = self.context.shared.get(recording.name)
+        if shared is None:
+            return split_groups(recording.groups, *settings)
+        strata, places = shared
+        return split_shared(recording.groups, SharedGroups(tuple(strata), places), *settings)
 
     def embed(self, captions: tuple[str, ...]) -> np.ndarray:
         """Sentence embeddings (captions, 384)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from sweeps.experiment.schema import Experiment, Side
 from sweeps.experiment.space import Space
 from sweeps.probes import Probe
 from sweeps.recordings.recording import RecordingFacts
+from sweeps.recordings.shared_groups import SharedGroups, split_shared
 from sweeps.recordings.splits import split_groups
 
 FEWEST_SCENES = 24
@@ -131,18 +133,30 @@ def _check_sets(choice: Choice, facts: RecordingFacts) -> None:
                 )
 
 
-def check_splits(experiment: Experiment, facts: list[RecordingFacts]) -> None:
+def check_splits(
+    experiment: Experiment, facts: list[RecordingFacts], shared: Mapping[str, SharedGroups] = MappingProxyType({})
+) -> None:
     """Refuse a split that leaves no stimuli to train on, or too few groups of a recording."""
     split = experiment.split
     if split.report + split.select >= 1:
         raise InputError("report and select must leave stimuli to train on", key="split.select", value=split.select)
     for recording in facts:
-        groups = np.arange(recording.stimuli) % recording.groups
         try:
-            split_groups(groups, split.report, split.select, split.seed, 0)
+            if recording.name in shared:
+                groups = _labels(recording, shared[recording.name])
+                split_shared(groups, shared[recording.name], split.report, split.select, split.seed, 0)
+            else:
+                groups = np.arange(recording.stimuli) % recording.groups
+                split_groups(groups, split.report, split.select, split.seed, 0)
         except InputError as error:
             error.key = f"recordings.{recording.name}.{error.key}" if error.key == "group" else error.key
             raise
+
+
+def _labels(recording: RecordingFacts, shared: SharedGroups) -> np.ndarray:
+    """As many groups and stimuli as a recording has, the shared groups by their names."""
+    named = [*shared.places, *(f"own {index}" for index in range(recording.groups - len(shared.places)))]
+    return np.array(named)[np.arange(recording.stimuli) % len(named)]
 
 
 def check_contrasts(experiment: Experiment, space: Space) -> None:

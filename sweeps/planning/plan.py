@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ from sweeps.planning.checks import (
 from sweeps.probes import Probe, open_probe
 from sweeps.recordings import describe
 from sweeps.recordings.recording import RecordingFacts
+from sweeps.recordings.shared_groups import SharedGroups, shared_groups
 from sweeps.scores import SCORES, cell_columns, in_order, score_key, trial_columns
 from sweeps.search.methods import make_proposer
 from sweeps.storage.provenance import commit
@@ -52,7 +53,8 @@ class Plan:
     """A checked experiment: what it reads, what it may try, where its rows go.
 
     `plugins` come from outside this project, and may lie in `import_paths`. `chosen`: these configurations alone, in
-    place of a search (see rescore); the stored experiment stays as it is.
+    place of a search (see rescore); the stored experiment stays as it is. `shared`: groups by which recordings that
+    show the same are split together.
     """
 
     experiment: Experiment
@@ -67,11 +69,12 @@ class Plan:
     plugins: tuple[Plugin, ...] = ()
     import_paths: tuple[str, ...] = ()
     chosen: tuple[Configuration, ...] | None = None
+    shared: Mapping[str, SharedGroups] = field(default_factory=dict)
 
     @property
     def planner(self) -> Planner:
         """The planner of its cells."""
-        return Planner(self.facts, self.experiment.split)
+        return Planner(self.facts, self.experiment.split, self.shared)
 
     @property
     def score_keys(self) -> dict[str, str]:
@@ -93,6 +96,7 @@ class Plan:
             commit=commit(),
             plugins=[str(plugin) for plugin in self.plugins],
             import_paths=list(self.import_paths) if self.plugins else [],
+            shared={name: [list(groups.strata), groups.places] for name, groups in self.shared.items()},
         )
 
     def _depths(self) -> dict[str, list[int]]:
@@ -152,7 +156,7 @@ def make_plan(
     checked, source, base = _read(experiment, data)
     checked = with_places(checked, base)
     try:
-        facts, space, probes = _read_parts(checked, base)
+        facts, space, probes, shared = _read_parts(checked, base)
         plugins = plugins_of(checked, space)
     except InputError as error:
         error.file = error.file or source
@@ -169,10 +173,13 @@ def make_plan(
         digest=digest,
         plugins=plugins,
         import_paths=import_paths,
+        shared=shared,
     )
 
 
-def _read_parts(experiment: Experiment, base: str) -> tuple[list[RecordingFacts], Space, dict[str, Probe]]:
+def _read_parts(
+    experiment: Experiment, base: str
+) -> tuple[list[RecordingFacts], Space, dict[str, Probe], dict[str, SharedGroups]]:
     """Read recordings, space and probes, and refuse what does not go together."""
     facts = describe(experiment.recordings, base)
     areas = list(dict.fromkeys(area for recording in facts for area in recording.areas))
@@ -182,12 +189,13 @@ def _read_parts(experiment: Experiment, base: str) -> tuple[list[RecordingFacts]
     check_backbones(space, facts)
     check_recorded(space, facts)
     check_losses(space, facts)
-    check_splits(experiment, facts)
+    shared = shared_groups(facts)
+    check_splits(experiment, facts, shared)
     check_contrasts(experiment, space)
     check_halving(experiment, space)
     check_guidance(experiment.guidance, space.areas)
     make_proposer(space, experiment.search)
-    return facts, space, probes
+    return facts, space, probes, shared
 
 
 def _storage_place(experiment: Experiment, source: str, storage: str | None) -> str:

@@ -13,12 +13,14 @@ import pandas as pd
 from models.inputs.geometry import Geometry
 from sweeps.errors import InputError
 from sweeps.io.filesystem import join, read_bytes
+from sweeps.io.labels import clean_table
 from sweeps.io.safe_yaml import read_yaml
 from sweeps.probes.probe import Probe, content_hash
 from sweeps.stimuli.images import ImageFolder
 from sweeps.stimuli.picture_file import RULES
 
 VERSION = 1  # raised when the same folder gives other labels or another order
+LABELS = 1  # raised when labels are cleaned otherwise; part of the identity of those folders whose labels were padded
 STORED = ("objects", "captions")
 """Kinds of probes that a folder can hold."""
 
@@ -62,8 +64,9 @@ def read_folder(kind: str, url: str, every: int = 1) -> Probe:
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     parts = {"images": folder.digest(), "files": digests}
     changed = {rule: RULES[rule] for rule in folder.resolved(files)}
-    resolved = {"resolved": changed} if changed else {}  # the fingerprints of all others stay
-    fingerprint = content_hash(kind=kind, version=VERSION, every=every, **parts, **resolved)
+    rules = {"resolved": changed} if changed else {}  # the fingerprints of all others stay
+    rules |= {"labels": LABELS} if stimuli.attrs["cleaned"] else {}
+    fingerprint = content_hash(kind=kind, version=VERSION, every=every, **parts, **rules)
     return Probe(name, kind, table.reset_index(drop=True), fingerprint, FolderImages(folder, files))
 
 
@@ -78,12 +81,13 @@ def _name(content: bytes, file: str) -> str:
 
 
 def _stimuli(content: bytes, file: str) -> pd.DataFrame:
-    """All columns as text; the path of the file is kept in `attrs` for error messages."""
+    """All columns as text, labels cleaned; `attrs` keep the path of the file, and whether a label was padded."""
     try:
         stimuli = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise InputError(f"not a readable CSV table: {error}", file=file) from error
-    stimuli.attrs["file"] = file
+    stimuli, cleaned = clean_table(stimuli, file)
+    stimuli.attrs |= {"file": file, "cleaned": cleaned}
     if stimuli.empty:
         raise InputError("lists no pictures", file=file)
     files = _columns(stimuli, ["file"])["file"]

@@ -12,6 +12,7 @@ import pandas as pd
 
 from models.inputs.geometry import Geometry
 from sweeps.errors import InputError
+from sweeps.recordings.contents import Contents
 
 ROLES = ("fit", "objects", "captions", "text")
 """Roles of stimuli: `fit` is split into train, select and report; the others are only scored: object views,
@@ -30,7 +31,8 @@ class RecordingFacts:
     `clips` is the number of clips (0: single pictures), `texts` whether there is something to read, `behaviour`,
     `pupil` and `coordinates` whether these were recorded. `truth` is what is planted in a simulated recording: {area:
     depth of the teacher}. `notes` are remarks of the format's own. `lowest` and `lowest_average` are
-    {area: its least response, and least average over repeats}; empty where a format does not say.
+    {area: its least response, and least average over repeats}; empty where a format does not say. `contents` tell what
+    the `fit` stimuli show, None where nothing is known of it.
     """
 
     name: str
@@ -51,6 +53,7 @@ class RecordingFacts:
     notes: dict[str, Any] = field(default_factory=dict)
     lowest: dict[str, float] = field(default_factory=dict)
     lowest_average: dict[str, float] = field(default_factory=dict)
+    contents: Contents | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,8 @@ class Recording:
     units in cortex, in micrometres; `frame_rate` the frames (rows) a second of clips, or samples a second of an fMRI
     run. `words` are the stories that were listened to or read in every run: columns run, time (seconds from the
     run's first sample), word; the table's columns `run` and `time` then place every row. `notes` are remarks of the
-    format's own, such as how many voxels were left out.
+    format's own, such as how many voxels were left out. `contents` tell what the `fit` stimuli show, so that
+    recordings of one experiment that show the same hold the same out; None: nothing is known of it.
     """
 
     name: str
@@ -110,6 +114,7 @@ class Recording:
     frame_rate: float | None = None
     words: pd.DataFrame | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
+    contents: Contents | None = None
 
     @property
     def fit(self) -> StimulusSet:
@@ -144,6 +149,7 @@ class Recording:
             notes=dict(self.notes),
             lowest=self._lowest(np.fmin.reduce(self.fit.responses, axis=(0, 2))),
             lowest_average=self._lowest(np.fmin.reduce(self.fit.average, axis=0)),
+            contents=self.contents,
         )
 
     def _lowest(self, values: np.ndarray) -> dict[str, float]:

@@ -51,26 +51,36 @@ def split_groups(groups: np.ndarray, report: float, select: float, split_seed: i
     reported = max(1, round(report * len(distinct)))
     rest = np.random.default_rng([split_seed, 2, seed]).permutation(np.sort(order[reported:]))
     selected = max(1, round(select * len(distinct)))
-    _need(len(rest) - selected, distinct)
+    need_groups(len(rest) - selected, distinct)
     parts = (rest[selected:], rest[:selected], order[:reported])
     return [Fold(*(_members(groups, distinct[part]) for part in parts))]
 
 
 def _outer_folds(groups: np.ndarray, distinct: np.ndarray, wanted: int, split_seed: int, seed: int) -> list[Fold]:
+    count = fold_count(wanted, len(distinct))
+    order = np.random.default_rng([split_seed, 1]).permutation(len(distinct))
+    parts = [_members(groups, distinct[order[start::count]]) for start in range(count)]
+    need_groups(len(distinct) - len(order[0::count]) - len(order[1::count]), distinct)
+    return folds_of_parts(parts, split_seed, seed)
+
+
+def fold_count(wanted: int, groups: int) -> int:
+    """Return the number of outer folds, no more than groups; InputError for fewer than three."""
     if wanted < 3:
         raise InputError(
             f"a split.report of 1/{wanted} leaves nothing to train on: the groups of a small recording are dealt "
             "into 1 / report folds, three of them at least",
             key="group",
         )
-    count = min(wanted, len(distinct))
-    order = np.random.default_rng([split_seed, 1]).permutation(len(distinct))
-    parts = [_members(groups, distinct[order[start::count]]) for start in range(count)]
-    _need(len(distinct) - len(order[0::count]) - len(order[1::count]), distinct)
-    ring = np.random.default_rng([split_seed, 2, seed]).permutation(count)
-    folds: list[Fold] = [None] * count  # type: ignore[list-item]
+    return min(wanted, groups)
+
+
+def folds_of_parts(parts: list[np.ndarray], split_seed: int, seed: int) -> list[Fold]:
+    """Return a fold for every part: it is the report set, and another part, chosen by `seed`, the select set."""
+    ring = np.random.default_rng([split_seed, 2, seed]).permutation(len(parts))
+    folds: list[Fold] = [None] * len(parts)  # type: ignore[list-item]
     for place, report in enumerate(ring):
-        select = ring[(place + 1) % count]
+        select = ring[(place + 1) % len(parts)]
         train = np.sort(np.concatenate([part for i, part in enumerate(parts) if i not in (report, select)]))
         folds[report] = Fold(train, parts[select], parts[report])
     return folds
@@ -80,7 +90,8 @@ def _members(groups: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     return np.flatnonzero(np.isin(groups, chosen))
 
 
-def _need(train_groups: int, distinct: np.ndarray) -> None:
+def need_groups(train_groups: int, distinct: np.ndarray) -> None:
+    """Raise InputError where fewer than two groups are left to train on."""
     if train_groups < 2:
         raise InputError(
             f"fewer groups than splits: {max(0, train_groups)} would be left to train on, 2 are needed "

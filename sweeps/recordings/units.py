@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from sweeps.errors import InputError
+from sweeps.io.labels import clean_label, clean_labels
 from sweeps.io.strict_model import Strict
 from sweeps.recordings.recording import listed
 
@@ -48,11 +49,15 @@ class UnitChoice(Strict):
 
 @dataclass(frozen=True)
 class Units:
-    """Units that are read: `rows` of the file, the `areas` of these, `coordinates` (units, 2 or 3) in micrometres."""
+    """Units that are read: `rows` of the file, the `areas` of these, `coordinates` (units, 2 or 3) in micrometres.
+
+    `cleaned`: an area's label was padded, or in another form of Unicode.
+    """
 
     rows: np.ndarray
     areas: np.ndarray
     coordinates: np.ndarray | None
+    cleaned: bool = False
 
 
 def choose_units(
@@ -63,7 +68,8 @@ def choose_units(
         labels = np.full(count, choice.area)
     if labels is None:
         raise InputError("the data do not tell the area of the units: name it, such as `area: V1`", file=file)
-    areas = np.array([area_name(label) for label in labels.tolist()], dtype=str)
+    stated = clean_labels(labels.tolist(), file, "area")
+    areas = np.array([area_name(label) for label in stated.tolist()], dtype=str)
     if (areas == "").any():
         raise InputError(f"units {listed(np.flatnonzero(areas == ''))} have an empty area", file=file)
     included = _included(choice, areas, file)
@@ -73,7 +79,8 @@ def choose_units(
     rows = np.concatenate(parts) if choice.areas else np.sort(np.concatenate(parts))
     if not len(rows):
         raise InputError(f"leaves none of the {count} units", file=file, key="exclude_units")
-    return Units(rows, areas[rows], None if coordinates is None else coordinates[rows].astype(np.float64))
+    places = None if coordinates is None else coordinates[rows].astype(np.float64)
+    return Units(rows, areas[rows], places, bool((stated[rows] != labels[rows]).any()))
 
 
 def check_length(values: np.ndarray | None, count: int, file: str) -> None:
@@ -94,7 +101,7 @@ def check_coordinates(coordinates: np.ndarray, count: int, file: str) -> None:
 
 def _wanted(choice: UnitChoice, areas: np.ndarray, file: str) -> list[str]:
     present = list(dict.fromkeys(areas.tolist()))
-    wanted = list(dict.fromkeys(area_name(area) for area in choice.areas)) or present
+    wanted = list(dict.fromkeys(area_name(clean_label(area)) for area in choice.areas)) or present
     for area in wanted:
         if area not in present:
             raise InputError("no unit lies there", file=file, key="areas", value=area, allowed=present)

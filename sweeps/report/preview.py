@@ -35,6 +35,8 @@ def _recordings(plan: Plan, console: Console) -> None:
         for key, note in facts.notes.items():
             if isinstance(note, str) or (isinstance(note, int) and not isinstance(note, bool) and note):
                 console.print(f"{facts.name}: {key.replace('_', ' ')}: {note}", markup=False)
+    for name, groups in plan.shared.items():
+        console.print(f"{name}: {len(groups.places)} groups show what other recordings show: split alike", markup=False)
     unread = sorted({area for facts in plan.facts for area in facts.areas} - set(plan.space.areas))
     if unread:
         console.print(f"areas that no depth is given for, left out: {', '.join(unread)}")

@@ -136,6 +136,10 @@ class ImageFolder:
                 pixels[i] = geometry.apply(image)
         return pixels
 
+    def contents(self, entries: Sequence[str]) -> Iterator[bytes]:
+        """Bytes of files by their paths inside (see `find`), in turn; a few in memory at a time."""
+        return self._source.read(entries)
+
     def digest(self) -> str:
         """Content hash of the zip, or of all files in the folder: reads every byte."""
         return self._source.digest(self._resolve)

@@ -11,11 +11,12 @@ that hold no numbers, or the same one for every picture, are left out.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -25,10 +26,12 @@ from models.inputs.geometry import Geometry
 from sweeps.errors import InputError
 from sweeps.hashing import content_id
 from sweeps.io.filesystem import join
-from sweeps.recordings.identity import refined
+from sweeps.recordings.contents import Contents, joined_note
+from sweeps.recordings.identity import applied, refined
 from sweeps.recordings.readers.file_tree import Tree
 from sweeps.recordings.readers.fmri import check_size, npy_parts, npy_shape, remember, some_of, varying, whole_labels
-from sweeps.recordings.readers.screens import PictureSpec, picture_notes, versions
+from sweeps.recordings.readers.presentations import presentations_note, stacked
+from sweeps.recordings.readers.screens import PictureSpec, Presentations, arrange, picture_notes, versions
 from sweeps.recordings.recording import Recording, StimulusSet
 from sweeps.recordings.spec import SubjectSpec
 from sweeps.recordings.units import choose_units
@@ -41,12 +44,20 @@ NAME = re.compile(r"train-(\d+)_nsd-(\d+)\.png")
 
 
 class AlgonautsSpec(SubjectSpec):
-    """A subject's training split; `rois` are the masks that name areas, `image` how its pictures are shown."""
+    """A subject's training split; `rois` are the masks that name areas, `image` how its pictures are shown.
+
+    `presentations`: whether rows of one NSD image are its repeats, or `separate` stimuli of one group.
+    """
 
     format: Literal["algonauts"]
     subject: str = Field("subj01", min_length=1)
     rois: tuple[str, ...] = Field(("prf-visualrois",), strict=False, min_length=1)
     image: PictureSpec = PictureSpec()
+    presentations: Literal["repeats", "separate"] = "repeats"
+
+    def settings(self) -> dict[str, Any]:
+        """Return what decides the numbers beside the files; how rows are taken has a rule of its own."""
+        return {key: value for key, value in super().settings().items() if key != "presentations"}
 
     def open(self, base: str, cache: Path) -> Recording:
         """Read a subject; InputError names the file and what was expected.
@@ -61,14 +72,42 @@ class AlgonautsSpec(SubjectSpec):
         units = choose_units(self, len(with_data), labels[with_data], None, tree.file("roi_masks"))
         check_size(len(files), len(units.rows), 1, tree.file("training_split/training_fmri"))
         responses = _responses(tree, with_data[units.rows], len(files))
-        changed = _changed(tree, files, self.image.exif)
-        identity = refined(content_id([tree.digest(), self.settings()]), versions(changed))
-        table = pd.DataFrame({"file": [name.rsplit("/", 1)[-1] for name in files], "group": images})
-        geometry = self.image.geometry()
-        load = _loader(tree, files, geometry, self.image.exif)
-        fit = StimulusSet(table, responses[:, :, None], content_id([identity, "pictures"]), load)
-        notes = {"voxels_left_out": len(inside) - len(with_data), **picture_notes(changed)}
-        return Recording(self.recording_name(), identity, units.areas, {"fit": fit}, geometry=geometry, notes=notes)
+        geometry, exif = self.image.geometry(), self.image.exif
+        contents, changed = _contents(tree, files, images), _changed(tree, files, exif)
+        joined = contents.joined_groups()
+        rows = arrange(images if self.presentations == "repeats" else files, None)
+        rules = {"labels": units.cleaned, "presentations": rows.repeats > 1, "equal-content": bool(joined)}
+        identity = refined(content_id([tree.digest(), self.settings()]), versions(changed) | applied(rules))
+        load = _loader(tree, [files[row] for row in rows.first], geometry, exif)
+        key, table = content_id([identity, "pictures"]), _table(files, images, joined, rows)
+        fit = StimulusSet(table, stacked(responses[:, :, None], rows), key, load)
+        notes: dict[str, Any] = {"voxels_left_out": len(inside) - len(with_data), **picture_notes(changed)}
+        notes |= {"presentations": presentations_note(rows)} if rows.repeats > 1 else {}
+        notes |= {"joined": joined_note(np.array(images), _groups(images, joined))} if joined else {}
+        return Recording(
+            self.recording_name(),
+            identity,
+            units.areas,
+            {"fit": fit},
+            geometry=geometry,
+            notes=notes,
+            contents=contents.in_groups(joined),
+        )
+
+
+def _contents(tree: Tree, files: list[str], images: list[str]) -> Contents:
+    """What the rows show: the number of the image, and the file's bytes, which are part of the identity."""
+    stored = [hashlib.sha256(content).hexdigest() for content in tree.many(files)]
+    return Contents.known([*images, *images], [*images, *stored])
+
+
+def _groups(images: list[str], joined: Mapping[str, str]) -> np.ndarray:
+    return np.array([joined.get(image, image) for image in images])
+
+
+def _table(files: list[str], images: list[str], joined: Mapping[str, str], rows: Presentations) -> pd.DataFrame:
+    table = pd.DataFrame({"file": [name.rsplit("/", 1)[-1] for name in files], "group": _groups(images, joined)})
+    return table.iloc[rows.first].reset_index(drop=True)
 
 
 def _vertices(tree: Tree, labels: np.ndarray, rois: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:

@@ -24,11 +24,14 @@ from sweeps.errors import InputError
 from sweeps.hashing import content_id
 from sweeps.io.filesystem import join, open_filesystem
 from sweeps.io.untrusted import reading, refuse_infinite
+from sweeps.recordings.contents import Contents, joined_note
+from sweeps.recordings.identity import applied, refined
 from sweeps.recordings.readers.hdf5 import dataset, digest, numbers, opened, text, whole_numbers
 from sweeps.recordings.readers.screens import Brightness, ImageSpec
 from sweeps.recordings.recording import Recording, StimulusSet, check_groups, check_responses
 from sweeps.recordings.spec import StoredSpec
 from sweeps.recordings.units import UnitChoice, choose_units
+from sweeps.stimuli.picture_contents import content_of, sketch_of
 
 PIPELINE = "processing/brain_observatory_pipeline"
 TRACES = f"{PIPELINE}/DfOverF/imaging_plane_1"
@@ -64,13 +67,25 @@ class AllenSpec(StoredSpec, UnitChoice):
         units = choose_units(self, cells, np.full(cells, session.area), None, url)
         scenes, responses, running = _averaged(session, units.rows, self)
         check_responses(responses, url, units.rows)
-        identity = content_id([digest(url), self.settings()])
         geometry = self.image.geometry()
-        names = [f"scene{scene:03d}" if scene >= 0 else "blank" for scene in scenes]
-        table, load = pd.DataFrame({"file": names, "group": names}), _pictures(session.template, scenes, geometry)
+        names = np.array([f"scene{scene:03d}" if scene >= 0 else "blank" for scene in scenes])
+        contents = _contents(session.template, scenes, names)
+        joined = contents.joined_groups()
+        groups = np.array([joined.get(name, name) for name in names.tolist()])
+        rules = applied({"labels": units.cleaned, "equal-content": bool(joined)})
+        identity = refined(content_id([digest(url), self.settings()]), rules)
+        table, load = pd.DataFrame({"file": names, "group": groups}), _pictures(session.template, scenes, geometry)
         fit = StimulusSet(table, responses, content_id([identity, "scenes"]), load, running)
         check_groups(fit, url, units.rows)
-        return Recording(self.recording_name(), identity, units.areas, {"fit": fit}, geometry=geometry)
+        return Recording(
+            self.recording_name(),
+            identity,
+            units.areas,
+            {"fit": fit},
+            geometry=geometry,
+            notes={"joined": joined_note(names, groups)} if joined else {},
+            contents=contents.in_groups(joined),
+        )
 
 
 @dataclass(frozen=True)
@@ -107,6 +122,13 @@ def _averaged(session: ImagingSession, cells: np.ndarray, spec: AllenSpec) -> tu
         running[row, 0, repeat[row]] = session.running[during].mean()
         repeat[row] += 1
     return scenes, responses, running
+
+
+def _contents(template: np.ndarray, scenes: np.ndarray, groups: np.ndarray) -> Contents:
+    """What the scenes show, the blank left out: it is no picture of the file."""
+    shown = np.flatnonzero(scenes >= 0)
+    pairs = [(sketch_of(template[scene]), content_of(template[scene])) for scene in scenes[shown]]
+    return Contents.of(groups[shown], pairs)
 
 
 def _pictures(template: np.ndarray, scenes: np.ndarray, geometry: Geometry) -> Callable[[slice], np.ndarray]:

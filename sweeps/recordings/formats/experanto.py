@@ -21,6 +21,7 @@ import pandas as pd
 from sweeps.errors import InputError
 from sweeps.hashing import content_id
 from sweeps.io.filesystem import join
+from sweeps.recordings.contents import Contents, joined_note
 from sweeps.recordings.formats.experanto_screen import (
     ExperantoOptions,
     Trial,
@@ -30,7 +31,7 @@ from sweeps.recordings.formats.experanto_screen import (
     read_trials,
     shows_others,
 )
-from sweeps.recordings.identity import refined
+from sweeps.recordings.identity import applied, refined
 from sweeps.recordings.readers.clips import ClipRows
 from sweeps.recordings.readers.file_tree import Tree, is_below
 from sweeps.recordings.readers.screens import Presentations, picture_notes, versions
@@ -47,15 +48,15 @@ NAMES_VERSION = 1
 class ScreenSession:
     """An opened folder: its trials, which of them show the same, the rows of what they show, and their times.
 
-    `groups` (clips,), `used` (trials,): within the first `repeats`; `times`: seconds of every frame of every trial.
-    `changed`: how many trials' pictures each of the rules of picture files changes.
+    `contents` of the clips or pictures, `used` (trials,): within the first `repeats`; `times`: seconds of every frame
+    of every trial; `changed`: how many trials' pictures each of the rules of picture files changes.
     """
 
     tree: Tree
     spec: ExperantoOptions
     trials: list[Trial]
     presentations: Presentations
-    groups: np.ndarray
+    contents: Contents
     rows: ClipRows
     used: np.ndarray
     times: list[np.ndarray]
@@ -65,6 +66,12 @@ class ScreenSession:
     def first(self) -> list[Trial]:
         """The first trial that showed each clip or picture."""
         return [self.trials[trial] for trial in self.presentations.first]
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """How many clips or pictures are in the group of another."""
+        own = np.array([trial.key for trial in self.first])
+        return {"joined": joined_note(own, self.contents.groups)} if (own != self.contents.groups).any() else {}
 
 
 class ExperantoSpec(ExperantoOptions):
@@ -80,8 +87,9 @@ class ExperantoSpec(ExperantoOptions):
         tree, units = session.tree, _units(session)
         responses = _responses(session, units)
         behaviour, pupil = _behaviour(session)
-        names = {"stimulus_names": NAMES_VERSION} if shows_others(session.trials) else {}
-        identity = refined(content_id([tree.digest(), self.options()]), versions(session.changed) | names)
+        rules = applied({"labels": tree.cleaned or units.cleaned}) | versions(session.changed)
+        rules |= {"stimulus_names": NAMES_VERSION} if shows_others(session.trials) else {}
+        identity = refined(content_id([tree.digest(), self.options()]), rules)
         images = read_images(tree, self, session.rows, [trial.file for trial in session.first])
         fit = StimulusSet(_table(session), responses, content_id([identity, "screen"]), images, behaviour, pupil)
         check_groups(fit, tree.file("responses"), units.rows)
@@ -93,21 +101,22 @@ class ExperantoSpec(ExperantoOptions):
             geometry=self.image.geometry(),
             coordinates=units.coordinates,
             frame_rate=_rate(session) if self.modality == "video" else None,
-            notes=picture_notes(session.changed),
+            notes={**session.notes, **picture_notes(session.changed)},
+            contents=session.contents,
         )
 
 
 def _session(spec: ExperantoOptions, base: str) -> ScreenSession:
     tree = Tree(join(base, spec.path))
     trials, clock = read_trials(tree, spec), read_clock(tree)
-    lengths, presentations, groups, changed = read_screen(tree, spec, trials)
+    lengths, presentations, contents, changed = read_screen(tree, spec, trials)
     rows = ClipRows.of(lengths[presentations.first])
     used = presentations.repeat < (spec.repeats or len(trials))
     times = [
         _times(tree, trial, clock, int(rows.lengths[item]))
         for trial, item in zip(trials, presentations.item, strict=True)
     ]
-    return ScreenSession(tree, spec, trials, presentations, groups, rows, used, times, changed)
+    return ScreenSession(tree, spec, trials, presentations, contents, rows, used, times, changed)
 
 
 def _times(tree: Tree, trial: Trial, clock: np.ndarray, most: int) -> np.ndarray:
@@ -122,7 +131,7 @@ def _times(tree: Tree, trial: Trial, clock: np.ndarray, most: int) -> np.ndarray
 def _table(session: ScreenSession) -> pd.DataFrame:
     tiers = np.array([trial.tier for trial in session.first])
     names = [trial.file for trial in session.first]
-    table = session.rows.table(names, session.groups, tiers)
+    table = session.rows.table(names, session.contents.groups, tiers)
     return table if session.spec.modality == "video" else table.drop(columns=["clip", "frame"])
 
 

@@ -17,7 +17,9 @@ from pydantic import Field
 from models.inputs.geometry import opaque
 from sweeps.errors import InputError
 from sweeps.hashing import content_id
+from sweeps.io.labels import clean_label
 from sweeps.io.safe_yaml import read_yaml
+from sweeps.recordings.contents import Contents, clip_keys
 from sweeps.recordings.readers.clips import ClipRows
 from sweeps.recordings.readers.file_tree import Tree, as_mapping, is_below
 from sweeps.recordings.readers.screens import (
@@ -35,6 +37,7 @@ from sweeps.recordings.readers.screens import (
 from sweeps.recordings.spec import StoredSpec
 from sweeps.recordings.units import UnitChoice
 from sweeps.stimuli.images import changed_by, decoded
+from sweeps.stimuli.picture_contents import content_of, sketch_of
 from sweeps.stimuli.picture_file import Exif
 
 PICTURES = (".png", ".jpg", ".jpeg")
@@ -103,17 +106,18 @@ class Trial:
 
 def read_trials(tree: Tree, spec: ExperantoOptions) -> list[Trial]:
     """The valid trials of the chosen kind and tiers, in order of their numbers."""
-    metas, named = _metas(tree), _named(tree)
+    metas, named = _labelled(tree, _metas(tree)), _named(tree)
     of_kind = {key: meta for key, meta in metas.items() if meta.get("modality") == spec.modality}
     if not of_kind:
         kinds = sorted({str(meta.get("modality")) for meta in metas.values()})
         problem = f"no trial shows a {spec.modality}; there are {', '.join(kinds)}"
         raise InputError(problem, file=tree.file("screen/meta"), key="modality", value=spec.modality)
     present = sorted({str(meta.get("tier")) for meta in of_kind.values()})
-    for tier in spec.tiers:
+    wanted = [clean_label(tier) for tier in spec.tiers]
+    for tier in wanted:
         if tier not in present:
             raise InputError("unknown tier", file=tree.file("screen/meta"), key="tiers", value=tier, allowed=present)
-    tiers = spec.tiers or present
+    tiers = wanted or present
     chosen = {key: meta for key, meta in of_kind.items() if str(meta.get("tier")) in tiers}
     valid = [key for key, meta in chosen.items() if meta.get("valid_trial", True)]
     if not valid:
@@ -158,6 +162,15 @@ def _metas(tree: Tree) -> dict[str, dict[str, Any]]:
         raise InputError("holds neither meta/*.yml nor combined_meta.json", file=tree.file("screen"))
     metas = tree.mapping("screen/combined_meta.json")
     return {key: as_mapping(metas[key], tree.file("screen/combined_meta.json"), key) for key in sorted(metas)}
+
+
+def _labelled(tree: Tree, metas: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The same with labels that are read alike wherever they look alike; what is no text stays as it is."""
+    for label in ("modality", "tier", "condition_hash"):
+        named = [key for key, meta in metas.items() if isinstance(meta.get(label), str)]
+        labels = tree.clean([metas[key][label] for key in named], "screen/meta", label)
+        metas = metas | {key: metas[key] | {label: str(one)} for key, one in zip(named, labels, strict=True)}
+    return metas
 
 
 def _trial(tree: Tree, key: str, meta: dict[str, Any], spec: ExperantoOptions, named: bool) -> Trial:
@@ -209,9 +222,9 @@ def read_clock(tree: Tree) -> np.ndarray:
 
 def read_screen(
     tree: Tree, spec: ExperantoOptions, trials: list[Trial]
-) -> tuple[np.ndarray, Presentations, np.ndarray, Counter[str]]:
-    """Frames of every trial, which trials show the same, the group of every clip or picture, and `RULES` at work."""
-    lengths, contents, signatures = [], [], []
+) -> tuple[np.ndarray, Presentations, Contents, Counter[str]]:
+    """Frames of every trial, which trials show the same, what every clip or picture shows, and `RULES` at work."""
+    lengths, contents, signatures, shown = [], [], [], []
     brightness, changed = Brightness(spec.white, tree.file("screen/data")), Counter[str]()
     names = [trial.file for trial in trials]
     for trial, content in zip(trials, tree.many(names), strict=True):
@@ -221,7 +234,9 @@ def read_screen(
             raise InputError(problem, file=tree.file(trial.file))
         lengths.append(trial.frames)
         contents.append(content_key(frames))
-        signatures.append(signature(brightness.pixels(frames, tree.file(trial.file))))
+        pixels = brightness.pixels(frames, tree.file(trial.file))
+        signatures.append(signature(pixels))
+        shown.append(clip_keys(pixels) if spec.modality == "video" else (sketch_of(pixels[0]), content_of(pixels[0])))
         if trial.file.endswith(PICTURES):
             changed.update(_changes(content, tree.file(trial.file), spec.image.exif))
     brightness.check()
@@ -229,8 +244,11 @@ def read_screen(
     conditions = [trial.condition for trial in trials]
     keys = {"content": contents, "condition": conditions, "near": [str(label) for label in near]}[spec.match]
     presentations = arrange(keys, np.array([trial.first for trial in trials]))
-    together = linked(near, presentations.item, np.array(contents))[presentations.first]
-    return np.array(lengths), presentations, np.array([trials[trial].key for trial in together]), changed
+    first = presentations.first
+    together = linked(near, presentations.item, np.array(contents))[first]
+    groups = [trials[trial].key for trial in together]
+    of_clips = [signatures[trial] for trial in first] if spec.modality == "video" else None
+    return np.array(lengths), presentations, Contents.of(groups, [shown[trial] for trial in first], of_clips), changed
 
 
 def _frames(tree: Tree, name: str, content: bytes, spec: ExperantoOptions) -> np.ndarray:

@@ -1,7 +1,9 @@
 """The bring-your-own format: a folder with stimuli.csv, responses.npy, units.csv and pictures or features.
 
 Every row of stimuli.csv is a picture, or, where it has the columns `clip` (a label) and `frame`, a frame of a clip:
-those of a clip lie together and count from 0. The rows of a role without a clip are pictures.
+those of a clip lie together and count from 0. The rows of a role without a clip are pictures. Rows of the role `fit`
+that show the same stimulus are its repeats, and groups that show the same picture, frame by frame the same clip, or
+have equal features and no pictures, are one group.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,9 +23,12 @@ from models.inputs.geometry import Geometry
 from sweeps.errors import InputError
 from sweeps.hashing import content_id, digest_bytes
 from sweeps.io.filesystem import join, open_filesystem
+from sweeps.io.labels import clean_table, refuse_duplicates
 from sweeps.io.pointers import exists, refuse_pointer
 from sweeps.io.untrusted import npy_array, reading, refuse_bomb
-from sweeps.recordings.identity import refined
+from sweeps.recordings.identity import applied, refined
+from sweeps.recordings.readers.fit_stimuli import fit_stimuli
+from sweeps.recordings.readers.presentations import stacked
 from sweeps.recordings.readers.screens import PictureSpec, picture_notes, versions
 from sweeps.recordings.recording import (
     ROLES,
@@ -39,19 +45,24 @@ from sweeps.stimuli.picture_file import Exif
 
 
 class FolderSpec(StoredSpec):
-    """A recording in the `folder` format: where it is and how its pictures are shown."""
+    """A recording in the `folder` format: where it is and how its pictures are shown.
+
+    `presentations`: whether rows that show one stimulus are its repeats, or `separate` stimuli of one group.
+    """
 
     format: Literal["folder"]
     image: PictureSpec = PictureSpec()
     exclude_units: tuple[int, ...] = Field((), strict=False)
+    presentations: Literal["repeats", "separate"] = "repeats"
 
     def open(self, base: str, cache: Path) -> Recording:
         """Read the folder; InputError names the file and what is wrong with it."""
         folder = Folder(join(base, self.path))
         if not folder.has("stimuli.csv"):
             raise InputError("no such recording (it has no stimuli.csv)", file=folder.url, key="path", value=self.path)
+        separate = self.presentations == "separate"
         geometry, exif = self.image.geometry(), self.image.exif
-        return read_folder(folder, self.recording_name(), geometry, self.exclude_units, exif)
+        return read_folder(folder, self.recording_name(), geometry, self.exclude_units, separate, exif=exif)
 
     def describe(self, base: str) -> RecordingFacts:
         """Return what the driver needs to know; reads one picture, so that an unreadable archive is found early."""
@@ -63,11 +74,15 @@ class FolderSpec(StoredSpec):
 
 
 class Folder:
-    """Reads the files of one local or remote folder; never writes into it, loads no pickle."""
+    """Reads the files of one local or remote folder; never writes into it, loads no pickle.
+
+    `cleaned` tells whether a label that was read so far stands in its table with padding (see `sweeps.io.labels`).
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.fs, self.root = open_filesystem(url)
+        self.cleaned = False
 
     def has(self, name: str) -> bool:
         """Whether the file or sub-folder exists; InputError when the place does not answer."""
@@ -82,7 +97,7 @@ class Folder:
         return content
 
     def csv(self, name: str) -> pd.DataFrame:
-        """A CSV file of one row or more, every column as text."""
+        """A CSV file of one row or more, every column as text; labels and names of columns are cleaned."""
         file, content = f"{self.url}/{name}", self.bytes(name)
         with reading(file, "is not a CSV table"):
             table = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
@@ -90,7 +105,9 @@ class Folder:
             raise InputError("has no rows", file=file)
         if not isinstance(table.index, pd.RangeIndex):  # pandas would take the first cells for row names
             raise InputError(f"its rows have more cells than its header ({len(table.columns)})", file=file)
-        return table
+        labelled, cleaned = clean_table(table, file)
+        self.cleaned |= cleaned
+        return labelled
 
     def array(self, name: str) -> np.ndarray:
         """A numeric .npy array."""
@@ -126,9 +143,15 @@ def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, file: str) -> np
 
 
 def read_folder(
-    folder: Folder, name: str, geometry: Geometry, exclude: tuple[int, ...], exif: Exif = "obey"
+    folder: Folder,
+    name: str,
+    geometry: Geometry,
+    exclude: tuple[int, ...],
+    separate: bool = False,
+    drawn: bool = False,
+    exif: Exif = "obey",
 ) -> Recording:
-    """A recording from an opened folder."""
+    """A recording from an opened folder; what was `drawn` by this project is not searched for equal content."""
     pictures = folder.pictures(exif)
     stimuli, units = _stimuli(folder, pictures), _units(folder)
     responses = _responses(folder, len(stimuli), len(units))
@@ -137,21 +160,33 @@ def read_folder(
     check_responses(responses, f"{folder.url}/responses.npy", keep)
     digest = pictures.digest() if pictures else ""
     fingerprint = folder.digest(digest)
-    sets = {
-        role: _stimulus_set(_of_role(stimuli, role, folder), responses, role, geometry, pictures, digest)
-        for role in ROLES
-        if (stimuli["role"] == role).any()
-    }
-    if "fit" not in sets:
+    fit = stimuli["role"] == "fit"
+    if not fit.any():
         raise InputError("no stimulus has the role `fit`", file=f"{folder.url}/stimuli.csv", key="role")
+    features = _features(folder, len(stimuli), fit.to_numpy())
+    shown = fit_stimuli(stimuli[fit], features, pictures, separate, drawn, f"{folder.url}/stimuli.csv")
+    tables = {"fit": shown.table} | {
+        role: stimuli[stimuli["role"] == role] for role in ROLES[1:] if (stimuli["role"] == role).any()
+    }
+    sets = {
+        role: _stimulus_set(_of_role(table, folder), responses, role, geometry, pictures, digest)
+        for role, table in tables.items()
+    }
+    sets["fit"] = replace(sets["fit"], responses=stacked(responses[fit.to_numpy()], shown.presentations))
     check_groups(sets["fit"], f"{folder.url}/responses.npy", keep)
     check_roles(sets, f"{folder.url}/stimuli.csv")
-    features = _features(folder, len(stimuli), (stimuli["role"] == "fit").to_numpy())
     changed = pictures.resolved(stimuli["file"][stimuli["role"] != "text"]) if pictures else Counter()
     identity = content_id([fingerprint, geometry.key() if pictures else "", sorted(exclude)])
-    identity, notes = refined(identity, versions(changed)), picture_notes(changed)
-    areas = units["area"].to_numpy(dtype=str)[keep]
-    return Recording(name, identity, areas, sets, features, geometry if sets["fit"].images else None, notes=notes)
+    return Recording(
+        name,
+        refined(identity, applied({"labels": folder.cleaned, **shown.rules}) | versions(changed)),
+        units["area"].to_numpy(dtype=str)[keep],
+        sets,
+        {key: array[shown.presentations.first] for key, array in features.items()},
+        geometry if sets["fit"].images else None,
+        notes={**shown.notes, **picture_notes(changed)},
+        contents=shown.contents,
+    )
 
 
 def _stimuli(folder: Folder, pictures: ImageFolder | None) -> pd.DataFrame:
@@ -187,9 +222,8 @@ def _own_groups(table: pd.DataFrame, pictures: ImageFolder | None) -> list[str]:
     return groups
 
 
-def _of_role(stimuli: pd.DataFrame, role: str, folder: Folder) -> pd.DataFrame:
+def _of_role(table: pd.DataFrame, folder: Folder) -> pd.DataFrame:
     """The rows of a role: the frames of clips are numbers, and both columns are dropped where no row has a clip."""
-    table = stimuli[stimuli["role"] == role]
     if "clip" not in table or "frame" not in table:
         return table
     if (table["clip"] == "").all():
@@ -219,6 +253,8 @@ def _units(folder: Folder) -> pd.DataFrame:
     if (units["area"] == "").any():
         line = int(np.flatnonzero(units["area"] == "")[0]) + 2
         raise InputError(f"is empty in line {line}: every unit needs an area", file=file, key="area")
+    if "unit" in units:
+        refuse_duplicates(units["unit"].to_numpy(dtype=str), file, "unit")
     return units
 
 

@@ -28,7 +28,8 @@ from pydantic import Field
 from sweeps.errors import InputError
 from sweeps.hashing import content_id
 from sweeps.io.filesystem import join
-from sweeps.recordings.identity import refined
+from sweeps.recordings.contents import Contents
+from sweeps.recordings.identity import applied, refined
 from sweeps.recordings.readers.file_tree import Tree
 from sweeps.recordings.readers.fmri import check_size, chosen, hdf5_in, remember, some_of, with_data, zscored
 from sweeps.recordings.readers.hdf5 import numbers
@@ -93,7 +94,7 @@ class LebelSpec(SubjectSpec):
         spoken = {story.name: _spoken(tree, self, story.name) for story in stories}
         words = pd.concat([_words(self, story, found) for story, found in spoken.items()], ignore_index=True)
         anew = {} if all(found.as_before for found in spoken.values()) else {"words": WORDS_VERSION}
-        identity = refined(content_id([tree.digest(), self.settings()]), anew)
+        identity = refined(content_id([tree.digest(), self.settings()]), anew | applied({"labels": units.cleaned}))
         fit = StimulusSet(_table(stories, self), responses, content_id([identity, "stories"]))
         return Recording(
             self.recording_name(),
@@ -106,6 +107,7 @@ class LebelSpec(SubjectSpec):
                 "voxels_left_out": len(stories[0].with_data) - len(with_numbers),
                 "tier_read": ", ".join(dict.fromkeys(found.tier for found in spoken.values())),
             },
+            contents=_contents(stories, words),
         )
 
 
@@ -222,6 +224,13 @@ def _words(spec: LebelSpec, story: str, spoken: Spoken) -> pd.DataFrame:
     """Words of a story at the middle of the time in which they are spoken, in seconds from the first sample."""
     times = [spec.sound_start + (word.start + word.end) / 2 for word in spoken.words]
     return pd.DataFrame({"run": story, "time": times, "word": [word.text for word in spoken.words]})
+
+
+def _contents(stories: Sequence[_Story], words: pd.DataFrame) -> Contents:
+    """What the stories tell: the words and when they are spoken, whoever hears them."""
+    told = [words[words["run"] == story.name] for story in stories]
+    keys = [content_id(["story", one["word"].tolist(), one["time"].tolist()]) for one in told]
+    return Contents.known([story.name for story in stories], keys)
 
 
 def _check_voxels(stories: Sequence[_Story], tree: Tree) -> None:

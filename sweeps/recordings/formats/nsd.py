@@ -34,7 +34,8 @@ from sweeps.errors import InputError
 from sweeps.hashing import content_id
 from sweeps.io.filesystem import join
 from sweeps.io.untrusted import reading
-from sweeps.recordings.identity import refined
+from sweeps.recordings.contents import Contents
+from sweeps.recordings.identity import applied, refined
 from sweeps.recordings.readers.file_tree import Tree
 from sweeps.recordings.readers.fmri import check_size, labels_moved, some_of, varying, whole_labels, zscored
 from sweeps.recordings.readers.hdf5 import BLOCK, dataset, numbers, opened
@@ -84,13 +85,22 @@ class NsdSpec(SubjectSpec):
         images, responses = _responses(sessions, trials["image"], with_data[units.rows], tree.file(folder))
         pictures = _Pictures(tree.file(STIMULI), images)
         digest = hashlib.sha256(responses.data).hexdigest()
-        identity = refined(content_id([tree.digest(), digest, pictures.identity(), self.settings()]), resolved)
+        identity = content_id([tree.digest(), digest, pictures.identity(), self.settings()])
+        identity = refined(identity, resolved | applied({"labels": units.cleaned}))
         geometry = self.image.geometry()
         names = [f"nsd-{image:05d}" for image in images]
         table, key = pd.DataFrame({"file": names, "group": names}), content_id([identity, "nsd"])
         fit = StimulusSet(table, responses, key, pictures.loader(geometry))
         notes = {"voxels_left_out": len(inside) - len(with_data)}
-        return Recording(self.recording_name(), identity, units.areas, {"fit": fit}, geometry=geometry, notes=notes)
+        return Recording(
+            self.recording_name(),
+            identity,
+            units.areas,
+            {"fit": fit},
+            geometry=geometry,
+            notes=notes,
+            contents=Contents.known(names, names),  # equal numbers are equal pictures, for every subject
+        )
 
 
 def _labels(tree: Tree, spec: NsdSpec, folder: str) -> tuple[np.ndarray, dict[str, int]]:

@@ -21,6 +21,7 @@ from pydantic import Field
 from sweeps.errors import InputError
 from sweeps.hashing import content_id
 from sweeps.io.filesystem import join
+from sweeps.io.labels import clean_label
 from sweeps.recordings.readers.file_tree import Tree, is_below
 from sweeps.recordings.readers.screens import Brightness, Presentations, ScreenSpec
 from sweeps.recordings.readers.trial_tables import blank
@@ -180,14 +181,15 @@ def _tiers(tree: Tree) -> np.ndarray:
 
 
 def _chosen(tier_of: np.ndarray, tiers: Sequence[str], tree: Tree) -> np.ndarray:
-    for tier in tiers:
+    wanted = [clean_label(tier) for tier in tiers]
+    for tier in wanted:
         if tier not in TIERS:
             raise InputError("unknown tier", key="tiers", value=tier, allowed=TIERS)
-    trials = np.flatnonzero(np.isin(tier_of, list(tiers)))
+    trials = np.flatnonzero(np.isin(tier_of, wanted))
     if not len(trials):
         present = ", ".join(dict.fromkeys(tier_of.tolist()))
         problem = f"no trial belongs to these tiers; the trials' own are {present}"
-        raise InputError(problem, file=tree.file("meta/trials/tiers.npy"), key="tiers", value=list(tiers))
+        raise InputError(problem, file=tree.file("meta/trials/tiers.npy"), key="tiers", value=wanted)
     return trials
 
 

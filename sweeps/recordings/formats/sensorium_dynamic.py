@@ -12,6 +12,7 @@ from pydantic import Field
 
 from sweeps.errors import InputError
 from sweeps.hashing import content_id
+from sweeps.recordings.contents import Contents, clip_keys, joined_note
 from sweeps.recordings.formats.sensorium import (
     SensoriumSpec,
     Session,
@@ -19,6 +20,7 @@ from sweeps.recordings.formats.sensorium import (
     limit_repeats,
     open_session,
 )
+from sweeps.recordings.identity import applied, refined
 from sweeps.recordings.readers.clips import ClipRows
 from sweeps.recordings.readers.screens import (
     Presentations,
@@ -70,21 +72,24 @@ class SensoriumDynamicSpec(SensoriumSpec):
             geometry=self.image.geometry(),
             coordinates=session.units.coordinates,
             frame_rate=self.frame_rate,
+            notes=clips.notes,
+            contents=clips.contents,
         )
 
 
 @dataclass(frozen=True)
 class _Clips:
-    """The clips of a session: which trials showed which, the `groups` (clips,) and rows of the clips.
+    """The clips of a session: which trials showed which, the `contents` and rows of the clips, and notes.
 
     `used` (trials,): within the first `repeats`; `stored` (trials,): frames in the file, padding included.
     """
 
     presentations: Presentations
-    groups: np.ndarray
+    contents: Contents
     rows: ClipRows
     used: np.ndarray
     stored: np.ndarray
+    notes: dict[str, str]
 
     @property
     def repeats(self) -> int:
@@ -109,15 +114,16 @@ def _stimuli(session: Session, spec: SensoriumDynamicSpec, clips: _Clips) -> tup
     responses[rows.frame < spec.skip] = np.nan
     check_responses(responses, session.tree.file("data/responses"), session.units.rows)
     behaviour, pupil = (_beside(session, kind, clips) for kind in ("behavior", "pupil_center"))
-    identity = content_id([session.tree.digest(), spec.options()])
+    cleaned = {"labels": session.tree.cleaned or session.units.cleaned}
+    identity = refined(content_id([session.tree.digest(), spec.options()]), applied(cleaned))
     names = [session.file("videos", int(trial)) for trial in session.trials[clips.presentations.first]]
-    table, images = rows.table(names, clips.groups, tiers), _images(session, rows, names)
+    table, images = rows.table(names, clips.contents.groups, tiers), _images(session, rows, names)
     return StimulusSet(table, responses, content_id([identity, "videos"]), images, behaviour, pupil), identity
 
 
 def _clips(session: Session, spec: SensoriumDynamicSpec) -> _Clips:
     """Read every video: which trials show the same clip, and how long the clips are."""
-    lengths, stored, contents, signatures = [], [], [], []
+    lengths, stored, contents, signatures, keys = [], [], [], [], []
     brightness = session.brightness("videos")
     for _, name, video in session.arrays("videos"):
         length = _true_length(video, session.tree.file(name))
@@ -127,12 +133,17 @@ def _clips(session: Session, spec: SensoriumDynamicSpec) -> _Clips:
         stored.append(video.shape[2])
         contents.append(content_key(frames))
         signatures.append(signature(pixels))
+        keys.append(clip_keys(pixels))
     brightness.check()
     near = near_copies(signatures)
     presentations = arrange(_keys(session, spec, contents, near), session.order)
-    groups = session.trials[linked(near, presentations.item)[presentations.first]].astype(str)
-    rows, used = ClipRows.of(np.array(lengths)[presentations.first]), limit_repeats(session, presentations)
-    return _Clips(presentations, groups, rows, used, np.array(stored))
+    first = presentations.first
+    groups = session.trials[linked(near, presentations.item)[first]].astype(str)
+    own = session.trials[first].astype(str)
+    notes = {"joined": joined_note(own, groups)} if (own != groups).any() else {}
+    shown = Contents.of(groups, [keys[trial] for trial in first], [signatures[trial] for trial in first])
+    rows, used = ClipRows.of(np.array(lengths)[first]), limit_repeats(session, presentations)
+    return _Clips(presentations, shown, rows, used, np.array(stored), notes)
 
 
 def _true_length(video: np.ndarray, file: str) -> int:

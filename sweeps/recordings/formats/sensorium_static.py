@@ -11,6 +11,7 @@ import pandas as pd
 
 from sweeps.errors import InputError
 from sweeps.hashing import content_id
+from sweeps.recordings.contents import Contents, joined_note
 from sweeps.recordings.formats.sensorium import (
     SensoriumSpec,
     Session,
@@ -18,9 +19,11 @@ from sweeps.recordings.formats.sensorium import (
     limit_repeats,
     open_session,
 )
+from sweeps.recordings.identity import applied, refined
 from sweeps.recordings.readers.screens import Presentations, arrange, as_pixels, content_key, linked, show
 from sweeps.recordings.readers.trial_tables import scale_responses, train_rows
 from sweeps.recordings.recording import Recording, StimulusSet, check_groups, check_responses
+from sweeps.stimuli.picture_contents import content_of, sketch_of
 
 DEFAULT_TIERS = ("train", "validation", "test")
 IMAGE_IDS = ("frame_image_id", "colorframeprojector_image_id", "image_id")
@@ -38,15 +41,16 @@ class SensoriumStaticSpec(SensoriumSpec):
         A picture's tier is that of its first file. Reads every file of the read trials once.
         """
         session = open_session(self, base, self.tiers or DEFAULT_TIERS)
-        presentations, groups = _pictures(session)
+        presentations, contents, notes = _pictures(session)
         used = limit_repeats(session, presentations)
         responses = _responses(session, presentations, used)
         file, units = session.tree.file("data/responses"), session.units
         check_responses(responses, file, units.rows)
         behaviour = _beside(session, "behavior", presentations, used, None)
         pupil = _beside(session, "pupil_center", presentations, used, 2)
-        identity = content_id([session.tree.digest(), self.options()])
-        table, images = _table(session, presentations, groups), _images(session, presentations)
+        cleaned = {"labels": session.tree.cleaned or units.cleaned}
+        identity = refined(content_id([session.tree.digest(), self.options()]), applied(cleaned))
+        table, images = _table(session, presentations, contents.groups), _images(session, presentations)
         fit = StimulusSet(table, responses, content_id([identity, "pictures"]), images, behaviour, pupil)
         check_groups(fit, file, units.rows)
         return Recording(
@@ -56,22 +60,28 @@ class SensoriumStaticSpec(SensoriumSpec):
             {"fit": fit},
             geometry=self.image.geometry(),
             coordinates=units.coordinates,
+            notes=notes,
+            contents=contents,
         )
 
 
-def _pictures(session: Session) -> tuple[Presentations, np.ndarray]:
-    """Which trials show the same picture, and the group of every picture."""
-    contents, brightness = [], session.brightness("images")
+def _pictures(session: Session) -> tuple[Presentations, Contents, dict[str, str]]:
+    """Which trials show the same picture, what every picture shows and its group, and notes of groups joined."""
+    stored, shown, brightness = [], [], session.brightness("images")
     for _, name, picture in session.arrays("images"):
         _grey_or_colour(picture, session.tree.file(name))
-        brightness.pixels(picture, session.tree.file(name))
-        contents.append(content_key(picture))
+        pixels = brightness.pixels(np.moveaxis(picture, 0, -1), session.tree.file(name))
+        stored.append(content_key(picture))
+        shown.append((sketch_of(pixels), content_of(pixels)))
     brightness.check()
     ids = _image_ids(session)
-    presentations = arrange(contents if ids is None else ids.tolist(), session.order)
-    _check_same(session, presentations, contents)
+    presentations = arrange(stored if ids is None else ids.tolist(), session.order)
+    _check_same(session, presentations, stored)
     labels = session.trials.astype(str) if ids is None else ids
-    return presentations, labels[linked(np.array(contents), presentations.item)[presentations.first]]
+    own = labels[presentations.first]
+    groups = labels[linked(np.array(stored), presentations.item)[presentations.first]]
+    notes = {"joined": joined_note(own, groups)} if (own != groups).any() else {}
+    return presentations, Contents.of(groups, [shown[trial] for trial in presentations.first]), notes
 
 
 def _image_ids(session: Session) -> np.ndarray | None:

@@ -10,6 +10,7 @@ one repeat, are left out.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +22,8 @@ from pydantic import Field
 from sweeps.errors import InputError
 from sweeps.hashing import content_id
 from sweeps.io.filesystem import join
+from sweeps.recordings.contents import Contents, clip_key, row_keys
+from sweeps.recordings.identity import applied, refined
 from sweeps.recordings.readers.file_tree import Tree
 from sweeps.recordings.readers.fmri import check_size, chosen, hdf5_in, remember, some_of, with_data, zscored
 from sweeps.recordings.readers.hdf5 import numbers, whole_numbers
@@ -63,8 +66,9 @@ class ShortclipsSpec(SubjectSpec):
             voxels, left_out = with_numbers[units.rows], train.shape[1] - len(with_numbers)
             responses = _responses(chosen(train, voxels), chosen(test, voxels), onsets, self.zscore)
         features = {space: _features(tree, space, samples, test_samples) for space in self.spaces or _spaces(tree)}
-        identity = content_id([tree.digest(), self.settings()])
-        fit = StimulusSet(_table(onsets, samples, test_samples, self.tr), responses, content_id([identity, "movies"]))
+        identity = refined(content_id([tree.digest(), self.settings()]), applied({"labels": units.cleaned}))
+        table = _table(onsets, samples, test_samples, self.tr)
+        fit = StimulusSet(table, responses, content_id([identity, "movies"]))
         return Recording(
             self.recording_name(),
             identity,
@@ -73,6 +77,7 @@ class ShortclipsSpec(SubjectSpec):
             features,
             frame_rate=1 / self.tr,
             notes={"voxels_left_out": left_out},
+            contents=_contents(table, features),
         )
 
 
@@ -108,6 +113,13 @@ def _responses(train: np.ndarray, test: np.ndarray, onsets: np.ndarray, zscore: 
     for repeat, samples in enumerate(test):
         responses[len(train) :, :, repeat] = zscored(samples) if zscore else samples
     return responses
+
+
+def _contents(table: pd.DataFrame, features: Mapping[str, np.ndarray]) -> Contents:
+    """What the runs show, as far as all of their features tell."""
+    keys, runs = np.array(row_keys(features)), table["run"].to_numpy(dtype=str)
+    names = list(dict.fromkeys(runs.tolist()))
+    return Contents.known(names, [clip_key(keys[runs == name]) for name in names])
 
 
 def _spaces(tree: Tree) -> list[str]:

@@ -16,6 +16,7 @@ from fsspec.implementations.zip import ZipFileSystem
 from sweeps.errors import InputError
 from sweeps.hashing import digest_bytes
 from sweeps.io.filesystem import open_filesystem
+from sweeps.io.labels import clean_labels
 from sweeps.io.pointers import exists, is_file, open_checked, refuse_pointer
 from sweeps.io.safe_yaml import read_yaml
 from sweeps.io.untrusted import npy_array, reading, refuse_bomb, refuse_infinite
@@ -40,7 +41,8 @@ class Tree:
 
     `digest` is of the names and contents of all that was read (but not of what `later` reads): two trees of equal
     contents have equal digests, whether packed or not. Its cost is that of reading these files once; nothing is stored
-    beside the data. Folders are listed when they are first needed.
+    beside the data. Folders are listed when they are first needed. `cleaned` tells whether a label that was read so
+    far stands in its file with padding, or in another form of Unicode.
     """
 
     def __init__(self, url: str) -> None:
@@ -49,6 +51,7 @@ class Tree:
             self.fs, self.root = _opened(self.url)
         self._listed: dict[str, frozenset[str]] = {}
         self._read: dict[str, str] = {}
+        self.cleaned = False
 
     @property
     def packed(self) -> bool:
@@ -121,12 +124,19 @@ class Tree:
         return array
 
     def labels(self, name: str) -> np.ndarray:
-        """A .npy array of one text (or number) per entry, as texts."""
+        """A .npy array of one text (or number) per entry, as texts; see `clean_labels`."""
         array = npy_array(self.read(name), self.file(name), "USiub")
         if array.ndim != 1:
             raise InputError(f"must hold one text per entry, not {array.dtype} {array.shape}", file=self.file(name))
         with reading(self.file(name)):
-            return np.char.decode(array) if array.dtype.kind == "S" else array.astype(str)
+            texts = np.char.decode(array) if array.dtype.kind == "S" else array.astype(str)
+        return self.clean(texts.tolist(), name)
+
+    def clean(self, texts: Sequence[str], name: str, key: str | None = None) -> np.ndarray:
+        """Labels of a file as `clean_labels` has them, an array of texts."""
+        labels = clean_labels(texts, self.file(name), key)
+        self.cleaned |= labels.tolist() != list(texts)
+        return labels
 
     def mapping(self, name: str) -> dict[str, Any]:
         """A mapping from a YAML or JSON file."""

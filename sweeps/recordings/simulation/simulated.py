@@ -88,7 +88,7 @@ class SimulatedSpec(RecordingSpec):
         with locked(home.with_suffix(".lock")):
             if not home.exists():
                 _make(self, home, cache)
-        recording = read_folder(Folder(str(home)), self.recording_name(), self.image.geometry(), ())
+        recording = read_folder(Folder(str(home)), self.recording_name(), self.image.geometry(), (), drawn=True)
         return replace(recording, fingerprint=self.identity())
 
     def describe(self, base: str) -> RecordingFacts:
