@@ -33,7 +33,7 @@ from layouts import LAYOUTS
 from sweeps.errors import InputError
 from sweeps.recordings import FORMATS, describe, open_recording
 from sweeps.recordings.examples import EXAMPLES
-from sweeps.recordings.formats.allen import TRACES
+from sweeps.recordings.readers.nwb.nwb_1 import TRACES
 from sweeps.recordings.recording import Recording, StimulusSet
 
 SECONDS = 10

@@ -19,15 +19,32 @@ from sweeps.io.untrusted import reading, refuse_bomb
 BLOCK = 2**22
 """Bytes that are read at a time."""
 
+ZARR = ("zarr.json", ".zgroup", ".zmetadata", ".zattrs", ".zarray")
+"""Files that make a folder a Zarr store, of version 3 or 2."""
+
 
 @contextmanager
 def opened(url: str) -> Iterator[h5py.File]:
     """An HDF5 file, opened for reading; InputError where it is missing or none."""
     filesystem, path = open_filesystem(url)
     with reading(url):
-        stream = filesystem.open(path, "rb")
+        try:
+            stream = filesystem.open(path, "rb")
+        except OSError:
+            refuse_zarr(url)
+            raise
     with stream, content_of(stream, url) as content:
         yield content
+
+
+def refuse_zarr(url: str) -> None:
+    """Raise InputError where a folder is a Zarr store, in which archives such as DANDI hand out NWB as well."""
+    filesystem, path = open_filesystem(url)
+    with reading(url):
+        zarr = any(filesystem.exists(f"{path.rstrip('/')}/{name}") for name in ZARR)
+    if zarr:
+        problem = "is a Zarr folder, and only HDF5 files are read: export it to HDF5 once (hdmf-zarr, NWBHDF5IO.export)"
+        raise InputError(problem, file=url)
 
 
 @contextmanager
