@@ -13,6 +13,7 @@ from sweeps.recordings.readers.nwb.session import (
     area_of,
     check_scenes,
     column,
+    holds,
     on_clock,
     timestamps,
 )
@@ -50,7 +51,7 @@ def read_nwb_1(file: h5py.File, version: str, area: str | None, url: str) -> Ima
 
 def _refuse_incomplete(file: h5py.File, version: str, area: str | None, url: str) -> None:
     """Raise InputError that names the version of the layout and all that is missing."""
-    missing = [name for name in NEEDED if name not in file and not (area and name == LOCATION)]
+    missing = [name for name in NEEDED if not holds(file, name) and not (area and name == LOCATION)]
     if missing:
         others = f"; it lacks {', '.join(missing[1:])} too" if missing[1:] else ""
         problem = f"missing dataset: the file is NWB {version}, which must hold it as the AllenSDK's files do{others}"
@@ -89,7 +90,7 @@ def _check_windows(session: ImagingSession, key: str, url: str) -> None:
 
 def _running(file: h5py.File, samples: int, url: str) -> np.ndarray:
     """Running speed (samples,) in cm/s at the samples of the traces; NaN where it was not recorded."""
-    if f"{RUNNING}/data" not in file:
+    if not holds(file, f"{RUNNING}/data"):
         return np.full(samples, np.nan)
     speed = column(file, f"{RUNNING}/data", url)
     own = timestamps(file, RUNNING, len(speed), url)

@@ -17,7 +17,7 @@ from sweeps.recordings.readers.hdf5 import dataset, text
 from sweeps.recordings.readers.nwb.scenes import (
     SCENES,
     SECONDS,
-    Presentations,
+    SceneTimes,
     find_pictures,
     find_presentations,
     read_pictures,
@@ -25,7 +25,7 @@ from sweeps.recordings.readers.nwb.scenes import (
     shown_stimuli,
 )
 from sweeps.recordings.readers.nwb.series import find_traces, series_of, times, unit, values
-from sweeps.recordings.readers.nwb.session import Clock, ImagingSession, area_of, check_scenes, on_clock
+from sweeps.recordings.readers.nwb.session import Clock, ImagingSession, area_of, check_scenes, holds, on_clock
 
 TAKES = (
     "this reader takes two-photon sessions of Allen Visual Coding (NWB 1 of the AllenSDK, NWB 2 as DANDI has them), and"
@@ -106,10 +106,10 @@ def _shapes(data: np.ndarray) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def _length(file: h5py.File, name: str, url: str) -> int | None:
-    return len(dataset(file, name, url, 1)) if name in file else None
+    return len(dataset(file, name, url, 1)) if holds(file, name) else None
 
 
-def _windows(shown: Presentations, clock: Clock, url: str) -> np.ndarray:
+def _windows(shown: SceneTimes, clock: Clock, url: str) -> np.ndarray:
     """From which sample of the traces, up to which, every presentation lasts (presentations, 2); at least one.
 
     The first is the nearest to its start; a last one counts where three quarters of it lie within. So scenes of 0.25 s
@@ -131,7 +131,7 @@ def _windows(shown: Presentations, clock: Clock, url: str) -> np.ndarray:
     return np.stack([first, np.maximum(last, first + 1)], axis=1)
 
 
-def _notes(shown: Presentations) -> dict[str, Any]:
+def _notes(shown: SceneTimes) -> dict[str, Any]:
     notes: dict[str, Any] = {}
     if not shown.timed:
         notes["presentations"] = f"{SECONDS:g} s each, or up to the next: the file states no ends"
@@ -148,14 +148,14 @@ def _area(file: h5py.File, series: str, url: str) -> str | None:
 
 def _location(file: h5py.File, series: str) -> str | None:
     """The location of the plane that the ROIs of a series lie in, else of the only plane."""
-    table = file[f"{series}/rois"].attrs.get("table") if f"{series}/rois" in file else None
+    table = file[f"{series}/rois"].attrs.get("table") if holds(file, f"{series}/rois") else None
     if isinstance(table, h5py.Reference) and table:
         place = f"{file[table].name}/imaging_plane/location"
-        if place in file:
+        if holds(file, place):
             return place
     planes = file.get(PLANES)
     names = [f"{PLANES}/{name}/location" for name in planes] if isinstance(planes, h5py.Group) else []
-    present = [name for name in names if name in file]
+    present = [name for name in names if holds(file, name)]
     return present[0] if len(present) == 1 else None
 
 

@@ -11,7 +11,7 @@ from sweeps.io.untrusted import reading
 from sweeps.recordings.readers.hdf5 import opened, refuse_zarr, text
 from sweeps.recordings.readers.nwb.nwb_1 import NEEDED, read_nwb_1
 from sweeps.recordings.readers.nwb.nwb_2 import read_nwb_2
-from sweeps.recordings.readers.nwb.session import ImagingSession
+from sweeps.recordings.readers.nwb.session import ImagingSession, holds
 
 ROOTS = ("general", "processing", "stimulus")
 """Groups that files of every version have."""
@@ -47,13 +47,13 @@ def read_session(url: str, area: str | None) -> ImagingSession:
 def _version(file: h5py.File, url: str) -> str:
     """The version that an attribute (NWB 2) or a dataset (NWB 1) states, else 1 or 2 by where its data lie."""
     stated = file.attrs.get("nwb_version")
-    if stated is None and "nwb_version" in file:
+    if stated is None and holds(file, "nwb_version"):
         stated = text(file, "nwb_version", url)
     if stated is not None:
         first = np.asarray(stated).ravel()[0]
         word = first.decode() if isinstance(first, bytes) else str(first)
         return word.strip().upper().removeprefix("NWB").lstrip("-_ V").lower()
     if not any(isinstance(file.get(name), h5py.Group) for name in ROOTS):
-        holds = ", ".join(sorted(file)[:8]) or "nothing"
-        raise InputError(f"is HDF5, but no NWB file: it states no nwb_version, and holds {holds}", file=url)
-    return "1" if any(name in file for name in NEEDED) else "2"
+        content = ", ".join(sorted(file)[:8]) or "nothing"
+        raise InputError(f"is HDF5, but no NWB file: it states no nwb_version, and holds {content}", file=url)
+    return "1" if any(holds(file, name) for name in NEEDED) else "2"

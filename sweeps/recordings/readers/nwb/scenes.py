@@ -17,6 +17,7 @@ import numpy as np
 from sweeps.errors import InputError
 from sweeps.recordings.readers.hdf5 import dataset, numbers
 from sweeps.recordings.readers.nwb.series import texts, times
+from sweeps.recordings.readers.nwb.session import holds
 from sweeps.recordings.readers.screens import as_pixels
 
 SCENES = "natural_scene"
@@ -35,7 +36,7 @@ SECONDS = 0.25
 
 
 @dataclass(frozen=True)
-class Presentations:
+class SceneTimes:
     """`scenes` (presentations,), -1 for the blank, as the dataset `key` tells; `starts` and `stops` in seconds.
 
     `timed` says that the file states the stops.
@@ -61,18 +62,18 @@ def find_presentations(file: h5py.File) -> str | None:
     tables = [name for name in groups if _number_column(file, name)]
     own = [name for name in tables if name.rsplit("/", 1)[-1].startswith(SCENES)]
     mixed = [name for name in tables if _rows_of_scenes(file, name) is not None]
-    series = [name for name in groups if name.rsplit("/", 1)[-1].startswith(SCENES) and f"{name}/data" in file]
+    series = [name for name in groups if name.rsplit("/", 1)[-1].startswith(SCENES) and holds(file, f"{name}/data")]
     return next(iter([*own, *series, *mixed]), None)
 
 
-def read_presentations(file: h5py.File, name: str, url: str) -> Presentations:
+def read_presentations(file: h5py.File, name: str, url: str) -> SceneTimes:
     """What the table or the series `name` says; a scene that cannot be told from the blank is left out."""
     column = _number_column(file, name)
     told = _of_table(file, name, column, url) if column else _of_series(file, name, url)
     return _without_clipped_blank(told, np.dtype(file[told.key].dtype))
 
 
-def _of_table(file: h5py.File, name: str, column: str, url: str) -> Presentations:
+def _of_table(file: h5py.File, name: str, column: str, url: str) -> SceneTimes:
     key = f"{name}/{column}"
     columns = [numbers(file, f"{name}/{part}", url, 1)[:] for part in (column, "start_time", "stop_time")]
     if len({len(values) for values in columns}) != 1:
@@ -81,10 +82,10 @@ def _of_table(file: h5py.File, name: str, column: str, url: str) -> Presentation
     scenes, starts, stops = columns if own is None else (values[own] for values in columns)
     if not (np.isfinite(starts) & np.isfinite(stops) & (starts < stops)).all():
         raise InputError("must hold stop times after the start times", file=url, key=f"{name}/stop_time")
-    return Presentations(key, _whole(scenes, key, url), starts.astype(float), stops.astype(float), timed=True)
+    return SceneTimes(key, _whole(scenes, key, url), starts.astype(float), stops.astype(float), timed=True)
 
 
-def _of_series(file: h5py.File, name: str, url: str) -> Presentations:
+def _of_series(file: h5py.File, name: str, url: str) -> SceneTimes:
     """Every presentation lasts SECONDS, or up to the next one where these follow each other faster."""
     key = f"{name}/data"
     stored = numbers(file, key, url, 1)[:]
@@ -92,7 +93,7 @@ def _of_series(file: h5py.File, name: str, url: str) -> Presentations:
     if starts is None:
         raise InputError("must have timestamps, or a starting_time and its rate", file=url, key=name)
     step = float(np.median(np.diff(starts))) if len(starts) > 1 else SECONDS
-    return Presentations(key, _whole(stored, key, url), starts, starts + min(SECONDS, step), timed=False)
+    return SceneTimes(key, _whole(stored, key, url), starts, starts + min(SECONDS, step), timed=False)
 
 
 def _whole(stored: np.ndarray, key: str, url: str) -> np.ndarray:
@@ -107,7 +108,7 @@ def _whole(stored: np.ndarray, key: str, url: str) -> np.ndarray:
     return whole
 
 
-def _without_clipped_blank(told: Presentations, stored: np.dtype) -> Presentations:
+def _without_clipped_blank(told: SceneTimes, stored: np.dtype) -> SceneTimes:
     """Leave picture 0 out where blanks were stored as 0 too: unsigned, no blank, and 0 twice as often as any other.
 
     HDF5 stores -1 as 0 where it converts to unsigned numbers, as the conversion on DANDI did.
@@ -118,7 +119,7 @@ def _without_clipped_blank(told: Presentations, stored: np.dtype) -> Presentatio
     if counts[1:].max() > 1.2 * counts[1:].min() or not 1.5 <= counts[0] / np.median(counts[1:]) <= 2.5:
         return told
     kept = told.scenes != 0
-    return Presentations(told.key, told.scenes[kept], told.starts[kept], told.stops[kept], told.timed, False)
+    return SceneTimes(told.key, told.scenes[kept], told.starts[kept], told.stops[kept], told.timed, False)
 
 
 def _members(file: h5py.File, place: str) -> list[str]:
@@ -129,7 +130,7 @@ def _members(file: h5py.File, place: str) -> list[str]:
 def _number_column(file: h5py.File, table: str) -> str:
     """The column of a table of intervals that says which picture was shown; empty where `table` is no such table."""
     group = file.get(table)
-    if not isinstance(group, h5py.Group) or "start_time" not in group or "stop_time" not in group:
+    if not isinstance(group, h5py.Group) or not (holds(group, "start_time") and holds(group, "stop_time")):
         return ""
     columns = {name.lower(): name for name in group if isinstance(group.get(name), h5py.Dataset)}
     return next((columns[name] for name in NUMBERS if name in columns), "")
@@ -138,8 +139,9 @@ def _number_column(file: h5py.File, table: str) -> str:
 def _rows_of_scenes(file: h5py.File, table: str) -> np.ndarray | None:
     """Rows of a table of several stimuli that show natural scenes; None where no column tells, or none does."""
     for name in NAMES:
-        if f"{table}/{name}" in file:
-            rows = np.array([text.startswith(SCENES) for text in texts(file[f"{table}/{name}"])], dtype=bool)
+        column = file.get(f"{table}/{name}")
+        if isinstance(column, h5py.Dataset):
+            rows = np.array([text.startswith(SCENES) for text in texts(column)], dtype=bool)
             if rows.any():
                 return rows
     return None
@@ -152,14 +154,14 @@ def find_pictures(file: h5py.File, presented: str | None) -> str | None:
     """Where the pictures lie: where the series of presentations refers to, else the template of natural scenes."""
     links = [f"{presented}/{name}" for name in ("indexed_images", "indexed_timeseries")] if presented else []
     named = [f"{TEMPLATES}/{name}" for name in _members(file, TEMPLATES) if name.startswith(SCENES)]
-    return next((name for name in [*links, *named] if file.get(name) is not None), None)
+    return next((name for name in [*links, *named] if holds(file, name)), None)
 
 
 def read_pictures(file: h5py.File, place: str, url: str) -> Sequence[np.ndarray]:
     """The pictures in the order of their numbers, uint8 (rows, columns[, 3]) each."""
     if isinstance(file.get(place), h5py.Dataset):
         return _stack(file, place, url)
-    if f"{place}/data" in file:
+    if holds(file, f"{place}/data"):
         return _stack(file, f"{place}/data", url)
     return [_picture(file, f"{place}/{name}", url) for name in _ordered(file, place, url)]
 
@@ -187,7 +189,7 @@ def _ordered(file: h5py.File, place: str, url: str) -> list[str]:
 
     HDF5 lists names by the alphabet: scene 10 before scene 2.
     """
-    if f"{place}/order_of_images" in file:
+    if holds(file, f"{place}/order_of_images"):
         references = dataset(file, f"{place}/order_of_images", url, 1)[:]
         return [file[reference].name.rsplit("/", 1)[-1] for reference in references]
     names = [name for name in file[place] if isinstance(file[place].get(name), h5py.Dataset)]

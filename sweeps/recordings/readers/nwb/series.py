@@ -9,7 +9,7 @@ import numpy as np
 
 from sweeps.errors import InputError
 from sweeps.recordings.readers.hdf5 import numbers
-from sweeps.recordings.readers.nwb.session import timestamps
+from sweeps.recordings.readers.nwb.session import holds, timestamps
 
 DFF = re.compile(r"^d(elta)?f(overf|f)")
 """How names of dF/F begin, in lower case and without signs: DfOverF, dff, DeltaFOverF, dF_over_F."""
@@ -22,7 +22,7 @@ def find_traces(file: h5py.File) -> tuple[list[str], list[str]]:
         parts = [re.sub(r"[^a-z]", "", part.lower()) for part in name.split("/")]
         if any(DFF.match(part) for part in parts) and "event" not in parts[-1] and "event" not in parts[-2]:
             fractions.append(name)
-        elif f"{name}/rois" in file:
+        elif holds(file, f"{name}/rois"):
             others.append(name)
     return fractions, others
 
@@ -43,7 +43,7 @@ def _is_series(item: object) -> bool:
 def times(file: h5py.File, series: str, samples: int, url: str) -> np.ndarray | None:
     """Seconds (samples,) of a series: its `timestamps`, else `starting_time` and rate; None where it has neither."""
     start = file.get(f"{series}/starting_time")
-    if f"{series}/timestamps" in file or not isinstance(start, h5py.Dataset):
+    if holds(file, f"{series}/timestamps") or not isinstance(start, h5py.Dataset):
         return timestamps(file, series, samples, url)
     first, rate = float(numbers(file, f"{series}/starting_time", url)[()]), float(start.attrs.get("rate", np.nan))
     if not (np.isfinite(first) and np.isfinite(rate) and rate > 0):

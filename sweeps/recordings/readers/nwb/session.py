@@ -82,6 +82,11 @@ def on_clock(name: str, values: np.ndarray, own: np.ndarray | None, clock: Clock
     return aligned
 
 
+def holds(file: h5py.File, name: str) -> bool:
+    """Whether there is something at a path; not where a link on the way leads nowhere, or to another file."""
+    return file.get(name) is not None
+
+
 def column(file: h5py.File, name: str, url: str) -> np.ndarray:
     """Numbers (samples,); pipeline 0.9 stored them as (samples, 1)."""
     stored = numbers(file, name, url)
@@ -95,7 +100,7 @@ def column(file: h5py.File, name: str, url: str) -> np.ndarray:
 def timestamps(file: h5py.File, series: str, samples: int, url: str) -> np.ndarray | None:
     """The `timestamps` of a series; None where it has none."""
     name = f"{series}/timestamps"
-    if name not in file:
+    if not holds(file, name):
         return None
     seconds = column(file, name, url)
     if len(seconds) != samples or not np.isfinite(seconds).all() or (np.diff(seconds) <= 0).any():
