@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -45,7 +45,7 @@ SCORE = Score(
     ),
     up=False,
     summary="dimension by scale, local and cross-validated, with nulls, of twin, brain and features",
-    seconds=0.1,
+    seconds=1.0,
     on_request=True,
     ordered=("levina_bickel", "clean_participation_ratio"),
 )
@@ -113,10 +113,18 @@ def _features(view: CellView) -> dict[str, float]:
     maps = view.maps()
     kinds = {"pooled": pooled(maps, how="mean"), "flat": maps.reshape(len(maps), -1)}
     channels, features = view.narrowest() if view.narrowest else (part.shape[1] for part in kinds.values())
-    values = {"features_pooled_channels": float(channels), "features_flat_features": float(features)}
-    for (how, part), size in zip(kinds.items(), (channels, features), strict=True):
+    sizes = {"pooled": int(channels), "flat": int(features)}
+    seed = _draw_seed(view)
+    key = ("dimensions of features", digest_bytes([repr(maps.shape).encode(), maps.tobytes()]), *sizes.values(), seed)
+    return dict(view.remember(key, lambda: _dimensions(kinds, sizes, seed)))
+
+
+def _dimensions(kinds: Mapping[str, np.ndarray], sizes: Mapping[str, int], seed: int) -> dict[str, float]:
+    """What areas, readouts and seeds that read the same features share."""
+    values = {"features_pooled_channels": float(sizes["pooled"]), "features_flat_features": float(sizes["flat"])}
+    for how, features in kinds.items():
         for name, measure in MEASURES.items():
-            values |= _at_equal_size(f"features_{how}_{name}", part, measure, size, _draw_seed(view))
+            values |= _at_equal_size(f"features_{how}_{name}", features, measure, sizes[how], seed)
     return values
 
 

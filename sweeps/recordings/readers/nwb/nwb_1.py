@@ -43,7 +43,7 @@ def read_nwb_1(file: h5py.File, version: str, area: str | None, url: str) -> Ima
     template = _template(file, url)
     running = _running(file, traces.shape[1], url)
     area = area or area_of(text(file, LOCATION, url), "imaging_plane_1/location", url)
-    session = ImagingSession(traces, running, scenes, windows, template, area)
+    session = ImagingSession(traces, running, scenes, windows, list(template), area)
     _check_windows(session, f"{presented}/frame_duration", url)
     check_scenes(session, f"{presented}/data", url)
     return session

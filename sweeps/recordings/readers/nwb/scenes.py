@@ -160,9 +160,9 @@ def find_pictures(file: h5py.File, presented: str | None) -> str | None:
 def read_pictures(file: h5py.File, place: str, url: str) -> Sequence[np.ndarray]:
     """The pictures in the order of their numbers, uint8 (rows, columns[, 3]) each."""
     if isinstance(file.get(place), h5py.Dataset):
-        return _stack(file, place, url)
+        return list(_stack(file, place, url))
     if holds(file, f"{place}/data"):
-        return _stack(file, f"{place}/data", url)
+        return list(_stack(file, f"{place}/data", url))
     return [_picture(file, f"{place}/{name}", url) for name in _ordered(file, place, url)]
 
 
