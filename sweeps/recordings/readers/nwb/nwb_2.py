@@ -15,7 +15,7 @@ from sweeps.errors import InputError
 from sweeps.io.untrusted import refuse_infinite
 from sweeps.recordings.readers.hdf5 import dataset, text
 from sweeps.recordings.readers.nwb.scenes import (
-    SCENES,
+    NUMBERS,
     SECONDS,
     SceneTimes,
     find_pictures,
@@ -53,8 +53,8 @@ def _places(file: h5py.File, version: str, url: str) -> tuple[str, str, str]:
     if len(fractions) > 1:
         problem = f"is NWB {version} with several series of dF/F, and which one to read is not known"
         raise InputError(f"{problem}: {', '.join(fractions)}", file=url)
-    presented = find_presentations(file)
-    pictures = find_pictures(file, presented)
+    presented = find_presentations(file, url)
+    pictures = find_pictures(file, presented, url)
     if not (fractions and presented and pictures):
         lacking = _lacking(fractions, others, presented, pictures, shown_stimuli(file))
         raise InputError(f"is NWB {version}: {TAKES} {'; '.join(lacking)}", file=url)
@@ -69,9 +69,10 @@ def _lacking(
     if not fractions:
         lacking.append(_missing("dF/F traces in processing (a DfOverF series)", others))
     if not presented:
-        lacking.append(_missing(f"presentations of natural scenes ({SCENES}s in stimulus/presentation)", shown))
+        what = "presentations of natural scenes (an IndexSeries, or a table with a column"
+        lacking.append(_missing(f"{what} such as {' or '.join(NUMBERS[:2])}, named natural_scenes)", shown))
     if not pictures:
-        lacking.append(_missing(f"their pictures ({SCENES}s in stimulus/templates)", []))
+        lacking.append(_missing("their pictures (natural_scenes in stimulus/templates)", []))
     return [f"this file lacks {lacking[0]}", *lacking[1:]]
 
 

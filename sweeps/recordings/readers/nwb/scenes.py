@@ -20,12 +20,15 @@ from sweeps.recordings.readers.nwb.series import texts, times
 from sweeps.recordings.readers.nwb.session import holds
 from sweeps.recordings.readers.screens import as_pixels
 
-SCENES = "natural_scene"
-"""How names of what belongs to natural scenes begin."""
+SCENES = "naturalscene"
+"""How names of what belongs to natural scenes begin, in lower case and without signs."""
 
 PRESENTED, INTERVALS, TEMPLATES = "stimulus/presentation", "intervals", "stimulus/templates"
 
-NUMBERS = ("frame", "image_index", "template_index", "stimulus_index", "scene", "image", "index", "frame_index")
+NUMBERS = (
+    *("frame", "image_index", "template_index", "stimulus_index", "frame_index", "scene_index", "scene", "image"),
+    *("image_number", "frame_number", "image_id", "template_frame", "index"),
+)
 """Columns of a table that say which picture was shown."""
 
 NAMES = ("stimulus_name", "stimulus_type", "stimulus", "stimulus_block")
@@ -56,14 +59,30 @@ def shown_stimuli(file: h5py.File) -> list[str]:
     return sorted({name for group in groups if isinstance(group, h5py.Group) for name in group})
 
 
-def find_presentations(file: h5py.File) -> str | None:
+def of_scenes(name: str) -> bool:
+    """Whether something belongs to natural scenes, by the last part of its name.
+
+    >>> of_scenes("intervals/natural_scenes_presentations"), of_scenes("NaturalScenes"), of_scenes("natural_movie_one")
+    (True, True, False)
+    """
+    return re.sub(r"[^a-z]", "", name.rsplit("/", 1)[-1].lower()).startswith(SCENES)
+
+
+def find_presentations(file: h5py.File, url: str) -> str | None:
     """The table, else the series that says when which scene was shown; None where there is none."""
     groups = [f"{place}/{name}" for place in (PRESENTED, INTERVALS) for name in _members(file, place)]
     tables = [name for name in groups if _number_column(file, name)]
-    own = [name for name in tables if name.rsplit("/", 1)[-1].startswith(SCENES)]
+    own = [name for name in tables if of_scenes(name)]
+    series = [name for name in groups if of_scenes(name) and holds(file, f"{name}/data")]
     mixed = [name for name in tables if _rows_of_scenes(file, name) is not None]
-    series = [name for name in groups if name.rsplit("/", 1)[-1].startswith(SCENES) and holds(file, f"{name}/data")]
-    return next(iter([*own, *series, *mixed]), None)
+    return _only(own or series or mixed, url)
+
+
+def _only(names: list[str], url: str) -> str | None:
+    """The one name, None for none; InputError for several."""
+    if len(names) > 1:
+        raise InputError("several hold natural scenes, and which to read is not known", file=url, key=", ".join(names))
+    return names[0] if names else None
 
 
 def read_presentations(file: h5py.File, name: str, url: str) -> SceneTimes:
@@ -78,7 +97,7 @@ def _of_table(file: h5py.File, name: str, column: str, url: str) -> SceneTimes:
     columns = [numbers(file, f"{name}/{part}", url, 1)[:] for part in (column, "start_time", "stop_time")]
     if len({len(values) for values in columns}) != 1:
         raise InputError("must have one entry for every start_time and stop_time", file=url, key=key)
-    own = None if name.rsplit("/", 1)[-1].startswith(SCENES) else _rows_of_scenes(file, name)
+    own = None if of_scenes(name) else _rows_of_scenes(file, name)
     scenes, starts, stops = columns if own is None else (values[own] for values in columns)
     if not (np.isfinite(starts) & np.isfinite(stops) & (starts < stops)).all():
         raise InputError("must hold stop times after the start times", file=url, key=f"{name}/stop_time")
@@ -141,7 +160,7 @@ def _rows_of_scenes(file: h5py.File, table: str) -> np.ndarray | None:
     for name in NAMES:
         column = file.get(f"{table}/{name}")
         if isinstance(column, h5py.Dataset):
-            rows = np.array([text.startswith(SCENES) for text in texts(column)], dtype=bool)
+            rows = np.array([of_scenes(text) for text in texts(column)], dtype=bool)
             if rows.any():
                 return rows
     return None
@@ -150,11 +169,11 @@ def _rows_of_scenes(file: h5py.File, table: str) -> np.ndarray | None:
 # -- pictures ---------------------------------------------------------------------------------------
 
 
-def find_pictures(file: h5py.File, presented: str | None) -> str | None:
+def find_pictures(file: h5py.File, presented: str | None, url: str) -> str | None:
     """Where the pictures lie: where the series of presentations refers to, else the template of natural scenes."""
     links = [f"{presented}/{name}" for name in ("indexed_images", "indexed_timeseries")] if presented else []
-    named = [f"{TEMPLATES}/{name}" for name in _members(file, TEMPLATES) if name.startswith(SCENES)]
-    return next((name for name in [*links, *named] if holds(file, name)), None)
+    named = [f"{TEMPLATES}/{name}" for name in _members(file, TEMPLATES) if of_scenes(name)]
+    return next((name for name in links if holds(file, name)), None) or _only(named, url)
 
 
 def read_pictures(file: h5py.File, place: str, url: str) -> Sequence[np.ndarray]:

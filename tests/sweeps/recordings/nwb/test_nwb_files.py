@@ -159,11 +159,24 @@ def test_an_area_may_be_named_instead(tmp_path: Path) -> None:
     assert set(opened(tmp_path / "one.nwb", area="VISal").areas) == {"AL"}
 
 
-def test_traces_of_several_planes_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "other", "piece"),
+    [
+        ("processing/ophys/DfOverF/DfOverF", "processing/ophys/DfOverF/Plane2", "several series of dF/F"),
+        ("stimulus/presentation/natural_scenes_stimulus", "stimulus/presentation/natural_scenes_2", "several hold"),
+        ("stimulus/templates/natural_scenes_template", "stimulus/templates/NaturalScenes", "several hold"),
+    ],
+)
+def test_what_is_there_twice_is_refused(name: str, other: str, piece: str, tmp_path: Path) -> None:
     Session().write(tmp_path / "one.nwb")
     with h5py.File(tmp_path / "one.nwb", "r+") as file:
-        file.copy("processing/ophys/DfOverF/DfOverF", "processing/ophys/DfOverF/Plane2")
-    refused(tmp_path / "one.nwb", "several series of dF/F", "DfOverF/Plane2")
+        file.copy(name, other)
+    refused(tmp_path / "one.nwb", piece, name, other)
+
+
+def test_a_table_without_numbers_of_pictures_says_what_it_needs(tmp_path: Path) -> None:
+    Session(indexed=False, column="colour").write(tmp_path / "one.nwb")
+    refused(tmp_path / "one.nwb", "a column such as frame or image_index", "has natural_scenes_presentations")
 
 
 @pytest.mark.parametrize(("shift", "piece"), [(1e4, "lie outside of the traces"), (-13.0, "lie outside")])
