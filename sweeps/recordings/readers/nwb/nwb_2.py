@@ -135,9 +135,11 @@ def _windows(shown: SceneTimes, clock: Clock, url: str) -> np.ndarray:
 def _notes(shown: SceneTimes) -> dict[str, Any]:
     notes: dict[str, Any] = {}
     if not shown.timed:
-        notes["presentations"] = f"{SECONDS:g} s each, or up to the next: the file states no ends"
+        notes["presentations"] = f"scenes last {SECONDS:g} s, or up to the next: the file states no ends"
     if not shown.blank_known:
-        notes["scene000"] = "left out: shown twice as often as others, blanks (-1) were stored as 0 among it"
+        notes["scene_0"] = (
+            "scene 0 is left out: shown twice as often as the others, it holds the blanks (-1 stored as 0)"
+        )
     return notes
 
 
