@@ -15,6 +15,7 @@ from metrics.dimensionality.curves import (
     shuffled_dimension,
     subsample_interval,
 )
+from metrics.dimensionality.depth import DimensionAtSize, depth_dimensions, dimension_at_size
 from metrics.dimensionality.intrinsic import count_duplicates, gride, levina_bickel, local_dimension, two_nn
 from metrics.dimensionality.linear import (
     components_for_variance,
@@ -117,6 +118,7 @@ __all__ = [
     "CrossModalTransfer",
     "DepthMapTest",
     "DepthProfile",
+    "DimensionAtSize",
     "DimensionCurve",
     "DimensionInterval",
     "DimensionalityAlignment",
@@ -149,8 +151,10 @@ __all__ = [
     "cross_validated_spectrum",
     "delayed",
     "depth_curve_similarity",
+    "depth_dimensions",
     "depth_map_p",
     "depth_profile",
+    "dimension_at_size",
     "dimension_curve",
     "dimensionality_alignment",
     "diversity",

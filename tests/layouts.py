@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import yaml
 from conftest import write_recording
+from nwb_2 import Session
 
 from sweeps.recordings.examples import load_example
 
@@ -75,6 +76,12 @@ EXPERANTO = example("experanto", clips=4, repeated=2, repeats=2, stills=5, frame
 LEBEL = example("lebel", stories=4, samples=40, voxels=5)
 
 
+def nwb_2(folder: Path) -> None:
+    """A session of NWB 2; the only imaging plane has a location."""
+    folder.mkdir()
+    Session(scenes=8, other_plane=False).write(folder / "session.nwb")
+
+
 def combined(folder: Path) -> None:
     """Trials that stand in one file, and a .npy file of responses."""
     EXPERANTO(folder)
@@ -98,6 +105,7 @@ LAYOUTS = {
     "experanto-image": Layout("experanto", EXPERANTO, {"modality": "image"}),
     "experanto-combined": Layout("experanto", combined),
     "allen-nwb": Layout("allen-nwb", example("allen-nwb", scenes=8, repeats=2, cells=4)),
+    "allen-nwb-2": Layout("allen-nwb", nwb_2),
     "nsd": Layout("nsd", example("nsd", sessions=2, images=8, repeats=2), {"least_ncsnr": 0.1}),
     "algonauts": Layout("algonauts", example("algonauts", images=8, vertices=6)),
     "lebel": Layout("lebel", LEBEL),

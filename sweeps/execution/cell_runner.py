@@ -206,6 +206,7 @@ class CellRunner:
             if self._sees(cell) and has_predictor(cell.readout)
             else None,
             maps=None if cell.twin else (lambda: self._maps(cell, rows)),
+            narrowest=None if cell.twin else (lambda: self.worker.narrowest_maps(self._block(cell))),
             extras={name: values[rows] for name, values in fit.extras[split].items()},
             network=(lambda: frozen_network(self.worker, cell)) if sees and not cell.twin else None,
             backbone_key=cell.network_key(),
@@ -224,9 +225,11 @@ class CellRunner:
         return predictors[list(together).index(cell)]
 
     def _maps(self, cell: Cell, rows: np.ndarray) -> np.ndarray:
+        return self.worker.maps(self._block(cell), "fit")[rows]
+
+    def _block(self, cell: Cell) -> BlockFeatures:
         recording, pool = self.worker.recording(cell.recording), cell.readout.get("pool", 1)
-        block = BlockFeatures(recording, cell.backbone, cell.seed, cell.depth, pool)
-        return self.worker.maps(block, "fit")[rows]
+        return BlockFeatures(recording, cell.backbone, cell.seed, cell.depth, pool)
 
     def _sizes(self, cell: Cell) -> dict[str, Any]:
         recording = self.worker.recording(cell.recording)

@@ -56,6 +56,20 @@ class FeatureCache:
                     maps[index] = shard
         return np.concatenate([maps[index] for index in range(shards.count)])
 
+    def map_sizes(self, block: BlockFeatures, stimuli: ShownStimuli, results: DiskCache) -> np.ndarray:
+        """Channels, rows and columns (blocks, 3) of the maps of every block of a backbone, kept in `results`."""
+        identity, code = block.component.identity(block.backbone), code_of(block.backbone["name"])
+        geometry = block.recording.geometry
+        shown = "texts" if block.component.sees == "texts" or geometry is None else geometry.key()
+        key = ["map sizes", identity, block.seed_in_use, shown, block.pool, *code]
+        return results.get(key, lambda: {"sizes": self._measured(block, stimuli)})["sizes"]
+
+    def _measured(self, block: BlockFeatures, stimuli: ShownStimuli) -> np.ndarray:
+        depths = range(block.component.block_count(block.backbone))
+        one = ["a word"] if block.component.sees == "texts" else stimuli.load(slice(0, 1))
+        maps = self.forward(self.network(block.backbone, block.seed), one, list(depths), block.pool)
+        return np.array([array.shape[1:] for array in maps])
+
     def network(self, backbone: Mapping[str, Any], seed: int) -> torch.nn.Module:
         """A frozen backbone on this node's device, in evaluation mode; one that learns has learned, once per node."""
         component = BACKBONES[backbone["name"]]

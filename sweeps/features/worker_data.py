@@ -129,6 +129,18 @@ class WorkerData:
         stimuli = self.shown(block.recording, block.component.sees)[name]
         return self.features.maps(block, stimuli, self._depths_in_one_pass(block))
 
+    def narrowest_maps(self, block: BlockFeatures) -> tuple[int, int]:
+        """The smallest numbers of channels, and of channels x positions, of any block of a block's backbone.
+
+        Measured once per node, by one stimulus: the same whatever depths a sweep reads.
+        """
+        if block.recorded:
+            channels = self.maps(block, "fit").shape[1]
+            return channels, channels
+        shown = self.shown(block.recording, block.component.sees)["fit"]
+        sizes = self.features.map_sizes(block, shown, self.results)
+        return int(sizes[:, 0].min()), int(sizes.prod(axis=1).min())
+
     def _depths_in_one_pass(self, block: BlockFeatures) -> list[int]:
         """The blocks of its backbone that the sweep may read; for any other block itself alone."""
         blocks = range(block.component.block_count(block.backbone))

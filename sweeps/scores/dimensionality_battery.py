@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from metrics import (
     cross_validated_participation_ratio,
+    dimension_at_size,
     gride,
     levina_bickel,
     participation_ratio,
@@ -16,13 +17,14 @@ from metrics import (
     spectrum_slope,
     two_nn,
 )
+from sweeps.hashing import digest_bytes
 from sweeps.scores.dimensionality import standardised
 from sweeps.scores.score import Score
 from sweeps.scores.view import CellView
 
 SCORE = Score(
     "dimensionality-battery",
-    version=1,
+    version=2,
     columns=(
         "levina_bickel",
         "brain_levina_bickel",
@@ -32,11 +34,18 @@ SCORE = Score(
         "clean_participation_ratio",
         "brain_cross_validated_participation_ratio",
         "shuffled_participation_ratio",
-        *(f"features_{how}_{name}" for how in ("pooled", "flat") for name in ("participation_ratio", "two_nn")),
+        *(
+            f"features_{how}_{name}{suffix}"
+            for how in ("pooled", "flat")
+            for name in ("participation_ratio", "two_nn")
+            for suffix in ("", "_spread", "_raw")
+        ),
+        "features_pooled_channels",
+        "features_flat_features",
     ),
     up=False,
     summary="dimension by scale, local and cross-validated, with nulls, of twin, brain and features",
-    seconds=0.1,
+    seconds=1.0,
     on_request=True,
     ordered=("levina_bickel", "clean_participation_ratio"),
 )
@@ -51,6 +60,11 @@ def compute(view: CellView) -> dict[str, float]:
     participation ratio of the twin beside the brain's cross-validated one (from halves of the repeats, which noise
     does not inflate), the shuffled null, and the participation ratio and TwoNN of the features that the twin reads,
     pooled over space and flattened. Units are z-scored and cut to equal numbers over areas.
+
+    A dimension rises with the number of features alone, and deeper blocks have more. So features are cut, by random
+    draws, to the channels (flattened: the features) of the narrowest block of the backbone, whichever blocks a sweep
+    reads; the numbers stand beside. The mean over draws is settled to `_spread`, its standard error over the mean;
+    `_raw` is of all features, which does not compare over depths.
     """
     complete = np.isfinite(view.observed).all(axis=1)
     varied = np.flatnonzero((view.predicted[complete].std(axis=0) > 0) & (view.observed[complete].std(axis=0) > 0))
@@ -94,9 +108,38 @@ def _halves(view: CellView, complete: np.ndarray, units: np.ndarray) -> tuple[np
 
 
 def _features(view: CellView) -> dict[str, float]:
-    measures: dict[str, Callable[[np.ndarray], float]] = {"participation_ratio": participation_ratio, "two_nn": two_nn}
     if view.maps is None:
-        return {f"features_{how}_{name}": float("nan") for how in ("pooled", "flat") for name in measures}
+        return {column: float("nan") for column in SCORE.columns if column.startswith("features_")}
     maps = view.maps()
     kinds = {"pooled": pooled(maps, how="mean"), "flat": maps.reshape(len(maps), -1)}
-    return {f"features_{how}_{name}": get(kind) for how, kind in kinds.items() for name, get in measures.items()}
+    channels, features = view.narrowest() if view.narrowest else (part.shape[1] for part in kinds.values())
+    sizes = {"pooled": int(channels), "flat": int(features)}
+    seed = _draw_seed(view)
+    key = ("dimensions of features", digest_bytes([repr(maps.shape).encode(), maps.tobytes()]), *sizes.values(), seed)
+    return dict(view.remember(key, lambda: _dimensions(kinds, sizes, seed)))
+
+
+def _dimensions(kinds: Mapping[str, np.ndarray], sizes: Mapping[str, int], seed: int) -> dict[str, float]:
+    """What areas, readouts and seeds that read the same features share."""
+    values = {"features_pooled_channels": float(sizes["pooled"]), "features_flat_features": float(sizes["flat"])}
+    for how, features in kinds.items():
+        for name, measure in MEASURES.items():
+            values |= _at_equal_size(f"features_{how}_{name}", features, measure, sizes[how], seed)
+    return values
+
+
+def _at_equal_size(
+    column: str, features: np.ndarray, measure: Callable[[np.ndarray], float], size: int, seed: int
+) -> dict[str, float]:
+    """A dimension at a number of features, how settled it is, and that of all features."""
+    equal = dimension_at_size(features, measure, size, seed=seed)
+    raw = measure(features) if size < features.shape[1] else equal.mean
+    return {column: equal.mean, f"{column}_spread": equal.spread, f"{column}_raw": raw}
+
+
+def _draw_seed(view: CellView) -> int:
+    """Seed of the draws of features: the same for every backbone, area and readout shown the same stimuli."""
+    return int(digest_bytes([view.recording.fingerprint.encode(), view.rows.tobytes()])[:12], 16)
+
+
+MEASURES: dict[str, Callable[[np.ndarray], float]] = {"participation_ratio": participation_ratio, "two_nn": two_nn}

@@ -33,7 +33,8 @@ class CellView:
     function of pictures (see sweeps.fitting.predictors), `maps` the feature maps (rows, channels, h, w) that it reads
     of the split's pictures; both are None where there are none. `network` gives the frozen backbone (None for trained
     cores and for features), `backbone_key` is equal for cells that share it, and `probes` are the sweep's probes with
-    their pictures.
+    their pictures. `narrowest` gives the smallest numbers of channels, and of channels x positions, of any block of
+    the backbone, its maps pooled as the cell's are: what blocks of all depths can be cut to.
     """
 
     split: str
@@ -61,6 +62,7 @@ class CellView:
     keep: Callable[[Any, Callable[[], Mapping[str, np.ndarray]]], Mapping[str, np.ndarray]] = lambda key, compute: (
         compute()
     )
+    narrowest: Callable[[], tuple[int, int]] | None = None
 
     def random(self, name: str) -> np.random.Generator:
         """A generator for the draws of one score, seeded by the cell."""

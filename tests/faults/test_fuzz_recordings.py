@@ -33,7 +33,7 @@ from layouts import LAYOUTS
 from sweeps.errors import InputError
 from sweeps.recordings import FORMATS, describe, open_recording
 from sweeps.recordings.examples import EXAMPLES
-from sweeps.recordings.formats.allen import TRACES
+from sweeps.recordings.readers.nwb.nwb_1 import TRACES
 from sweeps.recordings.recording import Recording, StimulusSet
 
 SECONDS = 10
@@ -265,6 +265,7 @@ def stored_otherwise(tree: Path, how: str) -> None:
 
 def repack(path: Path, how: str) -> None:
     with h5py.File(io.BytesIO(path.read_bytes())) as old, h5py.File(path, "w") as new:
+        new.attrs.update(old.attrs)
 
         def copy(name: str, held: Any) -> None:
             if not isinstance(held, h5py.Dataset):

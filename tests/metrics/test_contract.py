@@ -146,6 +146,8 @@ CASES: dict[str, Case] = {
     "power_law_exponent": case(np.array([8.0, 4.0, 2.0, 0.5, 0.25]), low=1, high=5, broken=(np.ones(2),)),
     "equalised": case(P, CLOUD),
     "dimension_curve": case(P, metrics.participation_ratio, (5, 10), draws=3),
+    "dimension_at_size": case(P, metrics.participation_ratio, 2, broken=(flat(P), metrics.participation_ratio, 2)),
+    "depth_dimensions": case([P, CLOUD], metrics.participation_ratio, 2),
     "shuffled_dimension": case(P, metrics.participation_ratio, draws=3),
     "subsample_interval": case(P, metrics.participation_ratio, draws=5, broken=(flat(P), metrics.participation_ratio)),
     "participation_ratio": case(P, broken=(flat(P),)),

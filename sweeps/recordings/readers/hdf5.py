@@ -61,6 +61,8 @@ FILTERS = {
     32027: "FLAC",
 }
 """Filters by number. Source: the registry of the HDF Group."""
+ZARR = ("zarr.json", ".zgroup", ".zmetadata", ".zattrs", ".zarray")
+"""Files that make a folder a Zarr store, of version 3 or 2."""
 
 
 @contextmanager
@@ -68,9 +70,23 @@ def opened(url: str) -> Iterator[h5py.File]:
     """An HDF5 file, opened for reading; InputError where it is missing or none."""
     filesystem, path = open_filesystem(url)
     with reading(url):
-        stream = open_checked(filesystem, path, url)
+        try:
+            stream = open_checked(filesystem, path, url)
+        except OSError:
+            refuse_zarr(url)
+            raise
     with stream, content_of(stream, url) as content:
         yield content
+
+
+def refuse_zarr(url: str) -> None:
+    """Raise InputError where a folder is a Zarr store, in which archives such as DANDI hand out NWB as well."""
+    filesystem, path = open_filesystem(url)
+    with reading(url):
+        zarr = any(filesystem.exists(f"{path.rstrip('/')}/{name}") for name in ZARR)
+    if zarr:
+        problem = "is a Zarr folder, and only HDF5 files are read: export it to HDF5 once (hdmf-zarr, NWBHDF5IO.export)"
+        raise InputError(problem, file=url)
 
 
 @contextmanager
