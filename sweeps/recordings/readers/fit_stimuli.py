@@ -50,7 +50,7 @@ def fit_stimuli(
     Rows show the same where they have the same name and the same features. `separate` keeps them apart, and
     what was `drawn` by this project is taken as it is.
     """
-    rows = arrange(range(len(table)), None)
+    rows = arrange([str(row) for row in range(len(table))], None)
     if drawn:
         return FitStimuli(table, rows)
     keys, notes = row_keys(features), {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ INNER = st.text(st.characters(codec="utf-8", categories=("L", "N", "P")), min_si
 
 
 @given(INNER, PADDING, PADDING, st.sampled_from(["NFC", "NFD"]))
-def test_padding_and_form_do_not_matter(label: str, before: str, after: str, form: str) -> None:
+def test_padding_and_form_do_not_matter(label: str, before: str, after: str, form: Literal["NFC", "NFD"]) -> None:
     """The reference: the composed form of what is neither blank nor unseen at the ends."""
     padded = before + unicodedata.normalize(form, label) + after
     assert clean_label(padded) == unicodedata.normalize("NFC", label)
