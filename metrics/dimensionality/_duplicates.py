@@ -6,7 +6,7 @@ distance is rounding noise, and its ratio to a real distance would decide over a
 
 import numpy as np
 
-from metrics._arrays import Floats
+from metrics._arrays import Floats, of_single_precision
 from metrics.dimensionality._neighbors import Indices, distinct
 
 SHARE = float(np.finfo(np.float64).eps) ** 0.5
@@ -22,16 +22,6 @@ PROJECTIONS = 3
 def _typical(lengths: Floats) -> float:
     """Median length, or the mean where more than half of them are 0."""
     return float(np.median(lengths)) or float(lengths.mean())
-
-
-def of_single_precision(values: Floats) -> bool:
-    """Whether every number is one that float32 holds exactly, as those of float32 arrays are.
-
-    >>> of_single_precision(np.array([0.5, 3.0])), of_single_precision(np.array([0.1]))
-    (True, False)
-    """
-    with np.errstate(over="ignore"):
-        return bool((values.astype(np.float32) == values).all())
 
 
 def rounding_distance(rows: Floats, single: bool) -> float:
