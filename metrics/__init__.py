@@ -66,6 +66,7 @@ from metrics.nonlinearity.dispersion import (
 )
 from metrics.nonlinearity.jacobians import ResidualJacobian, residual_mlp_factors
 from metrics.prediction.accuracy import correlation, correlation_to_average, feve, finite_mean, normalized_correlation
+from metrics.prediction.ceiled import CeiledCorrelation, ceiled_correlation
 from metrics.prediction.ceilings import (
     explainable_variance,
     noise_ceiling,
@@ -114,6 +115,7 @@ __all__ = [
     "AREA_ORDERS",
     "Alignment",
     "CaptionTransfer",
+    "CeiledCorrelation",
     "CrossModalTransfer",
     "DepthMapTest",
     "DepthProfile",
@@ -137,6 +139,7 @@ __all__ = [
     "bootstrap_correlation",
     "bootstrap_interval",
     "caption_transfer",
+    "ceiled_correlation",
     "chance_corrected",
     "closeness",
     "collapse_index",

@@ -110,6 +110,7 @@ CASES: dict[str, Case] = {
     "finite_mean": case(P[0], broken=(np.full(3, NAN),)),
     "normalized_correlation": case(P, R, broken=(held(P), R)),
     # ceilings
+    "ceiled_correlation": case(P, R, broken=(P, R[:, :, :1])),
     "explainable_variance": case(R, broken=(held(R),)),
     "noise_ceiling": case(R, broken=(held(R),)),
     "noise_variance_of_mean": case(R, broken=(np.where(np.arange(4)[:, None] == 0, NAN, R),)),
