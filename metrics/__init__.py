@@ -33,6 +33,7 @@ from metrics.dimensionality.match import (
     depth_profile,
     dimensionality_alignment,
 )
+from metrics.inference.area_order import AreaOrderTest, area_order_from_errors, area_order_test
 from metrics.inference.bootstrap import bootstrap_correlation, bootstrap_interval, group_weights, hierarchical_bootstrap
 from metrics.inference.depth_map import DepthMapTest, depth_map_p
 from metrics.inference.hierarchy import (
@@ -114,6 +115,7 @@ __all__ = [
     "AREA_HIERARCHY",
     "AREA_ORDERS",
     "Alignment",
+    "AreaOrderTest",
     "CaptionTransfer",
     "CeiledCorrelation",
     "CrossModalTransfer",
@@ -133,6 +135,8 @@ __all__ = [
     "Slope",
     "align",
     "area_activity",
+    "area_order_from_errors",
+    "area_order_test",
     "asymmetry_index",
     "benjamini_hochberg",
     "block_permutation_p",

@@ -31,6 +31,7 @@ from sweeps.planning.checks import (
     check_backbones,
     check_contrasts,
     check_halving,
+    check_orders,
     check_probes,
     check_recorded,
     check_splits,
@@ -182,6 +183,7 @@ def _read_parts(experiment: Experiment, base: str) -> tuple[list[RecordingFacts]
     check_recorded(space, facts)
     check_splits(experiment, facts)
     check_contrasts(experiment, space)
+    check_orders(experiment, facts)
     check_halving(experiment, space)
     check_guidance(experiment.guidance, space.areas)
     make_proposer(space, experiment.search)
