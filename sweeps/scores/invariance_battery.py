@@ -31,7 +31,7 @@ SCORE = Score(
     ),
     up=False,
     summary="rotation-invariant decoding (accuracy) and object discriminability (bits)",
-    seconds=70.0,
+    seconds=40.0,
     probe="objects",
     absent=f"{NO_PICTURES}; three objects in a half, and repeats for its noise, are needed",
     on_request=True,
@@ -44,8 +44,8 @@ FEWEST_OBJECTS = 3
 BLOCKS = 10
 """Neighbouring transformations are cut into at most this many blocks: the static stand-in for clips."""
 
-FEW = 10
-"""Repetitions of a battery, of its 50, within every step of the jackknife over units."""
+FEW = 3
+"""Repetitions of a battery, of its 50, within every step of the jackknife over units; their draws are the same in all."""
 
 Measure = Callable[..., float]
 
@@ -90,18 +90,16 @@ def _beside(
     return {f"{name}_se": error, f"{name}_at_chance": at_chance(value, error, CHANCE[name](labels))}
 
 
-def _rotations(view: CellView, responses: np.ndarray, table: pd.DataFrame, seed: int, repetitions: int = 50) -> float:
+def _rotations(view: CellView, responses: np.ndarray, table: pd.DataFrame, seed: int, **options: int) -> float:
     rotations = pd.to_numeric(table["transform"]).to_numpy()
     if len(np.unique(rotations)) < FEWEST_ROTATIONS or not _usable(responses, table):
         return float("nan")
     objects = table["object"].to_numpy(dtype=str)
     units = _units(view, responses)
-    return rotation_decoding(responses, objects, rotations, repetitions=repetitions, units=units, seed=seed)
+    return rotation_decoding(responses, objects, rotations, units=units, seed=seed, **options)
 
 
-def _discriminability(
-    view: CellView, responses: np.ndarray, table: pd.DataFrame, seed: int, repetitions: int = 50
-) -> float:
+def _discriminability(view: CellView, responses: np.ndarray, table: pd.DataFrame, seed: int, **options: int) -> float:
     if not _usable(responses, table):
         return float("nan")
     objects = table["object"].to_numpy(dtype=str)
@@ -109,7 +107,7 @@ def _discriminability(
     groups = [f"{name}/{block}" for name, block in zip(objects, blocks, strict=True)]
     folds = min(10, len(np.unique(blocks)))
     units = _units(view, responses)
-    return object_discriminability(responses, objects, groups, units, folds, repetitions, seed=seed)
+    return object_discriminability(responses, objects, groups, units=units, folds=folds, seed=seed, **options)
 
 
 def _usable(responses: np.ndarray, table: pd.DataFrame) -> bool:

@@ -47,11 +47,13 @@ def plan(name: str, shared_data: Path, tmp_path: Path) -> Plan:
     whole = make_plan(name, **places)
     scores = same_scores(whole, name)
     search = whole.experiment.search.model_copy(update={"objectives": objectives(scores)[:1]})
-    return make_plan(whole.experiment.model_copy(update={"scores": scores, "search": search}), **places)
+    return make_plan(
+        whole.experiment.model_copy(update={"scores": scores, "search": search, "contrasts": []}), **places
+    )
 
 
 def same_scores(plan: Plan, name: str) -> list[str]:
-    """Scores whose keys stand in the earlier rows: the numbers of the others have changed, and their VERSION says so."""
+    """Scores whose keys stand in the earlier rows: the numbers of the others have changed, as their VERSION says."""
     [keys] = pd.read_parquet(ROWS / name / "cells" / "cells.parquet")["score_keys"].unique()
     return [score for score in plan.experiment.scores if plan.score_keys[score] in keys.split()]
 
