@@ -182,6 +182,9 @@ def _correlations(predicted: Floats, observed: Floats, group: Groups) -> Floats:
     x, y = (
         np.where(valid, side - np.where(valid, side, 0.0).sum(axis=0) / count, 0.0) for side in (predicted, observed)
     )
+    for side, raw in ((x, predicted), (y, observed)):
+        largest = np.where(valid, np.abs(raw), 0.0).max(axis=0, initial=0.0)
+        side[:, np.abs(side).max(axis=0, initial=0.0) <= CONSTANT * largest] = 0.0
     n, sx, sy, sxx, syy, sxy = (_without(part, group)[1:] for part in (valid, x, y, x * x, y * y, x * y))
     n = np.maximum(n, 1)
     spread_x, spread_y = sxx - sx * sx / n, syy - sy * sy / n

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metrics._arrays import Array, Floats, like, of_single_precision, to_complete_matrix, to_float
-from metrics._statistics import pearson
+from metrics._statistics import pearson, tied_ranks
 
 FLAT = 1e-12
 """A pattern whose deviations are below this share of its largest entry is constant."""
@@ -108,24 +108,8 @@ def rsa(first: Array, second: Array, compare: str = "pearson") -> float:
     complete = np.isfinite(a) & np.isfinite(b)
     a, b = a[complete], b[complete]
     if compare == "spearman":
-        a, b = _ranks(a), _ranks(b)
+        a, b = tied_ranks(a), tied_ranks(b)
     return _correlation(a, b)
-
-
-def _ranks(values: Floats) -> Floats:
-    """Ranks, the mean of them where values are equal but for rounding.
-
-    >>> _ranks(np.array([0.3, 0.1 + 0.2, 0.1])).tolist()
-    [2.5, 2.5, 1.0]
-    """
-    if not values.size:
-        return values
-    order = np.argsort(values, kind="stable")
-    apart = np.diff(values[order]) > FLAT * np.abs(values).max()
-    tie = np.concatenate([[0], np.cumsum(apart)])
-    ranks = np.empty(len(values))
-    ranks[order] = (np.bincount(tie, np.arange(1.0, len(values) + 1)) / np.bincount(tie))[tie]
-    return ranks
 
 
 def rsr(target: Array, predictors: Array, folds: int = 6) -> float:
@@ -179,7 +163,8 @@ def _non_negative(layers: Floats, observed: Floats, shown: Floats) -> Floats:
     from scipy.optimize import nnls
 
     centre, mean = layers.mean(axis=0), observed.mean()
-    weights, _ = nnls(layers - centre, observed - mean)
+    varied = np.abs(layers - centre).max(axis=0) > FLAT * np.abs(layers).max(axis=0)
+    weights, _ = nnls(np.where(varied, layers - centre, 0.0), observed - mean)
     return np.asarray(mean + (shown - centre) @ weights, dtype=np.float64)
 
 
