@@ -160,7 +160,7 @@ def area_ceiling(repeats: Array, groups: Array | None = None, level: float = 0.9
 
     values = to_repeats(repeats)
     group = _blocks(groups, len(values))
-    infinite = np.isinf(values).any(axis=(0, 2))
+    infinite = np.asarray(np.isinf(values).any(axis=(0, 2)))
     rows, count = np.zeros((2, int(group.max(initial=-1)) + 2)), 0
     usable = np.zeros(values.shape[1], dtype=bool)
     for part in _chunks(values.shape[1]):
