@@ -27,6 +27,9 @@ AREA_HIERARCHY: dict[str, float] = {"V1": -0.354, "LM": -0.094, "RL": -0.056, "A
 ROUNDING = 1e-12
 """Deviations and variances below this share of the largest value, or of the sum of squares, count as zero."""
 
+FEW = 64
+"""Areas of which all pairs are compared at once: a hundred times as fast as scipy's sort for four."""
+
 
 def kendall_tau(values: Array, order: Array) -> float:
     """Kendall's tau-b between values and the order they should follow.
@@ -35,17 +38,19 @@ def kendall_tau(values: Array, order: Array) -> float:
     Shapes: values, order (areas,), any unit of measure -> float in [-1, 1].
     Edge rule: pairs with a NaN are left out; values that differ by 1e-12 of the largest or less are tied; fewer than
     two areas or a constant side give NaN.
-    Source: Kendall 1945, by ``scipy.stats.kendalltau``.
+    Source: Kendall 1945, by pairs, or ``scipy.stats.kendalltau`` for more than 64 areas.
 
     >>> round(kendall_tau([0.1, 0.4, 0.3], [0, 1, 2]), 6)
     0.333333
     """
-    from scipy.stats import kendalltau  # imported late: scipy.stats alone takes longer than this whole room
-
     first, second = to_float(values).ravel(), to_float(order).ravel()
     same_shape(first, second, "values and order")
     valid = ~(np.isnan(first) | np.isnan(second))
     first, second = first[valid], second[valid]
+    if len(first) <= FEW:
+        return float(tau_rows(first, second))
+    from scipy.stats import kendalltau  # imported late: scipy.stats alone takes longer than this whole room
+
     first, second = tied_ranks(first), tied_ranks(second)
     if len(np.unique(first)) < 2 or len(np.unique(second)) < 2:
         return float("nan")

@@ -19,7 +19,7 @@ Orders = Mapping[str, Mapping[str, float]]
 FEWEST = 3
 """Areas of one recording that make an order."""
 
-DRAWS = 500
+DRAWS = 400
 """Draws of a tau's interval; trials are many."""
 
 

@@ -45,7 +45,7 @@ BLOCKS = 10
 """Neighbouring transformations are cut into at most this many blocks: the static stand-in for clips."""
 
 FEW = 3
-"""Repetitions of a battery, of its 50, within every step of the jackknife over units; their draws are the same in all."""
+"""Repetitions of a battery, of its 50, within every step of the jackknife over units; all steps have the same draws."""
 
 Measure = Callable[..., float]
 

@@ -61,7 +61,7 @@ def test_squared_distances_of_equal_patterns_are_zero_and_small_ones_exact(
 ) -> None:
     """Against exact fractions, also far from the origin, where the product of the patterns loses every digit."""
     random = np.random.default_rng(seed)
-    responses = (random.normal(size=(6, units)) + offset).astype(kind)
+    responses: np.ndarray = (random.normal(size=(6, units)) + offset).astype(kind)
     responses[1] = responses[0]
     responses[2] = responses[0] * (1 + 64 * np.finfo(kind).eps)
     found = np.asarray(rdm(responses, "euclidean"))

@@ -88,7 +88,7 @@ def test_interval_and_p_are_those_of_the_errors_and_missing_without() -> None:
         row["score.receptive_field_se"] = error
     found = joined("receptive-field", "receptive_field", rows)
     ranks = [AREA_ORDERS["receptive_field_area"][area] for area in MOUSE]
-    test = area_order_from_errors(values, errors, ranks, draws=500)
+    test = area_order_from_errors(values, errors, ranks, draws=400)
     assert (found[""], found["_low"], found["_high"], found["_p"]) == (test.tau, test.low, test.high, test.p)
     assert found[""] == pytest.approx(kendall_tau(values, ranks))
     assert found["_p"] < 1 / 24 < 0.05
