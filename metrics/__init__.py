@@ -34,6 +34,7 @@ from metrics.dimensionality.match import (
     depth_profile,
     dimensionality_alignment,
 )
+from metrics.inference.area_order import AreaOrderTest, area_order_from_errors, area_order_test
 from metrics.inference.bootstrap import bootstrap_correlation, bootstrap_interval, group_weights, hierarchical_bootstrap
 from metrics.inference.depth_map import DepthMapTest, depth_map_p
 from metrics.inference.hierarchy import (
@@ -67,6 +68,7 @@ from metrics.nonlinearity.dispersion import (
 )
 from metrics.nonlinearity.jacobians import ResidualJacobian, residual_mlp_factors
 from metrics.prediction.accuracy import correlation, correlation_to_average, feve, finite_mean, normalized_correlation
+from metrics.prediction.ceiled import CeiledCorrelation, ceiled_correlation
 from metrics.prediction.ceilings import (
     explainable_variance,
     noise_ceiling,
@@ -114,7 +116,9 @@ __all__ = [
     "AREA_HIERARCHY",
     "AREA_ORDERS",
     "Alignment",
+    "AreaOrderTest",
     "CaptionTransfer",
+    "CeiledCorrelation",
     "CrossModalTransfer",
     "DepthMapTest",
     "DepthProfile",
@@ -133,12 +137,15 @@ __all__ = [
     "Slope",
     "align",
     "area_activity",
+    "area_order_from_errors",
+    "area_order_test",
     "asymmetry_index",
     "benjamini_hochberg",
     "block_permutation_p",
     "bootstrap_correlation",
     "bootstrap_interval",
     "caption_transfer",
+    "ceiled_correlation",
     "chance_corrected",
     "closeness",
     "collapse_index",

@@ -94,6 +94,16 @@ def to_repeats(values: Array) -> Floats:
     return repeats
 
 
+def of_single_precision(values: Floats) -> bool:
+    """Whether every number is one that float32 holds exactly, as those of float32 arrays are.
+
+    >>> of_single_precision(np.array([0.5, 3.0])), of_single_precision(np.array([0.1]))
+    (True, False)
+    """
+    with np.errstate(over="ignore"):
+        return bool((values.astype(np.float32) == values).all())
+
+
 def same_shape(first: Floats, second: Floats, names: str) -> None:
     """A ValueError naming both shapes unless they are equal.
 

@@ -124,3 +124,20 @@ def noise_of_average(repeats: Floats) -> Floats:
     within = interaction_variance(repeats)
     within = np.where(np.isnan(within) & (count > 0), stimulus_mean(within), within)
     return stimulus_mean(np.divide(within, count, out=np.full_like(count, np.nan), where=count > 0))
+
+
+def tied_ranks(values: Floats) -> Floats:
+    """Ranks, the mean of them where values are equal but for rounding.
+
+    >>> tied_ranks(np.array([0.3, 0.1 + 0.2, 0.1])).tolist()
+    [2.5, 2.5, 1.0]
+    """
+    if not values.size:
+        return values
+    order = np.argsort(values, kind="stable")
+    with np.errstate(invalid="ignore"):  # two infinities are tied
+        apart = np.diff(values[order]) > CONSTANT * np.abs(values).max(initial=0.0, where=np.isfinite(values))
+    tie = np.concatenate([[0], np.cumsum(apart)])
+    ranks = np.empty(len(values))
+    ranks[order] = (np.bincount(tie, np.arange(1.0, len(values) + 1)) / np.bincount(tie))[tie]
+    return ranks

@@ -115,7 +115,7 @@ def search_slope(set_sizes: Array, reaction_times: Array) -> float:
     times, sizes = _displays(reaction_times, set_sizes, "reaction_times")
     sizes, means = _mean_per_size(times, sizes)
     sizes, means = sizes[~np.isnan(means)], means[~np.isnan(means)]
-    if len(sizes) < 2:
+    if len(sizes) < 2 or np.ptp(sizes) <= CONSTANT * sizes.max():
         return float("nan")
     if np.ptp(means) <= CONSTANT * np.abs(means).max():
         return 0.0
@@ -156,8 +156,8 @@ def polarity_count(hard: Array, easy: Array) -> Polarity:
 
     human: #{``asymmetry_index`` > 0}, reversed: #{< 0}, undecided: #{= 0}, after negative slopes are set to 0.
     Shapes: hard, easy (experiments,) slopes in ms per item -> ``Polarity``.
-    Edge rule: experiments with a NaN slope are counted as missing. Two slopes that are both 0 or negative are
-    undecided.
+    Edge rule: experiments with a NaN slope are counted as missing. Two slopes that are both 0 or negative, or equal up
+    to rounding, are undecided.
     Source: ours; the published mean index hides a reversed experiment (section 2f of the notes).
 
     >>> polarity_count([7.6, 0.0, 1.0, 0.0], [0.8, 100.4, float("nan"), -3.0])
@@ -166,7 +166,7 @@ def polarity_count(hard: Array, easy: Array) -> Polarity:
     first, second = to_float(hard).ravel(), to_float(easy).ravel()
     same_shape(first, second, "hard and easy")
     index = np.array([asymmetry_index(a, b) for a, b in zip(first, second, strict=True)], np.float64)
-    counts = (index > 0, index < 0, index == 0, np.isnan(index))
+    counts = (index > CONSTANT, index < -CONSTANT, np.abs(index) <= CONSTANT, np.isnan(index))
     return Polarity(*(int(outcomes.sum()) for outcomes in counts))
 
 

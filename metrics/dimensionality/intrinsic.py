@@ -1,15 +1,17 @@
 """How many dimensions a population uses, locally and nonlinearly: from distances to neighbours.
 
 Biased down as the dimension grows, and by the number of stimuli: compare only equal numbers of stimuli and units.
-Exactly equal stimuli are merged into one point first, and counted by ``count_duplicates``.
+Stimuli that are equal, or differ by rounding alone, are merged into one point first and counted by
+``count_duplicates``.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from metrics._arrays import Array, Floats, like
-from metrics.dimensionality._neighbors import Indices, distinct, nearest_distances
+from metrics._arrays import Array, Floats, like, to_float
+from metrics.dimensionality._duplicates import merged
+from metrics.dimensionality._neighbors import Indices, nearest_distances
 from metrics.dimensionality.linear import centred
 
 SCALES = (1, 2, 4, 8, 16, 32, 64)
@@ -21,16 +23,19 @@ LATTICE = 1e-9
 
 def _distinct(responses: Array) -> tuple[Floats, Indices]:
     """The distinct stimuli, centred, and which of them every stimulus is."""
-    return distinct(centred(responses))
+    return merged(centred(responses), to_float(responses))
 
 
 def count_duplicates(responses: Array) -> int:
-    """How many stimuli equal an earlier one exactly, and are merged with it by every estimator of this file.
+    """How many stimuli equal an earlier one, exactly or but for rounding: every estimator of this file merges them.
 
-    stimuli - distinct stimuli, after the responses are centred and scaled to a peak of 1 in float64.
+    stimuli - distinct stimuli. Two stimuli are one when their distance is at most 1.5e-8 (the square root of float64's
+    rounding) of the typical distance between stimuli, or, where all numbers are such as float32 holds, 9.5e-7 (eight
+    of its roundings) of a stimulus's typical length; stimuli that are joined by such steps are one, and stand at their
+    mean. The order of the stimuli does not matter, and data without duplicates are left as they are, to the bit.
     Shapes: responses (stimuli, units) -> int in [0, stimuli - 1].
     Edge rule: constant responses are one distinct stimulus; NaN or infinite responses are a ValueError.
-    Source: duplicates make nearest-neighbour distances 0, and ratios of rounding noise in float32.
+    Source: duplicates make nearest-neighbour distances 0 or rounding noise (of features in float32, say).
 
     >>> count_duplicates([[0.0, 1.0], [2.0, 3.0], [0.0, 1.0], [0.0, 1.0]])
     2
@@ -45,10 +50,10 @@ def two_nn(responses: Array, discard: float = 0.1) -> float:
     mu = r2 / r1 follows F(mu) = 1 - mu^-d, so d is the slope through the origin of -ln(1 - F) on ln mu, with
     F = rank / N over the smallest 1 - ``discard`` of the mu; a point with F = 1 (discard 0) is left out.
     Shapes: responses (stimuli, units), any unit of measure -> float above 0.
-    Edge rule: exactly equal stimuli are merged into one point first; fewer than three distinct points, fewer
-    than two kept ratios, or kept ratios that are all 1 (a lattice) give NaN; NaN or infinite responses are a
-    ValueError. Biased down as d grows: uniform data of d = 20 give about 15 with 2,000 stimuli.
-    Source: Facco et al. 2017; the fit of scikit-dimension's TwoNN (which drops duplicates unmerged).
+    Edge rule: stimuli that are equal but for rounding are merged (``count_duplicates``); fewer than three
+    distinct points, fewer than two kept ratios, or kept ratios that are all 1 (a lattice) give NaN; NaN or infinite
+    responses are a ValueError. Biased down as d grows: uniform data of d = 20 give about 15 with 2,000 stimuli.
+    Source: Facco et al. 2017; the fit of scikit-dimension's TwoNN (which drops exact duplicates unmerged).
 
     >>> points = np.random.default_rng(0).random((1000, 2))
     >>> round(two_nn(points @ np.ones((2, 5)) + points @ np.eye(2, 5)), 1)
@@ -92,9 +97,9 @@ def gride(responses: Array, scales: Sequence[int] = SCALES) -> dict[int, float]:
     mu = r_2k / r_k has the density d (mu^d - 1)^(k - 1) / (mu^((2k - 1) d + 1) B(k, k)); d maximises the
     likelihood, with (N - 1) ln d in place of N ln d, which makes k = 1 unbiased: d = (N - 1) / sum ln mu.
     Shapes: responses (stimuli, units), any unit of measure; scales k -> {k: float above 0}.
-    Edge rule: exactly equal stimuli are merged into one point first; a scale with 2 k >= distinct points gives
-    NaN; a point with r_k = r_2k is left out, and fewer than two left give NaN; NaN or infinite responses and
-    scales below 1 are ValueErrors. Falls with k on curved or bounded data: report the scale.
+    Edge rule: stimuli that are equal but for rounding are merged (``count_duplicates``); a scale with
+    2 k >= distinct points gives NaN; a point with r_k = r_2k is left out, and fewer than two left give NaN; NaN or
+    infinite responses and scales below 1 are ValueErrors. Falls with k on curved or bounded data: report the scale.
     Source: Denti et al. 2022; scikit-dimension's GRIDE (which also cuts the largest ratios).
 
     >>> {k: round(d) for k, d in gride(np.random.default_rng(0).random((1000, 2)), scales=(1, 8, 500)).items()
@@ -133,9 +138,9 @@ def levina_bickel(responses: Array, neighbors: int = 20) -> float:
     1 / d = mean over points of 1 / d(x), d(x) = [1 / (k - 1) sum_{j < k} ln(T_k / T_j)]^-1, T_j the distance of
     x to its j-th nearest neighbour and k = ``neighbors``.
     Shapes: responses (stimuli, units), any unit of measure -> float above 0.
-    Edge rule: exactly equal stimuli are merged into one point first; ``neighbors`` or fewer distinct points, or
-    neighbours that are all equally far, give NaN; NaN or infinite responses and neighbors below 2 are
-    ValueErrors.
+    Edge rule: stimuli that are equal but for rounding are merged (``count_duplicates``); ``neighbors`` or
+    fewer distinct points, or neighbours that are all equally far, give NaN; NaN or infinite responses and neighbors
+    below 2 are ValueErrors.
     Source: Levina and Bickel 2004; the average of the inverses is MacKay and Ghahramani's 2005.
 
     >>> round(levina_bickel(np.random.default_rng(0).random((2000, 2))), 1)
@@ -153,9 +158,9 @@ def local_dimension(responses: Array, neighbors: int = 20) -> Array:
     d(x) = [1 / (k - 1) sum_{j < k} ln(T_k / T_j)]^-1, k = ``neighbors``; its relative spread is about
     1 / sqrt(k), and its plain mean is too high by (k - 1) / (k - 2).
     Shapes: responses (stimuli, units), any unit of measure -> (stimuli,).
-    Edge rule: exactly equal stimuli are merged into one point first and share its value; a stimulus whose
-    neighbours are all equally far is NaN, and so are all with ``neighbors`` or fewer distinct points; NaN or
-    infinite responses and neighbors below 2 are ValueErrors.
+    Edge rule: stimuli that are equal but for rounding are merged (``count_duplicates``) and share one
+    value; a stimulus whose neighbours are all equally far is NaN, and so are all with ``neighbors`` or fewer distinct
+    points; NaN or infinite responses and neighbors below 2 are ValueErrors.
     Source: Levina and Bickel 2004.
 
     >>> local_dimension(np.random.default_rng(0).random((100, 2))).shape

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metrics._arrays import Array, Floats, like, same_shape, to_float, to_labels, to_matrix
+from metrics._statistics import tied_ranks
 from metrics.inference.bootstrap import bootstrap_interval, group_weights
 
 AREA_ORDERS: dict[str, dict[str, int]] = {
@@ -26,24 +27,31 @@ AREA_HIERARCHY: dict[str, float] = {"V1": -0.354, "LM": -0.094, "RL": -0.056, "A
 ROUNDING = 1e-12
 """Deviations and variances below this share of the largest value, or of the sum of squares, count as zero."""
 
+FEW = 64
+"""Areas of which all pairs are compared at once: a hundred times as fast as scipy's sort for four."""
+
 
 def kendall_tau(values: Array, order: Array) -> float:
     """Kendall's tau-b between values and the order they should follow.
 
     tau_b = (P - Q) / sqrt((P + Q + T)(P + Q + U)): concordant, discordant pairs, ties in one or the other.
     Shapes: values, order (areas,), any unit of measure -> float in [-1, 1].
-    Edge rule: pairs with a NaN are left out; fewer than two areas or a constant side give NaN.
-    Source: Kendall 1945, by ``scipy.stats.kendalltau``.
+    Edge rule: pairs with a NaN are left out; values that differ by 1e-12 of the largest or less are tied; fewer than
+    two areas or a constant side give NaN.
+    Source: Kendall 1945, by pairs, or ``scipy.stats.kendalltau`` for more than 64 areas.
 
     >>> round(kendall_tau([0.1, 0.4, 0.3], [0, 1, 2]), 6)
     0.333333
     """
-    from scipy.stats import kendalltau  # imported late: scipy.stats alone takes longer than this whole room
-
     first, second = to_float(values).ravel(), to_float(order).ravel()
     same_shape(first, second, "values and order")
     valid = ~(np.isnan(first) | np.isnan(second))
     first, second = first[valid], second[valid]
+    if len(first) <= FEW:
+        return float(tau_rows(first, second))
+    from scipy.stats import kendalltau  # imported late: scipy.stats alone takes longer than this whole room
+
+    first, second = tied_ranks(first), tied_ranks(second)
     if len(np.unique(first)) < 2 or len(np.unique(second)) < 2:
         return float("nan")
     return float(kendalltau(first, second).statistic)
@@ -64,10 +72,13 @@ class HierarchyTau:
 
 
 def _signs(values: Floats) -> Floats:
-    """Sign of the difference of every pair of areas, (..., areas) -> (..., pairs); NaN where either is NaN."""
+    """Sign of the difference of every pair of areas, (..., areas) -> (..., pairs), 0 for rounding; NaN for a NaN."""
     first, second = np.triu_indices(values.shape[-1], k=1)
     low, high = values[..., first], values[..., second]
-    return np.where(np.isnan(low) | np.isnan(high), np.nan, (high > low) * 1.0 - (high < low))
+    rounding = ROUNDING * np.where(np.isfinite(values), np.abs(values), 0.0).max(axis=-1, keepdims=True, initial=0.0)
+    with np.errstate(invalid="ignore"):  # two infinities are tied
+        rise = high - low
+    return np.where(np.isnan(low) | np.isnan(high), np.nan, (rise > rounding) * 1.0 - (rise < -rounding))
 
 
 def tau_rows(values: Floats, order: Floats) -> Floats:

@@ -9,11 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics._arrays import Array, Floats, like, to_complete_matrix, to_float
-from metrics._statistics import pearson
+from metrics._arrays import Array, Floats, like, of_single_precision, to_complete_matrix, to_float
+from metrics._statistics import pearson, tied_ranks
 
 FLAT = 1e-12
 """A pattern whose deviations are below this share of its largest entry is constant."""
+
+ROUNDINGS = 4
+"""How many roundings of its type a number may be off by; patterns that differ by no more are equal."""
+
+PIECE = 2**20
+"""Numbers of differences that are held at once."""
 
 FEWEST_PAIRS = 3
 """A correlation over fewer pairs of stimuli than this is not defined here."""
@@ -26,7 +32,9 @@ def rdm(responses: Array, distance: str = "correlation") -> Array:
     "euclidean": d_ij = sum_u (x_iu - x_ju)^2 / U, the squared distance per unit, in squared response units.
     Shapes: responses (stimuli, units) -> (stimuli, stimuli), symmetric, 0 on the diagonal, correlation in [0, 2].
     Edge rule: "correlation" of a pattern that is constant over units, or of a single unit, is NaN throughout, its
-    diagonal included; with two units it is 0 or 2. NaN or infinite responses are ValueErrors.
+    diagonal included; with two units it is 0 or 2. A distance that rounding can make is exactly 0 (patterns that are
+    collinear, or equal), and a correlation of -1 exactly 2: by 4 roundings of a sum over units, or of the responses'
+    own type, float32 where it holds all of them. NaN or infinite responses are ValueErrors.
     Source: Kriegeskorte, Mur and Bandettini 2008; rsatoolbox.
 
     >>> rdm([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0], [2.0, 4.0, 6.0]]).round(6).tolist()
@@ -35,24 +43,48 @@ def rdm(responses: Array, distance: str = "correlation") -> Array:
     patterns = to_complete_matrix(responses, "responses")
     if distance not in ("correlation", "euclidean"):
         raise ValueError(f"distance must be 'correlation' or 'euclidean'; got {distance!r}")
-    if distance == "euclidean":
-        squares = (patterns**2).sum(axis=1)
-        distances = (squares[:, None] + squares - 2 * patterns @ patterns.T) / max(patterns.shape[1], 1)
-    else:
-        unit = _unit_patterns(patterns)
-        distances = 1 - np.clip(unit @ unit.T, -1, 1)
-    distances = np.maximum(distances, 0.0)
+    distances = _squared_distances(patterns) if distance == "euclidean" else _angles(patterns)
     np.fill_diagonal(distances, np.where(np.isnan(distances.diagonal()), np.nan, 0.0))
     return like(distances, responses)
 
 
-def _unit_patterns(patterns: Floats) -> Floats:
-    """Patterns centred over units and of length 1; NaN where they are constant."""
+def _rounding(patterns: Floats) -> float:
+    """How far a response may be off, as a share of it."""
+    return ROUNDINGS * float(np.finfo(np.float32 if of_single_precision(patterns) else np.float64).eps)
+
+
+def _squared_distances(patterns: Floats) -> Floats:
+    """Squared distances per unit; where the product leaves only rounding, from differences, 0 below rounding."""
+    squares, units = (patterns**2).sum(axis=1), max(patterns.shape[1], 1)
+    size = squares[:, None] + squares
+    distances = np.maximum(size - 2 * patterns @ patterns.T, 0.0)
+    close = np.flatnonzero(distances <= ROUNDINGS * (units + 4) * float(np.finfo(np.float64).eps) * size)
+    step, limit = max(1, PIECE // units), _rounding(patterns) ** 2
+    for part in (close[start : start + step] for start in range(0, len(close), step)):
+        first, second = np.divmod(part, len(patterns))
+        exact = ((patterns[first] - patterns[second]) ** 2).sum(axis=1)
+        distances.flat[part] = np.where(exact <= limit * size[first, second], 0.0, exact)
+    return np.asarray(distances / units)
+
+
+def _angles(patterns: Floats) -> Floats:
+    """1 - r of every two patterns, exactly 0 or 2 where rounding cannot tell r from 1 or -1."""
+    unit, offset = _unit_patterns(patterns)
+    correlation = np.clip(unit @ unit.T, -1, 1)
+    summing = ROUNDINGS * (patterns.shape[1] + 4) * float(np.finfo(np.float64).eps)
+    error = _rounding(patterns) * offset
+    limit = summing + error[:, None] ** 2 + error**2
+    distances = np.where(1 - correlation <= limit, 0.0, 1 - correlation)
+    return np.where(1 + correlation <= limit, 2.0, distances)
+
+
+def _unit_patterns(patterns: Floats) -> tuple[Floats, Floats]:
+    """Patterns centred over units and of length 1, NaN where constant; and how much longer the raw ones are."""
     deviation = patterns - patterns.mean(axis=1, keepdims=True)
     largest = np.abs(patterns).max(axis=1, initial=0.0)
     varies = np.abs(deviation).max(axis=1, initial=0.0) > FLAT * largest
     lengths = np.where(varies, np.linalg.norm(deviation, axis=1), np.nan)
-    return deviation / lengths[:, None]
+    return deviation / lengths[:, None], np.linalg.norm(patterns, axis=1) / lengths
 
 
 def rsa(first: Array, second: Array, compare: str = "pearson") -> float:
@@ -61,7 +93,7 @@ def rsa(first: Array, second: Array, compare: str = "pearson") -> float:
     r = corr over pairs i < j of a_ij and b_ij, Pearson or ("spearman") of their ranks.
     Shapes: first, second (stimuli, stimuli) RDMs of the same stimuli in the same order -> float in [-1, 1].
     Edge rule: pairs that are NaN in either are left out; fewer than 3 pairs, or equal entries throughout, give NaN,
-    never 0. Other shapes are ValueErrors.
+    never 0; entries that differ by 1e-12 of the largest or less have one rank. Other shapes are ValueErrors.
     Source: Pearson as in the mouse comparison of Conwell et al. 2021, Spearman as in Brain-Score.
 
     >>> first = rdm([[1.0, 0.0, 0.0], [0.0, 1.0, 0.5], [0.0, 0.5, 2.0]])
@@ -76,9 +108,7 @@ def rsa(first: Array, second: Array, compare: str = "pearson") -> float:
     complete = np.isfinite(a) & np.isfinite(b)
     a, b = a[complete], b[complete]
     if compare == "spearman":
-        from scipy.stats import rankdata
-
-        a, b = rankdata(a), rankdata(b)
+        a, b = tied_ranks(a), tied_ranks(b)
     return _correlation(a, b)
 
 
@@ -133,7 +163,8 @@ def _non_negative(layers: Floats, observed: Floats, shown: Floats) -> Floats:
     from scipy.optimize import nnls
 
     centre, mean = layers.mean(axis=0), observed.mean()
-    weights, _ = nnls(layers - centre, observed - mean)
+    varied = np.abs(layers - centre).max(axis=0) > FLAT * np.abs(layers).max(axis=0)
+    weights, _ = nnls(np.where(varied, layers - centre, 0.0), observed - mean)
     return np.asarray(mean + (shown - centre) @ weights, dtype=np.float64)
 
 

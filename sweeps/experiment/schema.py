@@ -92,7 +92,11 @@ class Contrast(Strict):
 
 
 class Experiment(Strict):
-    """One experiment file, checked; `space` and the recordings are read by their own rooms."""
+    """One experiment file, checked; `space` and the recordings are read by their own rooms.
+
+    `order` gives, for a score column that is compared with an order of areas, that order from first to last; areas of
+    one rank stand in a list of their own.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     recordings: list[dict[str, Any]] = Field(min_length=1)
@@ -102,6 +106,7 @@ class Experiment(Strict):
     search: Search = Search()
     compute: Compute = Compute()
     scores: list[str] = Field(default_factory=standard_scores)
+    order: dict[str, list[str | list[str]]] = Field({})
     contrasts: list[Contrast] = Field([])
     guidance: Guidance | None = None
     storage: str | None = None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
 
+from metrics.inference.area_order import area_ranks
 from models.objectives.losses import LOSSES
 from models.readouts import READOUTS
 from sweeps.errors import InputError
@@ -14,10 +15,12 @@ from sweeps.experiment.depths import DepthMaps
 from sweeps.experiment.domains import Choice
 from sweeps.experiment.schema import Experiment, Side
 from sweeps.experiment.space import Space
+from sweeps.planning.area_orders import FEWEST
 from sweeps.probes import Probe
 from sweeps.recordings.recording import RecordingFacts
 from sweeps.recordings.shared_groups import SharedGroups, split_shared
 from sweeps.recordings.splits import split_groups
+from sweeps.scores import SCORES, in_order
 
 FEWEST_SCENES = 24
 
@@ -169,6 +172,26 @@ def check_contrasts(experiment: Experiment, space: Space) -> None:
             raise InputError("no such area", key=f"{key}.area", value=contrast.area, allowed=space.areas)
         for name, side in (("left", contrast.left), ("right", contrast.right)):
             _check_side(side, space, f"{key}.{name}")
+
+
+def check_orders(experiment: Experiment, facts: Sequence[RecordingFacts]) -> None:
+    """Refuse an order of an observable that has none, or that does not rank three areas of one recording."""
+    observables = [name for score in in_order([*SCORES, *experiment.scores]) for name in SCORES[score].ordered]
+    areas = list(dict.fromkeys(area for recording in facts for area in recording.areas))
+    for observable, order in experiment.order.items():
+        key = f"order.{observable}"
+        if observable not in observables:
+            raise InputError("no observable that areas are ordered by", key=key, allowed=observables)
+        try:
+            ranks = area_ranks(order)
+        except ValueError as error:
+            raise InputError(str(error), key=key, value=order) from None
+        for area in ranks:
+            if area not in areas:
+                raise InputError("no such area", key=key, value=area, allowed=areas)
+        if max(len(ranks.keys() & set(recording.areas)) for recording in facts) < FEWEST:
+            problem = "must name three areas of one recording or more, since tau of two is -1 or 1"
+            raise InputError(problem, key=key, value=order, allowed=areas)
 
 
 def _check_side(side: Side, space: Space, key: str) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sweeps.experiment.cells import Cell
 from sweeps.experiment.earlier_scores import EarlierScores
+from sweeps.hashing import content_id
+from sweeps.planning.area_orders import Orders
 from sweeps.planning.slim_row import FACTS, FinishedTrial, SlimRow
 from sweeps.scores import SCORES, cell_columns, trial_columns
 from sweeps.storage.provenance import joined_errors
@@ -18,13 +20,17 @@ from sweeps.storage.row_log import RowLog
 TRIAL_FIELDS = ("trial_id", "status", "error", "score_keys", "attempt", "config", "halving")
 """Columns of earlier trials that are read besides the objectives."""
 
+ORDER_KEY = "order"
+"""Name of the key of an experiment's orders of areas, among those of the scores of a trial."""
+
 
 @dataclass(frozen=True)
 class WantedRows:
     """What the rows of a sweep hold: which scores, under which keys, and the objectives of its search.
 
     A row is final when it failed, or when it holds every wanted score and is done, or was pruned under the present
-    `halving`; with `retry_failed` rows with an error (also that of a single score) are not.
+    `halving`; with `retry_failed` rows with an error (also that of a single score) are not. `orders` are ranks of areas
+    by observable; trials, which alone compare areas, are final under the present ones.
     """
 
     score_keys: Mapping[str, str]
@@ -32,6 +38,7 @@ class WantedRows:
     objectives: tuple[str, ...]
     halving: str = ""
     retry_failed: bool = False
+    orders: Orders = field(default_factory=dict)
 
     @functools.cached_property
     def keys(self) -> set[str]:
@@ -45,6 +52,17 @@ class WantedRows:
         if row["status"] == "pruned" and row["halving"] != self.halving:
             return False
         return row["status"] == "failed" or self.keys <= set(row["score_keys"].split())
+
+    @functools.cached_property
+    def order_keys(self) -> set[str]:
+        """The key of the present orders in the `score_keys` of a trial; none where the experiment states none."""
+        return {f"{ORDER_KEY}@{content_id(self.orders)}"} if self.orders else set()
+
+    def is_final_trial(self, row: Mapping[str, Any]) -> bool:
+        """Tell whether the row of a trial need not be joined again: an order of areas may have been edited."""
+        keys = (row["score_keys"] or "").split()
+        orders = {key for key in keys if key.partition("@")[0] == ORDER_KEY}
+        return self.is_final(row) and (row["status"] == "failed" or orders == self.order_keys)
 
     def names(self, score_keys: Iterable[str]) -> list[str]:
         """List the scores that every one of these rows holds under the present VERSIONs, given their `score_keys`."""
@@ -97,7 +115,7 @@ class FinishedRows:
 
     def _read_trials(self, row_log: RowLog, configurations: bool) -> None:
         for row in row_log.rows("trials", [*TRIAL_FIELDS, *self.wanted.objectives]):
-            if self.wanted.is_final(row):
+            if self.wanted.is_final_trial(row):
                 self.add_trial(row, row["config"] if configurations else "")
             else:
                 self.attempts[row["trial_id"]] = row["attempt"] + 1

@@ -32,6 +32,7 @@ from sweeps.planning.checks import (
     check_contrasts,
     check_halving,
     check_losses,
+    check_orders,
     check_probes,
     check_recorded,
     check_splits,
@@ -192,6 +193,7 @@ def _read_parts(
     shared = shared_groups(facts)
     check_splits(experiment, facts, shared)
     check_contrasts(experiment, space)
+    check_orders(experiment, facts)
     check_halving(experiment, space)
     check_guidance(experiment.guidance, space.areas)
     make_proposer(space, experiment.search)

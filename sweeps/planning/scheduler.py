@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from metrics.inference.area_order import area_ranks
 from sweeps.experiment.cells import Cell
 from sweeps.experiment.earlier_scores import NOTHING_EARLIER
 from sweeps.experiment.schema import settings_text
@@ -255,4 +256,5 @@ def _wanted_rows(plan: Plan, retry_failed: bool) -> WantedRows:
         tuple(experiment.search.objectives),
         settings_text(experiment.search.halving),
         retry_failed,
+        {observable: area_ranks(order) for observable, order in experiment.order.items()},
     )

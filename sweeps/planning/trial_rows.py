@@ -95,11 +95,11 @@ class TrialRows:
             _errors_of(trial.cells, rows),
             trial.attempt,
             self.origin.split,
-            [*(wanted.score_keys[name] for name in names), *foreign],
+            [*(wanted.score_keys[name] for name in names), *foreign, *wanted.order_keys],
             wanted.halving if status == "pruned" else None,
         )
         beside = _common([wanted.foreign_columns(row) for row in rows]) if foreign else []
-        scores = {} if status == "failed" else join_scores(rows, names, beside)
+        scores = {} if status == "failed" else join_scores(rows, names, beside, wanted.orders)
         values = {**self.origin.now(), **join_costs(rows), **scores}
         return trial_row(trial.trial_id, trial.configuration, trial.cells, outcome, values)
 

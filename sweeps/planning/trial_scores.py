@@ -5,25 +5,32 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from metrics import dimensionality_alignment, kendall_tau
+from metrics import dimensionality_alignment
+from sweeps.planning.area_orders import Orders, areas_by_recording, number, order_columns
 from sweeps.planning.slim_row import SlimRow
 from sweeps.scores import SCORES, cell_columns, trial_columns
 
 MEASURES = ("participation_ratio", "two_nn")
 
 
-def join_scores(rows: Sequence[Mapping[str, Any]], names: list[str], beside: Sequence[str] = ()) -> dict[str, float]:
+def join_scores(
+    rows: Sequence[Mapping[str, Any]],
+    names: list[str],
+    beside: Sequence[str] = (),
+    orders: Orders = MappingProxyType({}),
+) -> dict[str, float]:
     """Join the scores of a trial from the rows of its cells (recording, area and score columns).
 
     Every column is the mean over areas of the mean over the area's recordings, NaN left out. Kendall's tau,
     curve distance and collapse index compare areas within one recording (its areas in recorded order) and are
     averaged over the recordings that have at least three areas, NaN where there is none. Columns of `Score.ordered`
-    have a tau of their own: whether the twin's values rise along the recorded order. `beside` are columns of scores
-    that are not known here: they have means alone.
+    have a tau of their own: whether the twin's values rise along the order of `orders`, the published or the recorded
+    one (see area_orders). `beside` are columns of scores that are not known here: they have means alone.
     """
     columns = [*cell_columns(names), *beside]
     values = _matrix(rows, columns)
@@ -33,7 +40,8 @@ def join_scores(rows: Sequence[Mapping[str, Any]], names: list[str], beside: Seq
     scores = dict(zip(columns, _mean(within, np.ones((1, len(areas))))[0].tolist(), strict=True))
     if "dimensionality" in names:
         scores |= _curves(rows)
-    scores |= _orders(rows, [column for name in names for column in SCORES[name].ordered])
+    for name in names:
+        scores |= order_columns(rows, SCORES[name], orders)
     return {name: scores.get(name, math.nan) for name in [*columns, *trial_columns(names)]}
 
 
@@ -48,7 +56,7 @@ def _matrix(rows: Sequence[Mapping[str, Any]], columns: list[str]) -> np.ndarray
     """Values (rows, columns), NaN where a row has none."""
     if all(isinstance(row, SlimRow) and list(row.columns) == columns for row in rows):
         return np.array([row.numbers for row in rows])  # type: ignore[attr-defined]
-    return np.array([[_number(row.get(column)) for column in columns] for row in rows])
+    return np.array([[number(row.get(column)) for column in columns] for row in rows])
 
 
 def join_costs(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -66,36 +74,14 @@ def _joined(values: Iterable[str | None]) -> str:
 
 def _curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     values: dict[str, list[float]] = defaultdict(list)
-    for areas in _by_recording(rows):
+    for areas in areas_by_recording(rows):
         for split in ("select", "score"):
             for measure in MEASURES:
-                twin = np.array([_number(row.get(f"{split}.{measure}")) for row in areas])
-                brain = np.array([_number(row.get(f"{split}.brain_{measure}")) for row in areas])
+                twin = np.array([number(row.get(f"{split}.{measure}")) for row in areas])
+                brain = np.array([number(row.get(f"{split}.brain_{measure}")) for row in areas])
                 if np.isfinite(twin).all() and np.isfinite(brain).all():
                     result = dimensionality_alignment(twin, brain)
                     values[f"{split}.{measure}_tau"].append(result.tau)
                     values[f"{split}.{measure}_curve_distance"].append(result.curve_distance)
                     values[f"{split}.{measure}_collapse"].append(result.collapse)
     return {name: float(np.mean(numbers)) for name, numbers in values.items()}
-
-
-def _orders(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> dict[str, float]:
-    taus: dict[str, list[float]] = defaultdict(list)
-    for areas in _by_recording(rows):
-        for column in [f"{split}.{column}" for split in ("select", "score") for column in columns]:
-            values = [_number(row.get(column)) for row in areas]
-            if not any(map(math.isnan, values)):
-                taus[f"{column}_tau"].append(kendall_tau(values, range(len(areas))))
-    return {name: float(np.mean(numbers)) for name, numbers in taus.items()}
-
-
-def _by_recording(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
-    """Group rows by recording; only those recordings that have at least three areas."""
-    groups: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for row in rows:
-        groups[row["recording"]].append(row)
-    return [areas for areas in groups.values() if len(areas) >= 3]
-
-
-def _number(value: Any) -> float:
-    return math.nan if value is None else float(value)

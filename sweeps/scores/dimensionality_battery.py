@@ -20,6 +20,7 @@ from metrics import (
 from sweeps.hashing import digest_bytes
 from sweeps.scores.dimensionality import standardised
 from sweeps.scores.score import Score
+from sweeps.scores.unit_error import jackknife_error
 from sweeps.scores.view import CellView
 
 SCORE = Score(
@@ -34,6 +35,8 @@ SCORE = Score(
         "clean_participation_ratio",
         "brain_cross_validated_participation_ratio",
         "shuffled_participation_ratio",
+        "levina_bickel_se",
+        "clean_participation_ratio_se",
         *(
             f"features_{how}_{name}{suffix}"
             for how in ("pooled", "flat")
@@ -79,13 +82,28 @@ def compute(view: CellView) -> dict[str, float]:
     values["shuffled_participation_ratio"] = float(
         np.mean(shuffled_dimension(twin, participation_ratio, draws=10, seed=view.seed))
     )
-    return values | _features(view)
+    return values | _errors(view, twin) | _features(view)
+
+
+def _errors(view: CellView, twin: np.ndarray) -> dict[str, float]:
+    """Standard errors over units, of the measures that are compared between areas."""
+    units = twin.shape[1]
+    return {
+        "levina_bickel_se": jackknife_error(units, lambda kept: _local(twin[:, kept]), view.seed),
+        "clean_participation_ratio_se": jackknife_error(
+            units, lambda kept: participation_ratio(twin[:, kept]), view.seed
+        ),
+    }
+
+
+def _local(responses: np.ndarray) -> float:
+    return levina_bickel(responses, neighbors=min(20, len(responses) - 1))
 
 
 def _estimates(responses: np.ndarray) -> dict[str, float]:
     by_scale = gride(responses, SCALES)
     return {
-        "levina_bickel": levina_bickel(responses, neighbors=min(20, len(responses) - 1)),
+        "levina_bickel": _local(responses),
         **{f"gride_{scale}": by_scale[scale] for scale in SCALES},
         "spectrum_slope": spectrum_slope(responses),
     }

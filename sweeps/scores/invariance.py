@@ -9,15 +9,16 @@ import pandas as pd
 
 from metrics import chance_corrected, object_decoding
 from sweeps.scores.score import NO_PICTURES, Score
+from sweeps.scores.unit_error import at_chance, jackknife_error
 from sweeps.scores.view import CellView
 
 SCORE = Score(
     "invariance",
     version=2,
-    columns=("invariance", "brain_invariance"),
+    columns=("invariance", "brain_invariance", "invariance_se", "invariance_at_chance"),
     up=False,
     summary="object decoding across held-out transformations, 0 = chance, 1 = perfect",
-    seconds=0.01,
+    seconds=0.05,
     probe="objects",
     absent=NO_PICTURES,
     ordered=("invariance",),
@@ -29,14 +30,20 @@ def compute(view: CellView) -> dict[str, float]:
     """Chance-corrected decoding of probe objects across held-out transformations.
 
     Select and report take different halves of the probe's objects. The brain's value is taken on the
-    recorded object views, where the recording has them.
+    recorded object views, where the recording has them. `invariance_se` is the twin's standard error over units
+    (jackknife), `invariance_at_chance` whether it can be told from 0.
     """
     if "probe.objects" not in view.shown:
         return SCORE.unavailable()
     views = _views(view, "probe", view.tables["objects"])
+    shown = view.shown["probe.objects"]
+    value = views.decode(shown)
+    error = jackknife_error(shown.shape[1], lambda units: views.decode(shown[:, units]), view.seed)
     return {
-        "invariance": views.decode(view.shown["probe.objects"]),
+        "invariance": value,
         "brain_invariance": brain_invariance(view),
+        "invariance_se": error,
+        "invariance_at_chance": at_chance(value, error, 0.0),
     }
 
 

@@ -8,12 +8,19 @@ import numpy as np
 
 from metrics import finite_mean, jne_streaming
 from sweeps.scores.score import Score
+from sweeps.scores.unit_error import mean_error
 from sweeps.scores.view import CellView
 
 SCORE = Score(
     "nonlinearity",
     version=1,
-    columns=("nonlinearity", "nonlinearity_deviation", "nonlinearity_scale_free", "nonlinearity_units"),
+    columns=(
+        "nonlinearity",
+        "nonlinearity_deviation",
+        "nonlinearity_scale_free",
+        "nonlinearity_units",
+        "nonlinearity_se",
+    ),
     up=False,
     summary="dispersion of the readout's Jacobian over stimuli (JNE)",
     seconds=4.0,
@@ -40,7 +47,8 @@ def compute(view: CellView) -> dict[str, float]:
     measures = [jne_streaming(readout, _maps(view, predictor, maps, rows)) for maps, readout in predictor.parts]
     columns = {name: np.mean([getattr(part, name) for part in measures], axis=0) for name in MEASURES}
     means = {column: finite_mean(columns[name])[0] for name, column in MEASURES.items()}
-    return means | {"nonlinearity_units": float(np.isfinite(columns["jne"]).sum())}
+    counted = float(np.isfinite(columns["jne"]).sum())
+    return means | {"nonlinearity_units": counted, "nonlinearity_se": mean_error(columns["jne"])}
 
 
 MEASURES = {"jne": "nonlinearity", "mean_deviation": "nonlinearity_deviation", "scale_free": "nonlinearity_scale_free"}

@@ -8,18 +8,20 @@ import numpy as np
 
 from metrics import finite_mean, receptive_field_area
 from sweeps.scores.score import Score
+from sweeps.scores.unit_error import mean_error
 from sweeps.scores.view import CellView
 
 SCORE = Score(
     "receptive-field",
-    version=1,
-    columns=("receptive_field", "receptive_field_units"),
+    version=2,
+    columns=("receptive_field", "receptive_field_units", "receptive_field_se"),
     up=False,
     summary="mean area of the units' receptive fields, as a share of the picture",
     seconds=20.0,
     absent="a twin of features that come without pictures has no receptive field",
     on_request=True,
     ordered=("receptive_field",),
+    published={"receptive_field": "receptive_field_area"},
 )
 
 FRAMES = 64
@@ -38,14 +40,18 @@ def compute(view: CellView) -> dict[str, float]:
     The mean gradient of each unit's response over pictures of coarse grey noise between black and white, which is what
     the paper's noise-weighted average estimates with far more pictures; smoothed, and fitted with a two-dimensional
     Gaussian (metrics.receptive_field_area). A unit whose field no Gaussian describes is left out: readouts that look
-    everywhere, and units that see contrast or colour alone, have none. Select and report are the same, since nothing
-    recorded enters.
+    everywhere, and units that see contrast or colour alone, have none. `receptive_field_se` is the mean's standard
+    error over units. Select and report are the same, since nothing recorded enters.
     """
     if view.predictor is None:
         return SCORE.unavailable()
     areas = view.remember(("receptive-field", view.cell_id), lambda: _areas(view))
     mean, left_out = finite_mean(areas)
-    return {"receptive_field": mean, "receptive_field_units": float(len(view.units) - left_out)}
+    return {
+        "receptive_field": mean,
+        "receptive_field_units": float(len(view.units) - left_out),
+        "receptive_field_se": mean_error(areas),
+    }
 
 
 def _areas(view: CellView) -> np.ndarray:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 NO_PICTURES = "a twin of features that come without pictures cannot be shown the probe"
 """Why a score of a probe's pictures may be absent."""
 
+TAU_PARTS = ("_low", "_high", "_p", "_order")
+"""Beside a tau over areas: its interval, the p of the rise, and whether its order is a stated one (0: as recorded)."""
+
 
 @dataclass(frozen=True)
 class Score:
@@ -26,8 +29,11 @@ class Score:
     further columns that may drive a search. `seconds` is about what a cell takes on one core, measured at the
     quickstart's sizes by benchmarks/scores.py. `probe` names the probe that it needs, `sentences` that it needs the
     sentence encoder; `absent` says why it is NaN where it does not apply. Scores `on_request` are computed only where
-    they are named: in an experiment's `scores`, or by `sweeps score`. A trial has further columns: for every column in
-    `ordered` Kendall's tau over areas in recorded order, and the `curves`. `shown` are the columns that the report
+    they are named: in an experiment's `scores`, or by `sweeps score`. A trial has further columns: the `curves`, and
+    for every column in `ordered` Kendall's tau over areas (see sweeps.planning.area_orders), in the experiment's
+    `order`, in that of metrics.AREA_ORDERS whose name `published` gives, or as recorded. Its interval and p need a
+    standard error over units, the column with `_se` behind its name; one with `_at_chance` says where an area is at
+    chance. `shown` are the columns that the report
     shows for every area, each with the column of its reference (the brain's own value, people's, or what it is to
     beat) or None. `module`, where the function lies, is filled in by the registry.
     """
@@ -44,6 +50,7 @@ class Score:
     on_request: bool = False
     also_up: tuple[str, ...] = ()
     ordered: tuple[str, ...] = ()
+    published: Mapping[str, str] = field(default_factory=dict)
     curves: tuple[str, ...] = ()
     shown: Mapping[str, str | None] = field(default_factory=dict)
     module: str = ""
@@ -67,7 +74,12 @@ class Score:
     @property
     def trial_columns(self) -> tuple[str, ...]:
         """Columns that a trial has beyond those of its cells."""
-        return (*(f"{column}_tau" for column in self.ordered), *self.curves)
+        taus = (f"{column}_tau{part}" for column in self.ordered for part in ("", *self._tau_parts(column)))
+        return (*taus, *self.curves)
+
+    def _tau_parts(self, column: str) -> tuple[str, ...]:
+        """Endings of the columns beside the tau of a column."""
+        return (*TAU_PARTS, *(["_at_chance"] if f"{column}_at_chance" in self.columns else []))
 
 
 def with_module(score: Score, module: str) -> Score:

@@ -90,6 +90,7 @@ OBJECTS, VIEWS = np.repeat(np.arange(3), 8), np.tile(np.arange(8) * 45.0, 3)
 SEEN = 2 * np.eye(3, 6)[OBJECTS] + grid(24, 6)
 CLOUD = grid(150, 5, seed=6)
 GROUPS = np.repeat(np.arange(5), 4)
+AREAS = ["V1", "LM", "RL", "V1"] * 5
 JACOBIANS = grid(7, 3, 4, seed=7)
 MLP = metrics.ResidualJacobian([grid(3, 3), grid(3, 4)], slopes)
 LINEAR = metrics.ResidualJacobian([grid(3, 3), np.hstack([np.zeros((3, 1)), grid(3, 3)])], slopes)
@@ -110,6 +111,7 @@ CASES: dict[str, Case] = {
     "finite_mean": case(P[0], broken=(np.full(3, NAN),)),
     "normalized_correlation": case(P, R, broken=(held(P), R)),
     # ceilings
+    "ceiled_correlation": case(P, R, broken=(P, R[:, :, :1])),
     "explainable_variance": case(R, broken=(held(R),)),
     "noise_ceiling": case(R, broken=(held(R),)),
     "noise_variance_of_mean": case(R, broken=(np.where(np.arange(4)[:, None] == 0, NAN, R),)),
@@ -180,6 +182,10 @@ CASES: dict[str, Case] = {
     "mean_deviation": case(JACOBIANS, rtol=1e-5, broken=(steady(JACOBIANS),)),
     "residual_mlp_factors": case([grid(3, 3), grid(3, 4)], [grid(9, 3)], rtol=1e-5),
     # hierarchy
+    "area_order_from_errors": case(
+        CURVE, SHARE[:4, 0] / 4, np.arange(4.0), broken=(flat(CURVE), CURVE, np.arange(4.0))
+    ),
+    "area_order_test": case(P[:, 0], AREAS, ["V1", "LM", "RL"], P[:, 1], permutations=49, replicates=49),
     "benjamini_hochberg": case(SHARE[:, 0], broken=(np.array([NAN, 0.25, 0.5]),)),
     "bootstrap_correlation": case(P, Y, GROUPS, metrics.group_weights(GROUPS, replicates=6) * 1.0),
     "bootstrap_interval": case(P[:, 0], broken=(np.full(3, NAN),)),

@@ -207,7 +207,9 @@ def test_the_brains_battery_is_the_same_for_every_twin() -> None:
     for name in ("brain_rotation_decoding", "brain_object_discriminability"):
         assert first[name] == second[name]
         assert np.isfinite(first[name])
+        assert 0 < first[f"{name.removeprefix('brain_')}_se"] < 1
     assert first["rotation_decoding"] != second["rotation_decoding"]
+    assert first["rotation_decoding_at_chance"] == 0
 
 
 @pytest.mark.usefixtures("few_repetitions")
@@ -226,6 +228,7 @@ def test_the_battery_of_dimensions_knows_a_planted_one() -> None:
     found = score("dimensionality-battery", view_of(signal, repeats, maps=lambda: maps))
     assert found["levina_bickel"] == pytest.approx(4, abs=0.7)
     assert found["gride_2"] == pytest.approx(4, abs=0.8)
+    assert 0 < found["clean_participation_ratio_se"] < found["clean_participation_ratio"] / 2
     assert found["brain_levina_bickel"] > 6  # noise has every dimension
     true = metrics.participation_ratio(signal / signal.std(axis=0))
     assert found["clean_participation_ratio"] == pytest.approx(true, rel=1e-6)
