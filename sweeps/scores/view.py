@@ -63,14 +63,14 @@ class CellView:
     )
 
     def random(self, name: str) -> np.random.Generator:
-        """A generator for the draws of one score, seeded by the cell."""
-        return np.random.default_rng([self.seed, len(name), *name.encode()])
+        """A generator for the draws of one score, seeded by what was recorded: the same for every twin."""
+        return np.random.default_rng([self.brain_seed, len(name), *name.encode()])
 
     @property
     def brain_seed(self) -> int:
-        """Seed of draws in what depends on what was recorded alone: the same for every twin."""
-        key = [self.recording.fingerprint.encode(), self.units.tobytes(), self.split.encode(), self.rows.tobytes()]
-        return int(digest_bytes(key)[:12], 16)
+        """Seed of a score's draws: of the averages recorded in the split, so that no name of anything matters."""
+        seed: int = self.of_brain("seed", lambda: int(digest_bytes([self.observed.tobytes()])[:12], 16))
+        return seed
 
     def of_brain(self, name: Hashable, compute: Callable[[], Any]) -> Any:
         """A value that depends on what was recorded alone, not on the twin: computed once per area and split."""
@@ -100,14 +100,28 @@ class CellView:
         beyond[np.abs(beyond) <= ROUNDING * size] = 0.0
         return beyond, self.observed - self.baseline
 
+    def presentations(self, role: str = "fit", whole: bool = False) -> np.ndarray:
+        """Recorded responses (stimuli, units, repeats) to every presentation, NaN where there was none.
+
+        Of the role `fit` those of the split's rows, or of all rows where `whole`; of other roles all of them. The one
+        way in which scores read single presentations.
+        """
+        responses = self.recording.sets[role].responses
+        chosen = responses if whole or role != "fit" else responses[self.rows]
+        return chosen[:, self.units]
+
     @property
     def repeats(self) -> np.ndarray:
         """Recorded responses of the split (rows, units, repeats)."""
-        return self.recording.fit.responses[self.rows][:, self.units]
+        return self.presentations()
 
-    def recorded(self, role: str) -> np.ndarray:
-        """Recorded responses (stimuli, units, repeats) of another role."""
-        return self.recording.sets[role].responses[:, self.units]
+    def clips(self, role: str = "fit") -> np.ndarray | None:
+        """Label of the clip of every stimulus of `presentations(role)`; None where they are no clips."""
+        stimuli = self.recording.sets[role]
+        if not stimuli.clips:
+            return None
+        labels = np.repeat(np.arange(len(stimuli.clips)), [len(rows) for rows in stimuli.clips])
+        return labels[self.rows] if role == "fit" else labels
 
     def half(self, labels: Any) -> np.ndarray:
         """Mask of the labels that belong to this split: distinct labels are dealt in two by the split seed."""
