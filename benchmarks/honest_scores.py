@@ -85,7 +85,7 @@ def planted(condition: Condition, seed: int) -> tuple[Recording, Rates]:
     dim = condition.latent
     weights = random.standard_normal((dim, condition.units)) / np.sqrt(np.arange(1, dim + 1))[:, None]
     objects, rotations = random.standard_normal((OBJECTS, 1, dim)), 1.2 * random.standard_normal((ROTATIONS, dim))
-    views = (objects * (not condition.chance) + rotations + 0.3 * random.standard_normal((OBJECTS, ROTATIONS, dim)))
+    views = objects * (not condition.chance) + rotations + 0.3 * random.standard_normal((OBJECTS, ROTATIONS, dim))
     scenes = random.standard_normal((SCENES, dim))
     meaning = np.where(np.arange(dim) < MEANING, scenes, 0.0)
     latents = {
@@ -223,7 +223,9 @@ def report(condition: Condition, results: Sequence[Mapping[str, Mapping[str, flo
     for long, name in short.items():
         table.columns = [column.replace(long, name) for column in table.columns]
     missing = {name: sum(np.isnan(result["exact"][name]) for result in results) for name in SCORED}
-    print(f"\n{condition} ({len(results)} seeds; NaN: {', '.join(f'{k} {v}' for k, v in missing.items() if v) or 'none'})")
+    print(
+        f"\n{condition} ({len(results)} seeds; NaN: {', '.join(f'{k} {v}' for k, v in missing.items() if v) or 'none'})"
+    )
     print(table.to_string(float_format="{:.3f}".format))
     for name in SCORED:
         for twin, (mean, half) in better(results, name).items():
@@ -234,7 +236,12 @@ def main() -> None:
     """Run all conditions and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--blocks", nargs="+", choices=["base", "shared", "corners", "all-shared"], default=["base", "shared", "corners"])
+    parser.add_argument(
+        "--blocks",
+        nargs="+",
+        choices=["base", "shared", "corners", "all-shared"],
+        default=["base", "shared", "corners"],
+    )
     options = parser.parse_args()
     everywhere = tuple(replace(one, rank=two.rank, shared=two.shared) for one in BASE for two in SHARED)
     blocks = {"base": BASE, "shared": SHARED, "corners": CORNERS, "all-shared": everywhere}

@@ -15,8 +15,11 @@ from numpy.typing import NDArray
 from metrics._arrays import Array, Floats, to_repeats
 from metrics.prediction.noise_law import NoiseLaw
 
-BLOCK = 2**22
-"""Responses of donors that are gathered at a time."""
+MIXED = 4
+"""Trials of which noise of one trial is mixed, so that no two stimuli have the same."""
+
+UNITS = 512
+"""Units of which correlations are taken at most."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +83,6 @@ class Residuals:
         parts = [(self.values * _unit_length(draw[:, None], self.present)).sum(axis=2) for draw in weights]
         return np.asarray(parts)
 
-    def lent(self, weights: Floats, rows: NDArray[np.intp], units: NDArray[np.intp]) -> Floats:
-        """The same (n, units) for stimuli `rows` (n, units), one for every unit, from weights (n, repeats)."""
-        values, present = self.values[rows, units], self.present[rows, units]
-        return np.asarray((values * _unit_length(weights[:, None], present)).sum(axis=2))
-
 
 def _unit_length(weights: Floats, present: NDArray[np.bool_]) -> Floats:
     """Weights of what is present less their mean, of length 1 along the last axis; 0 below two of them.
@@ -99,37 +97,78 @@ def _unit_length(weights: Floats, present: NDArray[np.bool_]) -> Floats:
 
 
 @dataclass(frozen=True)
+class Lenders:
+    """Residuals of repeated stimuli, for stimuli that were shown once: noise of one trial, of variance 1.
+
+    `bank` (trials, units) are residuals times sqrt(k / (k - 1)) over the deviation that `law` expects of their
+    stimulus; `order` (trials, units or 1) has the trials that a unit was recorded in first, `number` (units or 1,) of
+    them. Few trials hold chance correlations, which would be in all that is lent: only a share `common` of the variance
+    is theirs, the rest is Gaussian and each unit's own.
+    """
+
+    bank: Floats
+    order: NDArray[np.intp]
+    number: NDArray[np.intp]
+    law: NoiseLaw
+    common: float
+
+    @classmethod
+    def of(cls, residuals: Residuals) -> Lenders:
+        """Take all trials of stimuli with two repeats or more."""
+        law = NoiseLaw.of(residuals.mean, residuals.variance, residuals.count)
+        able = residuals.count > 1
+        grown = np.sqrt(np.where(able, residuals.count / np.maximum(residuals.count - 1, 1), 0.0))
+        size = np.sqrt(np.where(able, law.expected, 0.0))
+        scaled = np.divide(grown, size, out=np.zeros_like(size), where=size > 0)
+        bank = np.moveaxis(residuals.values * scaled[:, :, None], 2, 1).reshape(-1, able.shape[1])
+        usable = np.moveaxis(residuals.present & able[:, :, None], 2, 1).reshape(bank.shape)
+        usable = usable[:, :1] if residuals.joint else usable
+        order = np.argsort(~usable, axis=0, kind="stable")
+        return cls(bank, order, usable.sum(axis=0), law, shared_share(residuals))
+
+    def draw(self, shown: Floats, rng: np.random.Generator) -> Floats:
+        """Noise of single trials `shown` (n, units), each a mixture of MIXED trials that units share where they can."""
+        noise = np.sqrt(1 - self.common) * rng.standard_normal(shown.shape)
+        weights = rng.standard_normal((MIXED, len(shown), 1))
+        weights *= np.sqrt(self.common / (weights**2).sum(axis=0))
+        units = np.arange(self.order.shape[1])
+        for weight in weights:
+            place = (rng.random((len(shown), 1)) * self.number).astype(np.intp)
+            rows = self.order[np.minimum(place, len(self.order) - 1), units]
+            noise += weight * (self.bank[rows[:, 0]] if len(units) == 1 else self.bank[rows, units])
+        return noise * np.sqrt(np.nan_to_num(self.law.of_trials(shown)))
+
+
+@dataclass(frozen=True)
 class MatchedNoise:
     """Noise of the repeat averages of some stimuli, drawn from what their repeats say.
 
     A stimulus with k >= 2 repeats takes a random contrast of its own repeats, divided by sqrt(k): its own noise,
-    whatever it depends on, as correlated between units as it is. One that was shown once takes that of a random
-    repeated stimulus of `donors`, scaled to one repeat and by what the responses say of the noise (`NoiseLaw`); units
-    share the donor wherever they have the same ones. `blocks` (stimuli,) are labels: stimuli of one label share their
-    weights, so that noise which lasts over the frames of a clip does so here. `known` (units,) says which units were
-    repeated at all; the noise of the others is NaN.
+    whatever it depends on, as correlated between units as it is. One that was shown once takes a mixture of residuals
+    of random repeated stimuli, scaled to one repeat and by what its response says of the noise (`Lenders`). `blocks`
+    (stimuli,) are labels: stimuli of one label share their weights, so that noise which lasts over the frames of a clip
+    does so here. `known` (units,) says which units were repeated at all; the noise of the others is NaN.
     Source: ours, a reference design; the contrast is the difference of halves, generalised to any number of repeats.
     """
 
     own: Residuals
-    donors: Residuals
+    lenders: Lenders
     blocks: NDArray[np.intp]
     known: NDArray[np.bool_]
-    law: NoiseLaw
 
     @classmethod
-    def of(cls, repeats: Array, donors: Array | None = None, blocks: NDArray[np.intp] | None = None) -> MatchedNoise:
-        """Noise of the averages of `repeats` (stimuli, units, repeats); `donors` alike, None for the stimuli themselves.
+    def of(cls, repeats: Array, lenders: Array | None = None, blocks: NDArray[np.intp] | None = None) -> MatchedNoise:
+        """Noise of the averages of `repeats` (stimuli, units, repeats), `lenders` alike; without, of the same stimuli.
 
         >>> noise = MatchedNoise.of([[[1.0, 3.0], [1.0, 3.0]], [[4.0, 4.0], [5.0, 5.0]], [[0.0, 2.0], [0.0, 2.0]]])
         >>> bool(((drawn := noise.draw(np.random.default_rng(0)))[..., 0] == drawn[..., 1]).all())
         True
         """
         own = Residuals.of(repeats)
-        lender = own if donors is None else Residuals.of(donors)
-        known = (lender.count > 1).any(axis=0) | (own.count > 1).any(axis=0)
+        others = own if lenders is None else Residuals.of(lenders)
+        known = (others.count > 1).any(axis=0) | (own.count > 1).any(axis=0)
         labels = np.arange(len(own.count)) if blocks is None else np.unique(blocks, return_inverse=True)[1]
-        return cls(own, lender, labels, known, NoiseLaw.of(lender.mean, lender.variance, lender.count))
+        return cls(own, Lenders.of(others), labels, known)
 
     def draw(self, *generators: np.random.Generator) -> Floats:
         """A draw for every generator, (draws, stimuli, units), of an average's variance; NaN for units not known."""
@@ -137,26 +176,34 @@ class MatchedNoise:
         weights = np.stack([one.standard_normal(shape)[self.blocks] for one in generators])
         noise = self.own.contrasts(weights) / np.sqrt(np.maximum(self.own.count, 1.0))
         once = np.flatnonzero(((self.own.count < 2) & self.known).any(axis=1))
+        single = self.own.count[once] < 2
         for drawn, one in zip(noise, generators, strict=True) if len(once) else ():
-            drawn[once] = np.where(self.own.count[once] < 2, self._lent(once, one), drawn[once])
+            drawn[once] = np.where(single, self.lenders.draw(self.own.mean[once], one), drawn[once])
         noise[:, :, ~self.known] = np.nan
         return noise
 
-    def _lent(self, once: NDArray[np.intp], rng: np.random.Generator) -> Floats:
-        """Noise of one trial from random donors, for stimuli that were shown once, (once, units)."""
-        place = rng.random(len(once))
-        weights = rng.standard_normal((len(once), self.donors.values.shape[2]))
-        lent = np.zeros((len(once), self.own.values.shape[1]))
-        able = self.donors.count > 1
-        several = able.any(axis=0)
-        if not several.any():
-            return lent
-        order = np.argsort(~able, axis=0, kind="stable")  # rows that can lend come first
-        units, number = np.flatnonzero(several), able.sum(axis=0)[several]
-        step = max(1, BLOCK // max(1, len(units) * weights.shape[1]))
-        for start in range(0, len(once), step):
-            part = slice(start, start + step)
-            rows = order[(place[part, None] * number).astype(np.intp), units]
-            trial = self.donors.lent(weights[part], rows, units)
-            lent[part, units] = trial * self.law.ratio(self.own.mean[once[part]][:, units], rows, units)
-        return lent
+
+def shared_share(residuals: Residuals) -> float:
+    """How much of the residuals' correlations between units is more than chance, in [0, 1].
+
+    sqrt(sum_uv C_uv^2 / sum_uv C^_uv^2) over pairs of units, C^ the correlations over M degrees of freedom (repeats
+    beyond the first) and C^2 = (M C^^2 - 1) / (M + 1), free of their chance part; so that noise with C^ times this
+    has correlations as large as the recorded noise. At most UNITS units are looked at.
+
+    >>> noise = np.random.default_rng(0).normal(size=(400, 20, 2))
+    >>> shared_share(Residuals.of(noise)) < 0.5, shared_share(Residuals.of(noise + 5 * noise[:, :1])) > 0.95
+    (True, True)
+    """
+    able = residuals.count > 1
+    chosen = np.flatnonzero(able.any(axis=0))
+    chosen = chosen[np.linspace(0, len(chosen) - 1, min(len(chosen), UNITS)).astype(np.intp)] if len(chosen) else chosen
+    values = residuals.values[:, chosen]
+    flat = np.moveaxis(values, 2, 1).reshape(-1, len(chosen))
+    size = np.sqrt((flat**2).sum(axis=0))
+    flat = flat / np.where(size > 0, size, 1.0)
+    beyond = np.sqrt(np.where(able, residuals.count - 1, 0.0)[:, chosen])
+    freedom = beyond.T @ beyond
+    apart = ~np.eye(len(chosen), dtype=bool) & (freedom > 0)
+    squared = ((flat.T @ flat) ** 2)[apart]
+    real = ((freedom[apart] * squared - 1) / (freedom[apart] + 1)).sum()
+    return float(np.sqrt(np.clip(real / squared.sum(), 0.0, 1.0))) if squared.sum() > 0 else 0.0

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from metrics._arrays import Floats
 from metrics._statistics import stimulus_mean
@@ -59,9 +58,6 @@ class NoiseLaw:
     def _floored(variance: Floats, level: Floats) -> Floats:
         return np.maximum(variance, FLOOR * level)
 
-    def ratio(self, trials: Floats, rows: NDArray[np.intp], units: NDArray[np.intp]) -> Floats:
-        """Deviation of the noise of single trials over that of the repeated stimuli `rows`, all (trials, units)."""
-        level = self.level[units]
-        wanted = self._floored(level + self.slope_once[units] * np.nan_to_num(trials - self.centre[units]), level)
-        lender = self.expected[rows, units]
-        return np.sqrt(np.divide(wanted, lender, out=np.zeros_like(wanted), where=lender > 0))
+    def of_trials(self, trials: Floats) -> Floats:
+        """Noise variance that single trials (trials, units) lead to expect; the mean's for one that is NaN."""
+        return self._floored(self.level + self.slope_once * np.nan_to_num(trials - self.centre), self.level)

@@ -214,7 +214,10 @@ def standard_error(measure: Measure, differences: list[np.ndarray]) -> float:
 def _noise(view: CellView, role: str) -> MatchedNoise:
     """Noise of the averages of a role; stimuli that were shown once take it from those of the role, else of others."""
     presented = view.presentations(role)
-    lenders = [view.presentations(name, whole=True) for name in dict.fromkeys((role, "fit", "objects", "captions"))
-               if name in view.recording.sets]
+    lenders = [
+        view.presentations(name, whole=True)
+        for name in dict.fromkeys((role, "fit", "objects", "captions"))
+        if name in view.recording.sets
+    ]
     able = next((one for one in lenders if (np.isfinite(one).sum(axis=2) > 1).any()), lenders[0])
     return MatchedNoise.of(presented, able, view.clips(role))
