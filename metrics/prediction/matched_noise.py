@@ -152,7 +152,7 @@ class MatchedNoise:
     """
 
     own: Residuals
-    lenders: Lenders
+    lenders: Lenders | None
     blocks: NDArray[np.intp]
     known: NDArray[np.bool_]
 
@@ -165,20 +165,23 @@ class MatchedNoise:
         True
         """
         own = Residuals.of(repeats)
-        others = own if lenders is None else Residuals.of(lenders)
-        known = (others.count > 1).any(axis=0) | (own.count > 1).any(axis=0)
+        others = repeats if lenders is None else lenders
+        known = (own.count > 1).any(axis=0) | (np.isfinite(to_repeats(others)).sum(axis=2) > 1).any(axis=0)
+        needed = known.any() and (own.count[:, known] < 2).any()
+        lent = Lenders.of(own if lenders is None else Residuals.of(lenders)) if needed else None
         labels = np.arange(len(own.count)) if blocks is None else np.unique(blocks, return_inverse=True)[1]
-        return cls(own, Lenders.of(others), labels, known)
+        return cls(own, lent, labels, known)
 
     def draw(self, *generators: np.random.Generator) -> Floats:
         """A draw for every generator, (draws, stimuli, units), of an average's variance; NaN for units not known."""
         shape = (int(self.blocks.max(initial=-1)) + 1, self.own.values.shape[2])
         weights = np.stack([one.standard_normal(shape)[self.blocks] for one in generators])
         noise = self.own.contrasts(weights) / np.sqrt(np.maximum(self.own.count, 1.0))
-        once = np.flatnonzero(((self.own.count < 2) & self.known).any(axis=1))
-        single = self.own.count[once] < 2
-        for drawn, one in zip(noise, generators, strict=True) if len(once) else ():
-            drawn[once] = np.where(single, self.lenders.draw(self.own.mean[once], one), drawn[once])
+        if self.lenders is not None:
+            once = np.flatnonzero((self.own.count < 2).any(axis=1))
+            single = self.own.count[once] < 2
+            for drawn, one in zip(noise, generators, strict=True):
+                drawn[once] = np.where(single, self.lenders.draw(self.own.mean[once], one), drawn[once])
         noise[:, :, ~self.known] = np.nan
         return noise
 

@@ -31,6 +31,7 @@ from sweeps.planning.checks import (
     check_backbones,
     check_contrasts,
     check_halving,
+    check_objectives,
     check_probes,
     check_recorded,
     check_splits,
@@ -51,7 +52,7 @@ class Plan:
     """A checked experiment: what it reads, what it may try, where its rows go.
 
     `plugins` come from outside this project, and may lie in `import_paths`. `chosen`: these configurations alone, in
-    place of a search (see rescore); the stored experiment stays as it is.
+    place of a search (see rescore); the stored experiment stays as it is. `notices` say what was changed in it.
     """
 
     experiment: Experiment
@@ -66,6 +67,7 @@ class Plan:
     plugins: tuple[Plugin, ...] = ()
     import_paths: tuple[str, ...] = ()
     chosen: tuple[Configuration, ...] | None = None
+    notices: tuple[str, ...] = ()
 
     @property
     def planner(self) -> Planner:
@@ -149,9 +151,11 @@ def make_plan(
     import_paths = _import_paths(experiment)
     add_import_paths(import_paths)
     checked, source, base = _read(experiment, data)
-    checked = with_places(checked, base)
+    checked, notices = with_places(checked, base), ()
     try:
         facts, space, probes = _read_parts(checked, base)
+        if not isinstance(experiment, Experiment):  # one that was run already keeps its objectives
+            checked, notices = check_objectives(checked, facts)
         plugins = plugins_of(checked, space)
     except InputError as error:
         error.file = error.file or source
@@ -168,6 +172,7 @@ def make_plan(
         digest=digest,
         plugins=plugins,
         import_paths=import_paths,
+        notices=notices,
     )
 
 

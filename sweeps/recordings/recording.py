@@ -29,7 +29,8 @@ class RecordingFacts:
 
     `clips` is the number of clips (0: single pictures), `texts` whether there is something to read, `behaviour`,
     `pupil` and `coordinates` whether these were recorded. `truth` is what is planted in a simulated recording: {area:
-    depth of the teacher}. `notes` are remarks of the format's own.
+    depth of the teacher}. `notes` are remarks of the format's own. `repeated` is, by role and area, the share of units
+    of which any stimulus was repeated: those whose noise is known. Empty where that was not counted.
     """
 
     name: str
@@ -48,6 +49,7 @@ class RecordingFacts:
     coordinates: bool = False
     truth: dict[str, int] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
+    repeated: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,16 @@ class Recording:
             pupil=self.fit.pupil is not None,
             coordinates=self.coordinates is not None,
             notes=dict(self.notes),
+            repeated={role: self._repeated(stimuli.responses) for role, stimuli in self.sets.items()},
         )
+
+    def _repeated(self, responses: np.ndarray) -> dict[str, float]:
+        """Share of each area's units of which any stimulus has two responses."""
+        rows = range(0, len(responses), max(1, BLOCK // max(1, responses[:1].size)))
+        step = rows.step
+        parts = [(np.isfinite(responses[row : row + step]).sum(axis=2) > 1).any(axis=0) for row in rows]
+        known = np.any(parts, axis=0) if parts else np.zeros(len(self.areas), dtype=bool)
+        return {area: float(known[self.units(area)].mean()) for area in self.area_names()}
 
     def units(self, area: str) -> np.ndarray:
         """Indices of the units of an area."""

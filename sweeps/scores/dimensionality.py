@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from metrics import closeness, cross_validated_participation_ratio, participation_ratio, two_nn
-from sweeps.scores.matched import PAIRS, BrainNoise, Measure, aligned
+from sweeps.scores.matched import PAIRS, REASONS, BrainNoise, Measure, aligned, unknown_noise
 from sweeps.scores.score import Score
 from sweeps.scores.view import CellView
 
@@ -34,7 +34,14 @@ SCORE = Score(
         for measure in ("participation_ratio", "two_nn")
         for what in ("tau", "curve_distance", "collapse")
     ),
-    shown={"dimensionality": None, "participation_ratio": "brain_participation_ratio", "two_nn": "brain_two_nn"},
+    reasons=REASONS,
+    gaps=unknown_noise("fit"),
+    shown={
+        "dimensionality": "dimensionality_null",
+        "dimensionality_normalised": None,
+        "participation_ratio": "brain_participation_ratio",
+        "two_nn": "brain_two_nn",
+    },
 )
 
 FLAT = 1e-12
@@ -91,6 +98,7 @@ class _Brain:
     def __init__(self, view: CellView, noise: BrainNoise) -> None:
         self.view = view
         self.observed = view.observed[noise.stimuli][:, noise.known]
+        self.known: dict[bytes, np.ndarray] = view.of_brain("dimensions by units", dict)
         self.varied = np.flatnonzero(self.observed.std(axis=0) > FLAT)
 
     def units(self, number: int) -> np.ndarray:
@@ -101,11 +109,10 @@ class _Brain:
 
     def dimensions(self, number: int) -> np.ndarray:
         """Logarithms (2,) of participation ratio and TwoNN of the averages on the units of a pair."""
-        units = self.units(number)
-        logarithms: np.ndarray = self.view.of_brain(
-            ("dimensions", units.tobytes()), lambda: _logarithms(self.observed[:, units])
-        )
-        return logarithms
+        key = self.units(number).tobytes()
+        if key not in self.known:
+            self.known[key] = _logarithms(self.observed[:, self.units(number)])
+        return self.known[key]
 
     def mean(self, draws: int) -> np.ndarray:
         return np.mean([self.dimensions(number) for number in range(draws)], axis=0)

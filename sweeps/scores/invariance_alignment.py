@@ -7,7 +7,7 @@ import numpy as np
 from metrics.invariance.decoding import transform_folds
 from metrics.invariance.many_decodings import object_decodings
 from sweeps.scores.invariance import Views, recorded_views
-from sweeps.scores.matched import AT_CHANCE, BrainNoise, Measure, aligned, code
+from sweeps.scores.matched import AT_CHANCE, REASONS, BrainNoise, Measure, aligned, code, unknown_noise
 from sweeps.scores.score import Score
 from sweeps.scores.view import CellView
 
@@ -24,7 +24,9 @@ SCORE = Score(
     summary="1 - |twin - brain| of object decoding on the recorded object views",
     seconds=0.03,
     absent="the recording holds no responses to object views",
-    shown={"invariance_alignment": None},
+    reasons=REASONS,
+    gaps=unknown_noise("objects"),
+    shown={"invariance_alignment": "invariance_alignment_null", "invariance_alignment_normalised": None},
 )
 
 PERMUTATIONS = 99

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from metrics.prediction.matched_noise import MatchedNoise
+from sweeps.recordings.recording import RecordingFacts
 from sweeps.scores.view import CellView
 
 PRECISION = 0.01
@@ -26,7 +27,7 @@ CLEAR = 3.0
 NO_REPEATS = "nothing was repeated, so that the noise is not known: a twin of noise would win"
 TOO_FEW_UNITS = "fewer than half of the units were repeated, or fewer than two: the noise of the others is not known"
 AT_CHANCE = "the brain itself is at chance"
-NOT_TOLD_APART = "normalised only: the best null is not told apart from the ceiling"
+NOT_TOLD_APART = "of the normalised value alone: the best null is not told apart from the ceiling"
 REASONS = (NO_REPEATS, TOO_FEW_UNITS, AT_CHANCE, NOT_TOLD_APART)
 """Why an alignment is NaN: the text of code 1, 2, ... in the score's column `*_reason`."""
 
@@ -35,6 +36,9 @@ def aligned(null: str = "null") -> tuple[str, ...]:
     """Ends of the columns that every alignment has beside it; `null` is that of the best null twin."""
     return ("normalised", null, "ceiling", "spread", "reason")
 
+
+LENDERS = ("fit", "objects", "captions")
+"""Roles whose noise is that of pictures: where nothing of a role was repeated, the first of these lends its own."""
 
 Responses = Callable[[int], np.ndarray]
 """Noise-free responses (stimuli, units) of pair number n."""
@@ -100,11 +104,34 @@ class Reference:
         }
 
 
-def reason_column(known: np.ndarray) -> float:
-    """Code of the reason for which units of unknown noise forbid an alignment; NaN where they do not."""
-    if not known.any():
-        return code(NO_REPEATS)
-    return code(TOO_FEW_UNITS) if known.sum() < max(FEWEST_UNITS, len(known) / 2) else float("nan")
+def unknown(share: float, units: float) -> str:
+    """Why a share of units of known noise forbids an alignment; empty where it does not."""
+    if share <= 0:
+        return NO_REPEATS
+    return TOO_FEW_UNITS if share * units < max(FEWEST_UNITS, units / 2) else ""
+
+
+def unknown_noise(role: str, *beside: str) -> Callable[[RecordingFacts], dict[str, str]]:
+    """Give, for facts of a recording, the areas in which noise of a role's averages is not known, with the reason.
+
+    Nothing is said of recordings without the role, or those `beside` it, nor where repeats were not counted.
+    """
+
+    def gaps(facts: RecordingFacts) -> dict[str, str]:
+        if not {role, *beside} <= set(facts.roles):
+            return {}
+        if not facts.repeated:
+            return dict.fromkeys(facts.areas, NO_REPEATS) if facts.repeats < 2 else {}
+        own = {name: unknown(_repeated(facts, role, name), units) for name, units in facts.areas.items()}
+        return {name: reason for name, reason in own.items() if reason}
+
+    return gaps
+
+
+def _repeated(facts: RecordingFacts, role: str, area: str) -> float:
+    """Share of an area's units that were repeated in the role; where none was, in the first role that lends noise."""
+    shares = (facts.repeated[name].get(area, 0.0) for name in (role, *LENDERS) if name in facts.repeated)
+    return next((share for share in shares if share > 0), 0.0)
 
 
 def code(reason: str) -> float:
@@ -122,7 +149,8 @@ class BrainNoise:
         self.noise: MatchedNoise = view.of_brain(("noise", role), lambda: _noise(view, role))
         self.stimuli = stimuli
         self.known = self.noise.known
-        self.reason = reason_column(self.known)
+        reason = unknown(float(self.known.mean()), len(self.known))
+        self.reason = code(reason) if reason else float("nan")
         self._seed = view.brain_seed
         self._kept: dict[int, np.ndarray] = {}
 
@@ -215,9 +243,7 @@ def _noise(view: CellView, role: str) -> MatchedNoise:
     """Noise of the averages of a role; stimuli that were shown once take it from those of the role, else of others."""
     presented = view.presentations(role)
     lenders = [
-        view.presentations(name, whole=True)
-        for name in dict.fromkeys((role, "fit", "objects", "captions"))
-        if name in view.recording.sets
+        view.presentations(name, whole=True) for name in dict.fromkeys((role, *LENDERS)) if name in view.recording.sets
     ]
     able = next((one for one in lenders if (np.isfinite(one).sum(axis=2) > 1).any()), lenders[0])
     return MatchedNoise.of(presented, able, view.clips(role))

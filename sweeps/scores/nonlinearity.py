@@ -12,7 +12,7 @@ from sweeps.scores.view import CellView
 
 SCORE = Score(
     "nonlinearity",
-    version=1,
+    version=2,
     columns=("nonlinearity", "nonlinearity_deviation", "nonlinearity_scale_free", "nonlinearity_units"),
     up=False,
     summary="dispersion of the readout's Jacobian over stimuli (JNE)",
@@ -23,7 +23,7 @@ SCORE = Score(
 )
 
 SAMPLES = 200
-"""Stimuli, drawn by the cell's seed, at which the Jacobian is taken."""
+"""Stimuli, drawn by what was recorded, at which the Jacobian is taken."""
 
 
 def compute(view: CellView) -> dict[str, float]:

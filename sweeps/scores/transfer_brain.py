@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from metrics import Alignment, benjamini_hochberg, block_permutation_p, correlation
-from sweeps.scores.matched import AT_CHANCE, BrainNoise, Measure, aligned, code
+from sweeps.scores.matched import AT_CHANCE, REASONS, BrainNoise, Measure, aligned, code, unknown_noise
 from sweeps.scores.score import Score
 from sweeps.scores.transfer import caption_alignment, scene_split
 from sweeps.scores.view import CellView
@@ -34,8 +34,11 @@ SCORE = Score(
     seconds=0.07,
     sentences=True,
     absent="the recording holds no responses to both pictures and captions",
+    reasons=REASONS,
+    gaps=unknown_noise("captions", "text"),
     shown={
-        "transfer_brain": None,
+        "transfer_brain": "transfer_brain_best_null",
+        "transfer_brain_normalised": None,
         "transfer_brain_r": "brain_transfer_r",
         "transfer_brain_null": None,
         "transfer_ratio": None,

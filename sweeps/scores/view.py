@@ -25,15 +25,15 @@ class CellView:
     (rows, units) the mean response to the stimuli that each of them was predicted from. `shown` holds the twin's
     responses to other stimuli: "probe.objects", "probe.captions" and, where the recording has them,
     "recorded.objects", "recorded.captions". `tables` are the probes' tables, and `embed` the sentence encoder.
-    `cell_id` and `seed` are the cell's own; `common_units` the smallest number of units of any area of the recording.
-    `remember` keeps what depends on the recording alone, while this process lives, and `keep` arrays by name on this
-    node's disk, under a key that says all that they depend on (see sweeps.io.disk_cache). `transferred` is filled for
-    twins of one of several feature sets, `extras` (rows first) by twins that predict more (see
-    sweeps.fitting.cell_fit). `linear` readouts have the same Jacobian everywhere. `predictor` gives the twin as a
-    function of pictures (see sweeps.fitting.predictors), `maps` the feature maps (rows, channels, h, w) that it reads
-    of the split's pictures; both are None where there are none. `network` gives the frozen backbone (None for trained
-    cores and for features), `backbone_key` is equal for cells that share it, and `probes` are the sweep's probes with
-    their pictures.
+    `cell_id` and `seed` are the cell's own, made from names as well: draws take `brain_seed` instead. `common_units` is
+    the smallest number of units of any area of the recording. `remember` keeps what depends on the recording alone,
+    while this process lives, and `keep` arrays by name on this node's disk, under a key that says all that they depend
+    on (see sweeps.io.disk_cache). `transferred` is filled for twins of one of several feature sets, `extras` (rows
+    first) by twins that predict more (see sweeps.fitting.cell_fit). `linear` readouts have the same Jacobian
+    everywhere. `predictor` gives the twin as a function of pictures (see sweeps.fitting.predictors), `maps` the feature
+    maps (rows, channels, h, w) that it reads of the split's pictures; both are None where there are none. `network`
+    gives the frozen backbone (None for trained cores and for features), `backbone_key` is equal for cells that share
+    it, and `probes` are the sweep's probes with their pictures.
     """
 
     split: str
@@ -109,11 +109,6 @@ class CellView:
         responses = self.recording.sets[role].responses
         chosen = responses if whole or role != "fit" else responses[self.rows]
         return chosen[:, self.units]
-
-    @property
-    def repeats(self) -> np.ndarray:
-        """Recorded responses of the split (rows, units, repeats)."""
-        return self.presentations()
 
     def clips(self, role: str = "fit") -> np.ndarray | None:
         """Label of the clip of every stimulus of `presentations(role)`; None where they are no clips."""
