@@ -31,7 +31,7 @@ def compute(view: CellView) -> dict[str, float]:
     """
     if "conditioned" not in view.extras:
         return SCORE.unavailable()
-    trials = view.presentations()
+    trials = view.repeats
     given = _correlation(view.extras["conditioned"], trials)
     alone = _correlation(np.repeat(view.predicted[:, :, None], trials.shape[2], axis=2), trials)
     mean, prior, gain = (finite_mean(values)[0] for values in (given, alone, given - alone))

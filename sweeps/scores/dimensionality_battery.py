@@ -79,14 +79,14 @@ def _estimates(responses: np.ndarray) -> dict[str, float]:
 
 def _cross_validated(view: CellView, complete: np.ndarray, units: np.ndarray) -> float:
     """The brain's participation ratio from two halves of its repeats; NaN without two repeats of every stimulus."""
-    if (np.isfinite(view.presentations()[complete][:, units]).sum(axis=2) < 2).any():
+    if (np.isfinite(view.repeats[complete][:, units]).sum(axis=2) < 2).any():
         return float("nan")
     return cross_validated_participation_ratio(*_halves(view, complete, units))
 
 
 def _halves(view: CellView, complete: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Averages of every other repeat (stimuli, units), scaled to unit variance of the whole average."""
-    repeats = view.presentations()[complete][:, units].astype(np.float64)
+    repeats = view.repeats[complete][:, units].astype(np.float64)
     order = np.argsort(np.isnan(repeats), axis=2, kind="stable")  # repeats that are there come first
     there = np.take_along_axis(repeats, order, axis=2)
     spread = np.nanmean(repeats, axis=2).std(axis=0)

@@ -25,9 +25,9 @@ def compute(view: CellView) -> dict[str, float]:
     On single trials of the split's stimuli (the variant "trials" of metrics.feve). The brain's own explainable
     variance and its jackknife oracle stand beside it. Without repeats everything is NaN.
     """
-    mean, left_out = finite_mean(explained(view.predicted, view.presentations()))
-    explainable, _ = finite_mean(view.of_brain("explainable", lambda: explainable_variance(view.presentations())))
-    reached, _ = finite_mean(view.of_brain("oracle", lambda: oracle(view.presentations())))
+    mean, left_out = finite_mean(explained(view.predicted, view.repeats))
+    explainable, _ = finite_mean(view.of_brain("explainable", lambda: explainable_variance(view.repeats)))
+    reached, _ = finite_mean(view.of_brain("oracle", lambda: oracle(view.repeats)))
     return {
         "feve": mean,
         "feve_units": float(len(view.units) - left_out),

@@ -54,7 +54,7 @@ def compute(view: CellView) -> dict[str, float]:
         return SCORE.unavailable()
     table = view.tables["objects"]
     chosen = view.half(table["object"])
-    noise = np.sqrt(np.asarray(view.of_brain("trial noise", lambda: trial_noise_variance(view.presentations()))))
+    noise = np.sqrt(np.asarray(view.of_brain("trial noise", lambda: trial_noise_variance(view.repeats))))
     known = np.isfinite(noise) if np.isfinite(noise).any() else np.ones(len(noise), dtype=bool)
     clean, labels = view.shown["probe.objects"][chosen][:, known], table[chosen]
     noisy = clean + noise[known] * view.random("invariance-battery").standard_normal(clean.shape)

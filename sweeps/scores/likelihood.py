@@ -26,7 +26,7 @@ def compute(view: CellView) -> dict[str, float]:
     Responses below zero have no Poisson likelihood: then everything is NaN. A unit that is predicted at or below zero
     somewhere, as a linear readout may do, is NaN and left out; `likelihood_units` counts the others.
     """
-    repeats = view.presentations()
+    repeats = view.repeats
     if np.nanmin(repeats) < 0:
         return SCORE.unavailable()
     mean, left_out = finite_mean(poisson_information(repeats, view.predicted))

@@ -31,7 +31,7 @@ def compute(view: CellView) -> dict[str, float]:
     raw = np.asarray(correlation(*view.beyond_mean()))
     varied = view.deviation > 0
     scored = np.where(np.isnan(raw) & varied, 0.0, raw)
-    ceiling = np.asarray(view.of_brain("ceiling", lambda: noise_ceiling(view.presentations())))
+    ceiling = np.asarray(view.of_brain("ceiling", lambda: noise_ceiling(view.repeats)))
     usable = ceiling >= 0.1
     return {
         "prediction": float(np.nanmean(scored)) if varied.any() else float("nan"),

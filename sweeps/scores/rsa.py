@@ -61,7 +61,7 @@ def _of_features(view: CellView, complete: np.ndarray, brain: np.ndarray) -> flo
 def _ceiling(view: CellView) -> float:
     """Agreement of the RDMs of two halves of the repeats, NaN without two repeats of every unit and stimulus."""
     random = np.random.default_rng([view.brain_seed, 11])
-    repeats = view.presentations() - view.baseline[:, :, None]
+    repeats = view.repeats - view.baseline[:, :, None]
     count = repeats.shape[2]
     agreements = []
     for _ in range(HALVINGS if count > 1 else 0):

@@ -92,13 +92,16 @@ class _Scenes:
         return np.asarray(correlation(self.alignment.carry(fitted, self.projected), recorded))
 
     def reading_p(self, seed: int) -> float:
-        """p of the brain's own mean r: how many shuffles of the alignment's pairs reach as much, at its own penalty."""
+        """p of the brain's own r, by its mean square over units: how many shuffles of the alignment's pairs reach as much.
+
+        Signs are free, since a unit may read against what it sees; the penalty is that of the pairs as they are.
+        """
         random, fitted = np.random.default_rng(seed), self.picture_responses[self.fit]
         orders = [np.arange(len(fitted)), *(random.permutation(len(fitted)) for _ in range(PERMUTATIONS))]
         stacked = np.concatenate([fitted[order] for order in orders], axis=1)
         predicted = self.alignment.carry(stacked, self.projected, self.alignment.choose(fitted))
         reached = correlation(predicted, np.tile(self.caption_responses[self.test], len(orders)))
-        own, *null = (_mean(one) for one in np.split(np.asarray(reached), len(orders)))
+        own, *null = (_mean(one) for one in np.split(np.asarray(reached) ** 2, len(orders)))
         return float((1 + (np.array(null) >= own).sum()) / (1 + PERMUTATIONS)) if np.isfinite(own) else float("nan")
 
     def to_seeing(self, pictures: np.ndarray) -> np.ndarray:
@@ -127,7 +130,7 @@ def compute(view: CellView) -> dict[str, float]:
     fitted on other scenes: the twin's responses to pictures for r_twin (with the noise of the recorded averages, the
     mean over draws), the recorded ones for r_brain. A larger r is no merit in itself: a twin that sees less than the
     brain does besides the meaning reaches more than the brain's own pictures do. NaN where the noise is not known, and
-    where the brain's mean r is within its null, with shuffled pairs (`brain_transfer_p`).
+    where the brain's r is within its null, with shuffled pairs (`brain_transfer_p`).
 
     Beside it, as means over units, signed: `transfer_brain_r` and the brain's `brain_transfer_r`, the null with the
     alignment's pairs shuffled, the other three directions (seeing, reading, reading to seeing), and the ratio r_twin

@@ -110,6 +110,11 @@ class CellView:
         chosen = responses if whole or role != "fit" else responses[self.rows]
         return chosen[:, self.units]
 
+    @property
+    def repeats(self) -> np.ndarray:
+        """`presentations` of the split (rows, units, repeats)."""
+        return self.presentations()
+
     def clips(self, role: str = "fit") -> np.ndarray | None:
         """Label of the clip of every stimulus of `presentations(role)`; None where they are no clips."""
         stimuli = self.recording.sets[role]

@@ -207,7 +207,7 @@ def test_the_brains_battery_is_the_same_for_every_twin() -> None:
     for name in ("brain_rotation_decoding", "brain_object_discriminability"):
         assert first[name] == second[name]
         assert np.isfinite(first[name])
-    assert first["rotation_decoding"] != second["rotation_decoding"]
+    assert first == second  # draws are seeded by what was recorded: the cell's own seed is made from names as well
 
 
 @pytest.mark.usefixtures("few_repetitions")
