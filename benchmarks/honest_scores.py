@@ -177,13 +177,16 @@ def view_of(recording: Recording, shown: Rates, memory: dict[Any, Any]) -> CellV
     )
 
 
-def measured(condition: Condition, seed: int, names: Sequence[str] = SCORED) -> dict[str, dict[str, float]]:
-    """All columns of the scores, by twin."""
+def measured(
+    condition: Condition, seed: int, names: Sequence[str] = SCORED, only: Sequence[str] = ()
+) -> dict[str, dict[str, float]]:
+    """All columns of the scores, by twin; of all nine, or of those in `only`."""
     recording, rates = planted(condition, seed)
     memory: dict[Any, Any] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         views = {name: view_of(recording, shown, memory) for name, shown in twins(rates, seed).items()}
+        views = {name: views[name] for name in only or views}
         return {name: _columns(view, names) for name, view in views.items()}
 
 

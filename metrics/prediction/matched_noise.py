@@ -39,11 +39,11 @@ class Residuals:
         """Take the mean of each stimulus out of its repeats, and, where all are there, the drift between repeats.
 
         A drift that moves a whole repeat is in every average alike and is no noise of theirs: over the T stimuli of
-        which a unit has every repeat, each repeat's mean deviation is taken out, and the rest scaled by
-        sqrt(T / (T - 1)).
+        which a unit has every repeat, each repeat's mean deviation is taken out, shrunken by what is chance in it
+        (lambda = max(0, 1 - chance / found)), and the rest scaled by sqrt(T / (T - lambda)).
 
         >>> Residuals.of([[[1.0, 3.0]], [[4.0, 4.0]]]).values.round(3).tolist()
-        [[[-0.707, 0.707]], [[0.707, -0.707]]]
+        [[[-1.0, 1.0]], [[0.0, 0.0]]]
         """
         values = to_repeats(repeats)
         present = np.isfinite(values)
@@ -54,9 +54,13 @@ class Residuals:
         whole = present.all(axis=2)
         stimuli = whole.sum(axis=0)
         steady = whole & (stimuli > 1) & (values.shape[2] > 1)
-        drift = np.where(steady[:, :, None], apart, 0.0).sum(axis=0) / np.maximum(stimuli, 1)[:, None]
-        scale = np.sqrt(stimuli / np.maximum(stimuli - 1, 1))[:, None]
-        apart = np.where(steady[:, :, None], (apart - drift) * scale, apart)
+        among = np.where(steady[:, :, None], apart, 0.0)
+        drift = among.sum(axis=0) / np.maximum(stimuli, 1)[:, None]
+        chance = (among**2).sum(axis=(0, 2)) / np.maximum(stimuli, 1) ** 2
+        moved = (drift**2).sum(axis=1)
+        real = np.where(moved > chance, 1.0 - chance / np.where(moved > 0, moved, 1.0), 0.0)
+        scale = np.sqrt(stimuli / np.maximum(stimuli - real, 1))[:, None]
+        apart = np.where(steady[:, :, None], (apart - real[:, None] * drift) * scale, apart)
         return cls(apart, present, count, mean)
 
     @property

@@ -14,7 +14,7 @@ from sweeps.scores.view import CellView
 PRECISION = 0.01
 """Draws are averaged until the standard error of the score is below this."""
 
-PAIRS, MOST_PAIRS = 4, 24
+PAIRS, MOST_PAIRS = 4, 40
 """Pairs of draws at a time, and at most; those of a pair have the same noise with opposite signs."""
 
 CEILING_PAIRS = 12
