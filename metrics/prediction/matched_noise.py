@@ -56,8 +56,9 @@ class Residuals:
         steady = whole & (stimuli > 1) & (values.shape[2] > 1)
         among = np.where(steady[:, :, None], apart, 0.0)
         drift = among.sum(axis=0) / np.maximum(stimuli, 1)[:, None]
-        chance = (among**2).sum(axis=(0, 2)) / np.maximum(stimuli, 1) ** 2
         moved = (drift**2).sum(axis=1)
+        rest = np.maximum((among**2).sum(axis=(0, 2)) - stimuli * moved, 0.0)
+        chance = rest / (np.maximum(stimuli, 1) * np.maximum(stimuli - 1, 1))
         real = np.where(moved > chance, 1.0 - chance / np.where(moved > 0, moved, 1.0), 0.0)
         scale = np.sqrt(stimuli / np.maximum(stimuli - real, 1))[:, None]
         apart = np.where(steady[:, :, None], (apart - real[:, None] * drift) * scale, apart)
