@@ -28,7 +28,7 @@ SCORE = Score(
     up=True,
     also_up=("participation_ratio_closeness", "two_nn_closeness"),
     summary="closeness of the twin's dimensionality to the brain's, linear and nonlinear",
-    seconds=0.02,
+    seconds=0.04,
     curves=tuple(
         f"{measure}_{what}"
         for measure in ("participation_ratio", "two_nn")

@@ -22,7 +22,7 @@ SCORE = Score(
     ),
     up=True,
     summary="1 - |twin - brain| of object decoding on the recorded object views",
-    seconds=0.03,
+    seconds=0.06,
     absent="the recording holds no responses to object views",
     reasons=REASONS,
     gaps=unknown_noise("objects"),
