@@ -172,6 +172,7 @@ def _with_objectives(experiment: Experiment) -> Experiment:
     if "objectives" in experiment.search.model_fields_set or not ups:
         return experiment
     search = experiment.search.model_copy(update={"objectives": ups[:1]})
+    search.model_fields_set.discard("objectives")  # nobody named it: a plan may drop it
     return experiment.model_copy(update={"search": search})
 
 

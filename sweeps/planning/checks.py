@@ -21,6 +21,7 @@ from sweeps.recordings.recording import RecordingFacts
 from sweeps.recordings.shared_groups import SharedGroups, split_shared
 from sweeps.recordings.splits import split_groups
 from sweeps.scores import SCORES, in_order
+from sweeps.scores import objectives as possible_objectives
 
 FEWEST_SCENES = 24
 
@@ -212,3 +213,47 @@ def _settings(space: Space) -> set[str]:
     for family, choices in (("backbone", space.backbones), ("readout", space.readouts)):
         settings |= {f"{family}.{key}" for choice in choices for key in choice.domains}
     return settings
+
+
+def check_objectives(experiment: Experiment, facts: list[RecordingFacts]) -> tuple[Experiment, tuple[str, ...]]:
+    """Refuse a named objective that every recording's facts make NaN; drop one that nobody named, with a notice.
+
+    The next score of which more is better, and which is no such one, takes the place of all that are dropped.
+    """
+    search = experiment.search
+    reasons = {name: reason for name in search.objectives if (reason := _nan_throughout(name, experiment, facts))}
+    if not reasons:
+        return experiment, ()
+    if "objectives" in search.model_fields_set:
+        name, reason = next(iter(reasons.items()))
+        others = [
+            column
+            for column in possible_objectives(in_order(experiment.scores))
+            if not _nan_throughout(column, experiment, facts)
+        ]
+        raise InputError(f"would be NaN throughout: {reason}", key="search.objectives", value=name, allowed=others)
+    left = [name for name in search.objectives if name not in reasons]
+    firsts = [
+        f"select.{score.columns[0]}" for score in map(SCORES.__getitem__, in_order(experiment.scores)) if score.up
+    ]
+    able = left or [name for name in firsts if not _nan_throughout(name, experiment, facts)][:1]
+    if not able:
+        name, reason = next(iter(reasons.items()))
+        raise InputError(
+            f"every score of which more is better would be NaN throughout: {reason}", key="scores", value=name
+        )
+    changed = experiment.model_copy(update={"search": search.model_copy(update={"objectives": able})})
+    return changed, tuple(
+        f"objective {name} would be NaN throughout and was dropped: {reasons[name]}" for name in reasons
+    )
+
+
+def _nan_throughout(objective: str, experiment: Experiment, facts: list[RecordingFacts]) -> str:
+    """Why an objective's score is NaN in every area of every recording; empty where it is not, or not known to be."""
+    column = objective.partition(".")[2]
+    owner = next((score for score in map(SCORES.__getitem__, experiment.scores) if column in score.columns), None)
+    if owner is None:
+        return ""
+    gaps = [(recording, owner.gaps(recording)) for recording in facts]
+    everywhere = all(len(reasons) == len(recording.areas) for recording, reasons in gaps)
+    return next(iter(gaps[0][1].values())) if gaps and everywhere else ""

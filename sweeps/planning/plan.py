@@ -32,6 +32,7 @@ from sweeps.planning.checks import (
     check_contrasts,
     check_halving,
     check_losses,
+    check_objectives,
     check_orders,
     check_probes,
     check_recorded,
@@ -55,7 +56,7 @@ class Plan:
 
     `plugins` come from outside this project, and may lie in `import_paths`. `chosen`: these configurations alone, in
     place of a search (see rescore); the stored experiment stays as it is. `shared`: groups by which recordings that
-    show the same are split together.
+    show the same are split together. `notices` say what was changed in the experiment.
     """
 
     experiment: Experiment
@@ -71,6 +72,7 @@ class Plan:
     import_paths: tuple[str, ...] = ()
     chosen: tuple[Configuration, ...] | None = None
     shared: Mapping[str, SharedGroups] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
 
     @property
     def planner(self) -> Planner:
@@ -155,9 +157,11 @@ def make_plan(
     import_paths = _import_paths(experiment)
     add_import_paths(import_paths)
     checked, source, base = _read(experiment, data)
-    checked = with_places(checked, base)
+    checked, notices = with_places(checked, base), ()
     try:
         facts, space, probes, shared = _read_parts(checked, base)
+        if not isinstance(experiment, Experiment):  # one that was run already keeps its objectives
+            checked, notices = check_objectives(checked, facts)
         plugins = plugins_of(checked, space)
     except InputError as error:
         error.file = error.file or source
@@ -175,6 +179,7 @@ def make_plan(
         plugins=plugins,
         import_paths=import_paths,
         shared=shared,
+        notices=notices,
     )
 
 

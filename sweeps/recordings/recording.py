@@ -32,7 +32,8 @@ class RecordingFacts:
     `pupil` and `coordinates` whether these were recorded. `truth` is what is planted in a simulated recording: {area:
     depth of the teacher}. `notes` are remarks of the format's own. `lowest` and `lowest_average` are
     {area: its least response, and least average over repeats}; empty where a format does not say. `contents` tell what
-    the `fit` stimuli show, None where nothing is known of it.
+    the `fit` stimuli show, None where nothing is known of it. `repeated` is, by role and area, the share of units
+    of which any stimulus was repeated: those whose noise is known. Empty where that was not counted.
     """
 
     name: str
@@ -54,6 +55,7 @@ class RecordingFacts:
     lowest: dict[str, float] = field(default_factory=dict)
     lowest_average: dict[str, float] = field(default_factory=dict)
     contents: Contents | None = field(default=None, repr=False, compare=False)
+    repeated: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -150,11 +152,20 @@ class Recording:
             lowest=self._lowest(np.fmin.reduce(self.fit.responses, axis=(0, 2))),
             lowest_average=self._lowest(np.fmin.reduce(self.fit.average, axis=0)),
             contents=self.contents,
+            repeated={role: self._repeated(stimuli.responses) for role, stimuli in self.sets.items()},
         )
 
     def _lowest(self, values: np.ndarray) -> dict[str, float]:
         """Return the least of the values (units,) of every area."""
         return {area: float(np.fmin.reduce(values[self.units(area)])) for area in self.area_names()}
+
+    def _repeated(self, responses: np.ndarray) -> dict[str, float]:
+        """Share of each area's units of which any stimulus has two responses."""
+        step = max(1, BLOCK // max(1, responses[:1].size))
+        rows = range(0, len(responses), step)
+        parts = [(np.isfinite(responses[row : row + step]).sum(axis=2) > 1).any(axis=0) for row in rows]
+        known = np.any(parts, axis=0) if parts else np.zeros(len(self.areas), dtype=bool)
+        return {area: float(known[self.units(area)].mean()) for area in self.area_names()}
 
     def units(self, area: str) -> np.ndarray:
         """Indices of the units of an area."""

@@ -8,6 +8,7 @@ from rich.table import Table
 from sweeps.planning.packs import fewest_packs
 from sweeps.planning.plan import Plan
 from sweeps.probes import shown_kinds
+from sweeps.recordings.recording import RecordingFacts
 from sweeps.recordings.splits import FOLDED_BELOW_GROUPS, FOLDED_BELOW_STIMULI
 from sweeps.scores import SCORES
 
@@ -47,6 +48,8 @@ def _work(plan: Plan, console: Console) -> None:
     trials = search.trials or size
     most = f" of {size}" if size is not None and search.trials else ""
     console.print(f"{search.method}: {trials} trials{most}; objectives: {', '.join(search.objectives)}")
+    for notice in plan.notices:
+        console.print(notice)
     if cells is not None:
         limit = " at most" if search.trials else ""
         console.print(f"{cells} distinct cells{limit}; {fewest_packs(cells)} packs or more, the last ones small")
@@ -90,17 +93,34 @@ def _duration(seconds: float) -> str:
 def _missing(plan: Plan, name: str) -> str:
     needed = {"invariance_alignment": {"objects"}, "transfer_brain": {"captions", "text"}}.get(name)
     if name == "feature_transfer":
-        able = [facts.name for facts in plan.facts if len(facts.features) > 1]
+        able = [facts for facts in plan.facts if len(facts.features) > 1]
     elif needed:
-        able = [facts.name for facts in plan.facts if needed <= set(facts.roles)]
+        able = [facts for facts in plan.facts if needed <= set(facts.roles)]
     elif name == "feve":
-        able = [facts.name for facts in plan.facts if facts.repeats > 1]
+        able = [facts for facts in plan.facts if facts.repeats > 1]
     elif name in ("nonlinearity", "receptive-field"):
-        able = [facts.name for facts in plan.facts if facts.pictures]
+        able = [facts for facts in plan.facts if facts.pictures]
         if able:
-            return f"pictures of {', '.join(able)}; gradient readouts are fitted again"
+            return f"pictures of {_names(able)}; gradient readouts are fitted again"
     else:
-        return "held-out responses"
+        return "held-out responses" + _gaps(name, plan.facts)
     if not able:
         return f"NaN here, since {SCORES[name].absent}"
-    return f"recorded in {', '.join(able)}"
+    return f"recorded in {_names(able)}" + _gaps(name, able)
+
+
+def _names(facts: list[RecordingFacts]) -> str:
+    return ", ".join(recording.name for recording in facts)
+
+
+def _gaps(name: str, facts: list[RecordingFacts]) -> str:
+    """Say where a score will be NaN, and why: all areas of a recording by its name."""
+    places: dict[str, list[str]] = {}
+    for recording in facts:
+        gaps = SCORES[name].gaps(recording)
+        whole = len(gaps) == len(recording.areas) and len(set(gaps.values())) == 1
+        for area, reason in gaps.items():
+            place = recording.name if whole else f"{recording.name}/{area}"
+            places.setdefault(reason, []).append(place)
+    parts = (f"; NaN in {', '.join(dict.fromkeys(there))}: {reason}" for reason, there in places.items())
+    return "".join(parts)

@@ -9,7 +9,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from sweeps.report.terminal import console_of
+from sweeps.report.terminal import console_of, nan_reasons
 from sweeps.scores import SCORES
 from sweeps.storage.load import load
 
@@ -33,7 +33,11 @@ def show_chosen(uri: str, trials: Sequence[str], scores: Sequence[str], console:
     for name in scores:
         columns = [f"score.{column}" for column in SCORES[name].columns]
         well = chosen[chosen["error"].isna()].reindex(columns=columns)
-        if len(well) and well.isna().all(axis=None):
+        numbers = well.drop(columns=f"score.{name}_reason", errors="ignore")
+        reasons = nan_reasons(chosen, [name])
+        for line in reasons:
+            console.print(line, markup=False)
+        if len(well) and numbers.isna().all(axis=None) and not reasons:
             console.print(f"{name} is NaN throughout: {SCORES[name].absent or 'it does not apply here'}")
     if len(trials) > SHOWN:
         console.print(f"all {len(trials)} trials: sweeps.load({uri!r}, table='areas')", markup=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Sequence
 from typing import TextIO
 
 import pandas as pd
@@ -206,6 +207,19 @@ def _brain(console: Console, cells: pd.DataFrame, areas: list[str]) -> None:
         )
     console.print()
     console.print(table)
+    for line in nan_reasons(best.loc[here].reset_index(), [name for name in SCORES if SCORES[name].reasons]):
+        console.print(line, markup=False)
+
+
+def nan_reasons(rows: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    """Say why scores of cells are NaN, from their columns of reasons: a line for every score and reason."""
+    lines = []
+    for name in names:
+        codes = rows.get(f"score.{name}_reason", pd.Series(dtype=float)).dropna()
+        for code, areas in rows.loc[codes.index, "area"].groupby(codes):
+            reason = SCORES[name].reason(float(code))
+            lines.append(f"{name} in {', '.join(dict.fromkeys(areas))}: NaN ({reason})" if reason else "")
+    return [line for line in lines if line]
 
 
 def _beside(row: pd.Series, name: str, reference: str | None) -> str:

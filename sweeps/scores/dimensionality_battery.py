@@ -80,7 +80,7 @@ def compute(view: CellView) -> dict[str, float]:
     values["clean_participation_ratio"] = participation_ratio(twin)
     values["brain_cross_validated_participation_ratio"] = _cross_validated(view, complete, units)
     values["shuffled_participation_ratio"] = float(
-        np.mean(shuffled_dimension(twin, participation_ratio, draws=10, seed=view.seed))
+        np.mean(shuffled_dimension(twin, participation_ratio, draws=10, seed=view.brain_seed))
     )
     return values | _errors(view, twin) | _features(view)
 

@@ -71,8 +71,8 @@ def compute(view: CellView) -> dict[str, float]:
     known = np.isfinite(noise) if np.isfinite(noise).any() else np.ones(len(noise), dtype=bool)
     clean, labels = view.shown["probe.objects"][chosen][:, known], table[chosen]
     noisy = clean + noise[known] * view.random("invariance-battery").standard_normal(clean.shape)
-    values = {f"{name}_clean": measure(view, clean, labels, view.seed) for name, measure in MEASURES.items()}
-    values |= {name: measure(view, noisy, labels, view.seed) for name, measure in MEASURES.items()}
+    values = {f"{name}_clean": measure(view, clean, labels, view.brain_seed) for name, measure in MEASURES.items()}
+    values |= {name: measure(view, noisy, labels, view.brain_seed) for name, measure in MEASURES.items()}
     for name, measure in MEASURES.items():
         values |= _beside(view, name, measure, noisy, labels, values[name])
     return values | {f"brain_{name}": _brain(view, name, measure) for name, measure in MEASURES.items()}
@@ -123,7 +123,7 @@ def _brain(view: CellView, name: str, measure: Measure) -> float:
         return float("nan")
     table = view.recording.sets["objects"].table
     chosen = view.half(table["object"])
-    trials = view.recorded("objects")[chosen][:, :, 0].astype(np.float64)
+    trials = view.presentations("objects")[chosen][:, :, 0].astype(np.float64)
     value: float = view.of_brain(f"battery {name}", lambda: measure(view, trials, table[chosen], view.brain_seed))
     return value
 

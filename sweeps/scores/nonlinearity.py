@@ -13,7 +13,7 @@ from sweeps.scores.view import CellView
 
 SCORE = Score(
     "nonlinearity",
-    version=1,
+    version=2,
     columns=(
         "nonlinearity",
         "nonlinearity_deviation",
@@ -30,7 +30,7 @@ SCORE = Score(
 )
 
 SAMPLES = 200
-"""Stimuli, drawn by the cell's seed, at which the Jacobian is taken."""
+"""Stimuli, drawn by what was recorded, at which the Jacobian is taken."""
 
 
 def compute(view: CellView) -> dict[str, float]:

@@ -67,6 +67,6 @@ def _areas(view: CellView) -> np.ndarray:
         return predictor(pictures.expand(-1, 3, -1, -1))
 
     areas = receptive_field_area(
-        rates, (side, side), frames=FRAMES, batch=16, seed=view.seed, method="gradient", pixel_area=1 / side**2
+        rates, (side, side), frames=FRAMES, batch=16, seed=view.brain_seed, method="gradient", pixel_area=1 / side**2
     )
     return np.asarray(areas)

@@ -13,7 +13,7 @@ from sweeps.scores.view import CellView
 
 SCORE = Score(
     "rsa",
-    version=1,
+    version=2,
     columns=("rsa", "rsa_features", "rsa_ceiling"),
     up=True,
     summary="correlation of the dissimilarities of stimuli, predicted with recorded, beside that of the features",

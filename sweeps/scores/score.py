@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from models.registry import UnknownName
 
 if TYPE_CHECKING:
+    from sweeps.recordings.recording import RecordingFacts
     from sweeps.scores.view import CellView
 
 NO_PICTURES = "a twin of features that come without pictures cannot be shown the probe"
@@ -35,7 +37,9 @@ class Score:
     standard error over units, the column with `_se` behind its name; one with `_at_chance` says where an area is at
     chance. `shown` are the columns that the report
     shows for every area, each with the column of its reference (the brain's own value, people's, or what it is to
-    beat) or None. `module`, where the function lies, is filled in by the registry.
+    beat) or None. A score that says in every row why it is NaN has a column `<name>_reason` of codes 1, 2, ..., whose
+    texts are `reasons`; `gaps` gives what a recording's facts tell of it beforehand, {area: reason}. `module`, where
+    the function lies, is filled in by the registry.
     """
 
     name: str
@@ -53,6 +57,8 @@ class Score:
     published: Mapping[str, str] = field(default_factory=dict)
     curves: tuple[str, ...] = ()
     shown: Mapping[str, str | None] = field(default_factory=dict)
+    reasons: tuple[str, ...] = ()
+    gaps: Callable[[RecordingFacts], dict[str, str]] = lambda facts: {}
     module: str = ""
 
     def load(self) -> Callable[[CellView], dict[str, float]]:
@@ -70,6 +76,16 @@ class Score:
     def unavailable(self) -> dict[str, float]:
         """NaN in every column: what a cell has to which the score does not apply."""
         return dict.fromkeys(self.columns, float("nan"))
+
+    def reason(self, code: float) -> str:
+        """The text of a code in its column of reasons; empty for NaN."""
+        return "" if math.isnan(code) or not self.reasons else self.reasons[round(code) - 1]
+
+    @property
+    def nan_where(self) -> str:
+        """All that is known of why it may be NaN."""
+        codes = (f"{number}: {reason}" for number, reason in enumerate(self.reasons, 1))
+        return "; ".join(part for part in (self.absent, *codes) if part)
 
     @property
     def trial_columns(self) -> tuple[str, ...]:

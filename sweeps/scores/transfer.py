@@ -11,7 +11,7 @@ from sweeps.scores.view import CellView
 
 SCORE = Score(
     "transfer",
-    version=1,
+    version=2,
     columns=("transfer", "transfer_forward", "transfer_backward", "transfer_null", "brain_transfer"),
     up=False,
     summary="captions to the twin's responses and back, on held-out scenes",
@@ -47,7 +47,7 @@ def compute(view: CellView) -> dict[str, float]:
 def _transfer(view: CellView, captions: tuple[str, ...], responses: np.ndarray) -> CaptionTransfer:
     fit, test = scene_split(view, len(captions))
     shared = caption_alignment(view, captions, fit)
-    return caption_transfer(view.embed(captions), responses, fit, test, seed=view.seed, alignment=shared)
+    return caption_transfer(view.embed(captions), responses, fit, test, seed=view.brain_seed, alignment=shared)
 
 
 def caption_alignment(view: CellView, captions: tuple[str, ...], fit: np.ndarray) -> Alignment:

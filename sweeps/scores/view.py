@@ -25,16 +25,17 @@ class CellView:
     (rows, units) the mean response to the stimuli that each of them was predicted from. `shown` holds the twin's
     responses to other stimuli: "probe.objects", "probe.captions" and, where the recording has them,
     "recorded.objects", "recorded.captions". `tables` are the probes' tables, and `embed` the sentence encoder.
-    `cell_id` and `seed` are the cell's own; `common_units` the smallest number of units of any area of the recording.
-    `remember` keeps what depends on the recording alone, while this process lives, and `keep` arrays by name on this
-    node's disk, under a key that says all that they depend on (see sweeps.io.disk_cache). `transferred` is filled for
-    twins of one of several feature sets, `extras` (rows first) by twins that predict more (see
-    sweeps.fitting.cell_fit). `linear` readouts have the same Jacobian everywhere. `predictor` gives the twin as a
-    function of pictures (see sweeps.fitting.predictors), `maps` the feature maps (rows, channels, h, w) that it reads
-    of the split's pictures; both are None where there are none. `network` gives the frozen backbone (None for trained
-    cores and for features), `backbone_key` is equal for cells that share it, and `probes` are the sweep's probes with
-    their pictures. `narrowest` gives the smallest numbers of channels, and of channels x positions, of any block of
-    the backbone, its maps pooled as the cell's are: what blocks of all depths can be cut to.
+    `cell_id` and `seed` are the cell's own, made from names as well: draws take `brain_seed` instead. `common_units` is
+    the smallest number of units of any area of the recording. `remember` keeps what depends on the recording alone,
+    while this process lives, and `keep` arrays by name on this node's disk, under a key that says all that they depend
+    on (see sweeps.io.disk_cache). `transferred` is filled for twins of one of several feature sets, `extras` (rows
+    first) by twins that predict more (see sweeps.fitting.cell_fit). `linear` readouts have the same Jacobian
+    everywhere. `predictor` gives the twin as a function of pictures (see sweeps.fitting.predictors), `maps` the feature
+    maps (rows, channels, h, w) that it reads of the split's pictures; both are None where there are none. `network`
+    gives the frozen backbone (None for trained cores and for features), `backbone_key` is equal for cells that share
+    it, and `probes` are the sweep's probes with their pictures. `narrowest` gives the smallest numbers of channels, and
+    of channels x positions, of any block of the backbone, its maps pooled as the cell's are: what blocks of all depths
+    can be cut to.
     """
 
     split: str
@@ -65,14 +66,14 @@ class CellView:
     narrowest: Callable[[], tuple[int, int]] | None = None
 
     def random(self, name: str) -> np.random.Generator:
-        """A generator for the draws of one score, seeded by the cell."""
-        return np.random.default_rng([self.seed, len(name), *name.encode()])
+        """A generator for the draws of one score, seeded by what was recorded: the same for every twin."""
+        return np.random.default_rng([self.brain_seed, len(name), *name.encode()])
 
     @property
     def brain_seed(self) -> int:
-        """Seed of draws in what depends on what was recorded alone: the same for every twin."""
-        key = [self.recording.fingerprint.encode(), self.units.tobytes(), self.split.encode(), self.rows.tobytes()]
-        return int(digest_bytes(key)[:12], 16)
+        """Seed of a score's draws: of the averages recorded in the split, so that no name of anything matters."""
+        seed: int = self.of_brain("seed", lambda: int(digest_bytes([self.observed.tobytes()])[:12], 16))
+        return seed
 
     def of_brain(self, name: Hashable, compute: Callable[[], Any]) -> Any:
         """A value that depends on what was recorded alone, not on the twin: computed once per area and split."""
@@ -102,14 +103,28 @@ class CellView:
         beyond[np.abs(beyond) <= ROUNDING * size] = 0.0
         return beyond, self.observed - self.baseline
 
+    def presentations(self, role: str = "fit", whole: bool = False) -> np.ndarray:
+        """Recorded responses (stimuli, units, repeats) to every presentation, NaN where there was none.
+
+        Of the role `fit` those of the split's rows, or of all rows where `whole`; of other roles all of them. The one
+        way in which scores read single presentations.
+        """
+        responses = self.recording.sets[role].responses
+        chosen = responses if whole or role != "fit" else responses[self.rows]
+        return chosen[:, self.units]
+
     @property
     def repeats(self) -> np.ndarray:
-        """Recorded responses of the split (rows, units, repeats)."""
-        return self.recording.fit.responses[self.rows][:, self.units]
+        """`presentations` of the split (rows, units, repeats)."""
+        return self.presentations()
 
-    def recorded(self, role: str) -> np.ndarray:
-        """Recorded responses (stimuli, units, repeats) of another role."""
-        return self.recording.sets[role].responses[:, self.units]
+    def clips(self, role: str = "fit") -> np.ndarray | None:
+        """Label of the clip of every stimulus of `presentations(role)`; None where they are no clips."""
+        stimuli = self.recording.sets[role]
+        if not stimuli.clips:
+            return None
+        labels = np.repeat(np.arange(len(stimuli.clips)), [len(rows) for rows in stimuli.clips])
+        return labels[self.rows] if role == "fit" else labels
 
     def half(self, labels: Any) -> np.ndarray:
         """Mask of the labels that belong to this split: distinct labels are dealt in two by the split seed."""

@@ -30,7 +30,7 @@ def column_notes(name: str) -> dict[str, str]:
     for score in SCORES.values() if split in ("select", "score") else ():
         if column in (*score.columns, *score.trial_columns):
             direction = "more is better" if score.up and column == score.columns[0] else "descriptive"
-            return {"score": score.summary, "direction": direction, "NaN where": score.absent}
+            return {"score": score.summary, "direction": direction, "NaN where": score.nan_where}
     return {}
 
 

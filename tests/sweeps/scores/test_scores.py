@@ -208,7 +208,7 @@ def test_the_brains_battery_is_the_same_for_every_twin() -> None:
         assert first[name] == second[name]
         assert np.isfinite(first[name])
         assert 0 < first[f"{name.removeprefix('brain_')}_se"] < 1
-    assert first["rotation_decoding"] != second["rotation_decoding"]
+    assert first == second  # draws are seeded by what was recorded: the cell's own seed is made from names as well
     assert first["rotation_decoding_at_chance"] == 0
 
 
