@@ -27,18 +27,19 @@ class ModelConfidenceSet:
 def model_confidence_set(replicates: Array, values: Array, level: float = 0.95) -> ModelConfidenceSet:
     """Find the models that cannot be told from the best: it is among them with probability ``level`` or more.
 
-    Scores, of which more is better. With M the models that are left, d_i = mean_M values - values_i and d*_i its
-    replicates less their mean, t_i = d_i / sqrt(mean d*_i^2). The step's p is (1 + #{max_i d*_i / sqrt(mean d*_i^2) >=
-    max_i t_i}) / (1 + n); the model of the largest t_i leaves M with the largest p of the steps so far, and so on until
-    one is left, whose p is 1. Members are those with p > 1 - level.
+    Scores, of which more is better. With d_ij = values_j - values_i, how far model i is below j, and d*_ij its
+    replicates less their mean, t_ij = d_ij / s_ij, s_ij^2 = mean d*_ij^2. Among the models that are left, the step's p
+    is (1 + #{max_ij |d*_ij| / s_ij >= max_ij |t_ij|}) / (1 + n); the model of the largest t_ij leaves with the largest
+    p of the steps so far, and so on until one is left, whose p is 1. Members are those with p > 1 - level.
     Shapes: replicates (models, n), paired: column k of all models is of the same resample (``group_weights``); values
     (models,) in the same unit -> p (models,), and members (models,) booleans.
     Edge rule: models that are equal in value and in every replicate leave together; one without a value, or with no
     finite replicate, is no member and has p NaN; replicates in which another model is NaN are left out; with fewer than
     two left nothing can be told apart, and p is 1. Resamples of few groups (below some 20) spread too little, so that
     the set is too small.
-    Source: Hansen, Lunde and Nason 2011, T_max and its elimination rule. Ours: replicates are centred on their own
-    mean, since that of a correlation is not its value, and p is never 0.
+    Source: Hansen, Lunde and Nason 2011, T_R and its elimination rule; T_max, which sets each model against the mean of
+    all, keeps models far below the best where many are far below. Ours: replicates are centred on their own mean, since
+    that of a correlation is not its value, and p is never 0.
 
     >>> draws = np.random.default_rng(0).normal(size=(3, 999))
     >>> model_confidence_set(draws, [5.0, 4.9, 0.0]).members.tolist()
@@ -59,12 +60,14 @@ def model_confidence_set(replicates: Array, values: Array, level: float = 0.95) 
 def _eliminated(draws: Floats, score: Floats) -> Floats:
     """The p of every model by eliminating the worst one after the other, (models,)."""
     deviation = draws - draws.mean(axis=1, keepdims=True)
+    error = np.stack([np.sqrt(((deviation - own) ** 2).mean(axis=1)) for own in deviation])
+    statistic = _ratio(score - score[:, None], error)
     left, p, largest = np.arange(len(score)), np.ones(len(score)), 0.0
     while len(left) > 1:
-        statistic, null = _statistics(deviation[left], score[left])
-        top = statistic.max()
-        largest = max(largest, float((1 + (null >= top - TIE).sum()) / (1 + len(null))))
-        worst = left[int(statistic.argmax())]
+        among = statistic[np.ix_(left, left)]
+        null = _largest(deviation[left], error[np.ix_(left, left)])
+        largest = max(largest, float((1 + (null >= among.max() - TIE).sum()) / (1 + len(null))))
+        worst = left[int(among.max(axis=1).argmax())]
         leaving = _equal_to(worst, left, deviation, score)
         if leaving.all():
             break
@@ -73,15 +76,17 @@ def _eliminated(draws: Floats, score: Floats) -> Floats:
     return p
 
 
-def _statistics(deviation: Floats, score: Floats) -> tuple[Floats, Floats]:
-    """How far each model is below the mean of all in standard errors, (models,); null of the largest, (replicates,)."""
-    gap = score.mean() - score
-    drawn = deviation.mean(axis=0) - deviation
-    error = np.sqrt((drawn**2).mean(axis=1))
-    certain = error <= TIE
-    safe = np.where(certain, 1.0, error)
-    statistic = np.where(certain, np.where(gap > TIE, np.inf, np.where(gap < -TIE, -np.inf, 0.0)), gap / safe)
-    return statistic, np.where(certain[:, None], 0.0, drawn / safe[:, None]).max(axis=0)
+def _ratio(gap: Floats, error: Floats) -> Floats:
+    """The gaps in standard errors; infinite where there is a gap but no error, 0 where there is neither."""
+    certain = np.where(gap > TIE, np.inf, np.where(gap < -TIE, -np.inf, 0.0))
+    return np.where(error <= TIE, certain, gap / np.where(error <= TIE, 1.0, error))
+
+
+def _largest(deviation: Floats, error: Floats) -> Floats:
+    """The largest difference of two models in standard errors, in every replicate, (replicates,)."""
+    safe = np.where(error <= TIE, np.inf, error)
+    rows = [(np.abs(deviation - own) / scale[:, None]).max(axis=0) for own, scale in zip(deviation, safe, strict=True)]
+    return np.asarray(np.max(rows, axis=0))
 
 
 def _equal_to(model: np.intp, left: NDArray[np.intp], deviation: Floats, score: Floats) -> NDArray[np.bool_]:

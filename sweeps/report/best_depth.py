@@ -11,7 +11,7 @@ import pandas as pd
 from metrics import bootstrap_interval, model_confidence_set, permutation_p
 from sweeps.report.analysis import TWIN, blocks_read, labels
 
-CANDIDATES = 100
+CANDIDATES = 60
 """Most pairs of a twin and a depth that are compared: the best by select prediction."""
 
 CHANCE = 0.05

@@ -41,12 +41,10 @@ class Tombstones:
         named = self._named.get(table, set())
         if not named or not len(rows):
             return rows
-        suspect = pc.is_in(rows[KEYS[table]], value_set=pa.array(sorted({row_id for row_id, *_ in named})))
-        places = pc.indices_nonzero(suspect).to_pylist()
-        gone = [place for place, row in zip(places, row_names(table, rows.take(places)), strict=True) if row in named]
-        if not gone:
-            return rows
-        return rows.filter(pc.invert(pc.is_in(pa.array(range(len(rows))), value_set=pa.array(gone))))
+        ids = pa.array(sorted({row_id for row_id, *_ in named}))
+        suspect = pc.is_in(rows[KEYS[table]], value_set=ids)
+        marks = (row in named for row in row_names(table, rows.filter(suspect)))
+        return rows.filter([not (may_be and next(marks)) for may_be in suspect.to_pylist()])
 
 
 def row_names(table: str, rows: pa.Table) -> list[tuple[Any, ...]]:

@@ -11,23 +11,20 @@ from metrics import model_confidence_set
 
 
 def by_the_rule(draws: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """T_max of Hansen, Lunde and Nason as it is written, in losses, one model after the other."""
+    """T_R of Hansen, Lunde and Nason as it is written, in losses, one model after the other."""
     loss, drawn = -values, -draws
     left, reached, p = list(range(len(loss))), 0.0, np.ones(len(loss))
     while len(left) > 1:
-        mean = np.mean([loss[i] for i in left])
-        relative = {i: loss[i] - mean for i in left}
-        noise = {}
+        t, null = {}, np.zeros(draws.shape[1])
         for i in left:
-            own = drawn[i] - np.mean([drawn[j] for j in left], axis=0)
-            noise[i] = own - own.mean()
-        error = {i: np.sqrt(np.mean(noise[i] ** 2)) for i in left}
-        t = {i: relative[i] / error[i] for i in left}
-        exceed = 0
-        for k in range(draws.shape[1]):
-            exceed += max(noise[i][k] / error[i] for i in left) >= max(t.values())
-        reached = max(reached, (1 + exceed) / (1 + draws.shape[1]))
-        worst = max(left, key=lambda i: t[i])
+            for j in left:
+                if i != j:
+                    noise = drawn[i] - drawn[j] - np.mean(drawn[i] - drawn[j])
+                    error = np.sqrt(np.mean(noise**2))
+                    t[i, j] = (loss[i] - loss[j]) / error
+                    null = np.maximum(null, np.abs(noise) / error)
+        reached = max(reached, (1 + np.sum(null >= max(t.values()))) / (1 + len(null)))
+        worst = max(left, key=lambda i: max(t[i, j] for j in left if j != i))
         p[worst] = reached
         left.remove(worst)
     return p
@@ -69,6 +66,13 @@ def test_the_set_keeps_the_best_and_shrinks_with_the_data() -> None:
     few, some, many = (np.mean([members.sum() for members in chosen]) for chosen in sets.values())
     assert few > some + 0.7 > many + 1.4
     assert many < 2.5
+
+
+def test_far_worse_models_do_not_shield_those_below_the_best() -> None:
+    """A crowd of models that predict nothing, with large errors: what is clearly below the best goes all the same."""
+    truth = np.array([1.0, 0.4, *np.zeros(10)])
+    draws, values = sample_means(truth, 60, 2)
+    assert model_confidence_set(draws, values).members.tolist() == [True] + [False] * 11
 
 
 def test_pairing_counts() -> None:
