@@ -55,7 +55,7 @@ def _alike(answer: BestDepth) -> list[str]:
     first, others = named.pop(answer.best.twin), list(named.items())
     parts = ([f"depth {first}"] if first else []) + [f"{twin} at {depths}" for twin, depths in others[:MOST_NAMED]]
     more = f"; and {len(others) - MOST_NAMED} further twins" if len(others) > MOST_NAMED else ""
-    of = f"{LEVEL:.0%} confidence set of {answer.compared} on the report stimuli"
+    of = f"{LEVEL:.0%} confidence set of {answer.compared} pairs of twin and depth, on the report stimuli"
     if own not in answer.alike:
         return [f"others predict better there: {'; '.join(parts)}{more} ({of})"]
     if answer.alike == (own,):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from rich.console import Console
 
-from sweeps.report.analysis import labels
+from sweeps.report.analysis import depths_of, labels
 
 MOST = 10
 """Trials that are listed."""
@@ -17,7 +17,8 @@ def show_forgotten(trials: pd.DataFrame, of: int, cells: pd.DataFrame, shared: i
     names = labels(trials) if len(trials) else pd.Series(dtype=str)
     for index, row in trials.head(MOST).iterrows():
         error = "" if pd.isna(row["error"]) else f": {row['error']}"
-        name = f"{row['trial_id']}  {row['status']}  {names[index]} seed {row['config.seed']}{error}"
+        depths = "/".join(depths_of(row).values())
+        name = f"{row['trial_id']}  {row['status']}  {names[index]} depth {depths} seed {row['config.seed']}{error}"
         console.print(f"  {name}", markup=False, soft_wrap=True)
     if len(trials) > MOST:
         console.print(f"  and {len(trials) - MOST} more")

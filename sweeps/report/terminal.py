@@ -25,7 +25,7 @@ from sweeps.report.analysis import (
     pareto_front,
     recovered,
 )
-from sweeps.report.best_depth import BestDepth, best_depths, cells_compared
+from sweeps.report.best_depth import CHANCE, BestDepth, best_depths, cells_compared
 from sweeps.report.depth_lines import lines_of, short_blocks, why_the_best_trial_differs
 from sweeps.scores import SCORES
 from sweeps.storage.current_rows import CurrentRows, experiment_of
@@ -63,7 +63,7 @@ def show(uri: str, console: Console | None = None, best: int = 5) -> None:
         _depths(console, area, table, cells, answers.get(area))
         for line in lines_of(answers[area], uri) if area in answers else ():
             console.print(f"  {line}", markup=False)
-    _difference(console, trials, objectives, answers)
+    _difference(console, trials, objectives, {area: answers[area] for area in areas if area in answers})
     _brain(console, cells, areas)
     _truth(console, current.truths(uri), cells, areas)
     _contrasts(console, uri, cells, experiment, areas)
@@ -164,7 +164,7 @@ def _depths(console: Console, area: str, table: pd.DataFrame, cells: pd.DataFram
     best = rows.groupby(TWIN)["select"].max().sort_values(ascending=False)
     twins = [str(twin) for twin in best.index[:MOST_TWINS]]
     more = f"; the best {MOST_TWINS} of {len(best)} twins" if len(best) > MOST_TWINS else ""
-    full, what = _full_bar(cells[cells["area"] == area])
+    full, what = _full_bar(cells[cells["area"] == area], answer)
     grid = _grid(f"{area}: select prediction by depth (a full bar is {full:.2f}, {what}{_legend(answer)}{more})")
     grid.add_column("depth", justify="right")
     for twin in twins:
@@ -180,9 +180,11 @@ def _depths(console: Console, area: str, table: pd.DataFrame, cells: pd.DataFram
     console.print(grid)
 
 
-def _full_bar(cells: pd.DataFrame) -> tuple[float, str]:
-    """What a full bar stands for: the mean noise ceiling of an area's recordings, or 1 where it is not known."""
+def _full_bar(cells: pd.DataFrame, answer: BestDepth | None) -> tuple[float, str]:
+    """What a full bar stands for: the mean noise ceiling of an area's recordings; 1 where none is known, or for noise."""
     name = "select.brain_ceiling"
+    if answer is not None and answer.p > CHANCE:
+        return 1.0, "a perfect prediction"
     ceiling = cells.groupby("recording")[name].mean().mean() if name in cells and cells[name].notna().any() else 0.0
     return (float(ceiling), "the noise ceiling") if ceiling >= LEAST_CEILING else (1.0, "a perfect prediction")
 

@@ -45,9 +45,9 @@ def compute(view: CellView) -> dict[str, float]:
     p = (1 + #{null >= prediction}) / (1 + PERMUTATIONS), the null of predictions whose groups stand in another order.
     """
     low, high = bootstrap_interval(replicates(view))
-    null = chance(view)
+    reached, null = _chances(view)[0], chance(view)
     columns = {"prediction_low": low, "prediction_high": high}
-    return {**columns, "prediction_p": permutation_p(_reached(view), null), "prediction_groups": _group_count(view)}
+    return {**columns, "prediction_p": permutation_p(float(reached), null), "prediction_groups": _group_count(view)}
 
 
 def draws(view: CellView) -> dict[str, np.ndarray]:
@@ -66,6 +66,10 @@ def chance(view: CellView) -> np.ndarray:
 
     Of recordings that are predicted fold by fold it is FOLDED times as wide.
     """
+    return _chances(view)[1:]
+
+
+def _chances(view: CellView) -> np.ndarray:
     values: np.ndarray = view.remember(("chance", view.cell_id, view.split), lambda: _permuted(view))
     return values
 
@@ -89,20 +93,16 @@ def _drawn(view: CellView) -> np.ndarray:
 
 
 def _permuted(view: CellView) -> np.ndarray:
+    """The prediction in the given order of the groups, then in all others, (1 + PERMUTATIONS,)."""
     groups = _groups(view)
     key = ("orders", view.recording.fingerprint, view.split_seed, groups.tobytes())
     orders = view.remember(key, lambda: group_orders(groups, PERMUTATIONS, seed=view.split_seed))
-    null = permuted_correlation(*view.beyond_mean(), groups, orders)
-    return np.asarray(null * (FOLDED if _folded(view) else 1.0), dtype=np.float32)
+    as_given = np.arange(orders.shape[1])[None]
+    permuted = permuted_correlation(*view.beyond_mean(), groups, np.concatenate([as_given, orders]))
+    width = np.where(np.arange(len(permuted)) > 0, FOLDED if _folded(view) else 1.0, 1.0)
+    return np.asarray(permuted * width, dtype=np.float32)
 
 
 def _folded(view: CellView) -> bool:
     """Whether the stimuli were predicted from more than one training set."""
     return bool((view.baseline != view.baseline[:1]).any())
-
-
-def _reached(view: CellView) -> float:
-    """The prediction in the given order of the groups, rounded as its null is."""
-    groups = _groups(view)
-    as_given = np.arange(len(np.unique(groups)))[None]
-    return float(np.float32(permuted_correlation(*view.beyond_mean(), groups, as_given)[0]))
