@@ -92,7 +92,7 @@ def _heading(column: str) -> str:
     return f"{'report' if split == 'score' else split}\n{SHORT.get(name, name.replace('_', ' '))}"
 
 
-def _grid(title: str) -> Table:
+def _grid(title: str | None) -> Table:
     return Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
 
 
@@ -165,7 +165,8 @@ def _depths(console: Console, area: str, table: pd.DataFrame, cells: pd.DataFram
     twins = [str(twin) for twin in best.index[:MOST_TWINS]]
     more = f"; the best {MOST_TWINS} of {len(best)} twins" if len(best) > MOST_TWINS else ""
     full, what = _full_bar(cells[cells["area"] == area], answer)
-    grid = _grid(f"{area}: select prediction by depth (a full bar is {full:.2f}, {what}{_legend(answer)}{more})")
+    title = f"{area}: select prediction by depth (a full bar is {full:.2f}, {what}{_legend(answer)}{more})"
+    grid = _grid(None)
     grid.add_column("depth", justify="right")
     for twin in twins:
         grid.add_column(twin)
@@ -177,11 +178,12 @@ def _depths(console: Console, area: str, table: pd.DataFrame, cells: pd.DataFram
             *(f"{bar(value / full)} {_number(value)}{_mark(answer, twin, depth)}" for twin, value in values),
         )
     console.print()
+    console.print(title, style="italic", markup=False)
     console.print(grid)
 
 
 def _full_bar(cells: pd.DataFrame, answer: BestDepth | None) -> tuple[float, str]:
-    """What a full bar stands for: the mean noise ceiling of an area's recordings; 1 where none is known, or for noise."""
+    """What a full bar stands for: an area's mean noise ceiling over recordings; 1 where none is known, or for noise."""
     name = "select.brain_ceiling"
     if answer is not None and answer.p > CHANCE:
         return 1.0, "a perfect prediction"

@@ -156,7 +156,7 @@ def test_it_waits_for_nobody(purpose: str, small: Experiment, tmp_path: Path) ->
     name = str(load(storage)["trial_id"][0])
     with RunLock(Store(storage), purpose), pytest.raises(InputError, match="is at work here"):
         forget(storage, name, yes)
-    with RunLock(Store(storage), "forget"), pytest.raises(InputError, match="sweeps forget.* is at work here"):
+    with RunLock(Store(storage), "forget"), pytest.raises(InputError, match=r"sweeps forget.* is at work here"):
         RunLock(Store(storage), purpose).__enter__()
     assert len(load(storage)) == 4
 

@@ -68,7 +68,7 @@ def test_the_set_holds_what_is_as_good_and_nothing_that_is_far_worse(recordings:
 
 
 def test_the_interval_covers_and_narrows_with_recordings() -> None:
-    one, four = ([best_depths(*planted(TRUTH, seed, count))["V1"] for seed in range(40)] for count in (1, 4))
+    one, four = ([best_depths(*planted(TRUTH, seed, count))["V1"] for seed in range(25)] for count in (1, 4))
     covered = [answer.low <= 0.6 <= answer.high for answer in one]
     assert np.mean(covered) >= 0.85
     assert np.mean([a.high - a.low for a in four]) < 0.6 * np.mean([a.high - a.low for a in one])
@@ -150,8 +150,8 @@ def test_a_sweep_of_noise_shows_short_bars_and_no_star(
     assert "a full bar is 1.00" in text
     bars = [line for line in text.splitlines() if "█" in line]
     assert all(line.count("█") <= 8 for line in bars)
-    assert text.count("above chance") >= 2
-    assert not any(line.rstrip().endswith("*") for line in text.splitlines() if "NOT" not in line) or "* best" in text
+    assert text.count("NOT above chance") == 2
+    assert "*" not in text
 
 
 def test_signal_gets_a_star_and_a_sweep_without_the_score_a_remedy(experiment: dict[str, Any], tmp_path: Path) -> None:
