@@ -111,7 +111,12 @@ class Space:
 
 
 def _any_holds(choices: Sequence[Choice], resolved: Mapping[str, Any]) -> bool:
-    return any(choice.values_of(_placed(choice, resolved)) is not None for choice in choices)
+    """Whether some choice may be this component; what a row does not state of it is taken as it comes."""
+    for choice in choices:
+        stated = replace(choice, domains={key: domain for key, domain in choice.domains.items() if key in resolved})
+        if stated.values_of(_placed(choice, resolved)) is not None:
+            return True
+    return False
 
 
 def _placed(choice: Choice, resolved: Mapping[str, Any]) -> Mapping[str, Any]:
