@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from sweeps.errors import InputError
 from sweeps.hashing import content_id
 from sweeps.storage.load import load
 from sweeps.storage.objects import attempt
-from sweeps.storage.parquet import row_names
 from sweeps.storage.retry import RETRY_SECONDS
 from sweeps.storage.row_log import RowLog
 from sweeps.storage.run_lock import RunLock
-from sweeps.storage.schema import FORGOTTEN, KEYS
+from sweeps.storage.schema import FORGOTTEN
 from sweeps.storage.store import Store
 
 FAILED = "failed"
@@ -104,11 +101,6 @@ def forget(
 
 def _tombstones(store: Store, table: str, ids: list[str]) -> list[dict[str, Any]]:
     """Tombstones for every row of these ids in the log, those included that are not chosen by the fold."""
-    names = {
-        name
-        for rows in _pieces(store, table)
-        for name in row_names(table, rows.filter(pc.is_in(rows[KEYS[table]], value_set=pa.array(ids, pa.string()))))
-    }
     return [
         {
             "forgotten_id": content_id([table, row_id, tried, str(finished)]),
@@ -117,13 +109,5 @@ def _tombstones(store: Store, table: str, ids: list[str]) -> list[dict[str, Any]
             "attempt": tried,
             "finished": finished,
         }
-        for row_id, tried, finished in names
+        for row_id, tried, finished in store.names_of_rows(table, ids)
     ]
-
-
-def _pieces(store: Store, table: str) -> Iterator[pa.Table]:
-    """The folded table and all parts as they are; damaged ones are left out."""
-    folded, _ = store.read_fold(table)
-    for piece in (folded, *(store.part_or_none(table, name) for name in store.part_names(table))):
-        if piece is not None:
-            yield piece

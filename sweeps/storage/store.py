@@ -22,6 +22,7 @@ from sweeps.storage.parquet import (
     fold,
     opened,
     readable,
+    row_names,
     to_bytes,
     warn_damaged,
     write_grouped,
@@ -142,6 +143,11 @@ class Store(Objects):
     def part_or_none(self, table: str, name: str) -> pa.Table | None:
         """Read a part by name; None, with a warning, when it is damaged; FileNotFoundError when it is gone."""
         return readable(table, f"{self.uri}/parts/{table}/{name}", self.get_part(table, name))
+
+    def names_of_rows(self, table: str, keys: Sequence[str]) -> set[tuple[Any, ...]]:
+        """What tombstones name every row of these keys by, those included that the fold does not choose."""
+        parts = [self.read_fold(table)[0], *(self.part_or_none(table, name) for name in self.part_names(table))]
+        return {name for part in parts if part is not None for name in row_names(table, _of(part, table, keys))}
 
 
 def _of(rows: pa.Table, table: str, keys: Sequence[str] | None) -> pa.Table:
