@@ -36,7 +36,9 @@ from metrics.dimensionality.match import (
 )
 from metrics.inference.area_order import AreaOrderTest, area_order_from_errors, area_order_test
 from metrics.inference.bootstrap import bootstrap_correlation, bootstrap_interval, group_weights, hierarchical_bootstrap
+from metrics.inference.confidence_set import ModelConfidenceSet, model_confidence_set
 from metrics.inference.depth_map import DepthMapTest, depth_map_p
+from metrics.inference.group_permutation import group_orders, permuted_correlation
 from metrics.inference.hierarchy import (
     AREA_HIERARCHY,
     AREA_ORDERS,
@@ -130,6 +132,7 @@ __all__ = [
     "JacobianNonlinearity",
     "MeanFixations",
     "Modality",
+    "ModelConfidenceSet",
     "Polarity",
     "ReactionTimeError",
     "ReceptiveField",
@@ -173,6 +176,7 @@ __all__ = [
     "gain_over_best",
     "gain_over_unguided",
     "gride",
+    "group_orders",
     "group_weights",
     "hierarchical_bootstrap",
     "hierarchy_tau",
@@ -189,6 +193,7 @@ __all__ = [
     "marginal_log_likelihood",
     "mean_deviation",
     "mean_fixations",
+    "model_confidence_set",
     "mutual_information",
     "noise_ceiling",
     "noise_matched",
@@ -200,6 +205,7 @@ __all__ = [
     "oracle",
     "participation_ratio",
     "permutation_p",
+    "permuted_correlation",
     "poisson_information",
     "poisson_log_likelihood",
     "polarity_count",

@@ -1,4 +1,4 @@
-"""The command `sweeps`: run, check, show, score, guide, compact, bench, data."""
+"""The command `sweeps`: run, check, show, score, guide, compact, forget, bench, data."""
 
 from __future__ import annotations
 
@@ -151,6 +151,35 @@ def compact(
         typer.echo(
             f"{compaction.table}: {compaction.rows} rows in one object, {compaction.removed} parts removed{left}"
         )
+
+
+@app.command()
+def forget(
+    storage: Annotated[str, typer.Argument(help="The storage of a sweep: a folder or s3://...")],
+    trials: Annotated[str, typer.Option(help="failed, or trial ids with commas between.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and change nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Remove trials for good, with the cells that no other trial uses; not while a run is at work."""
+    from sweeps.commands.forget import ForgottenTrials, choose_forgotten
+    from sweeps.commands.forget import forget as forget_trials
+    from sweeps.report.forgotten import show_forgotten
+    from sweeps.report.terminal import console_of
+
+    def agreed(chosen: ForgottenTrials) -> bool:
+        show_forgotten(chosen.trials, chosen.of, chosen.cells, chosen.shared, console_of(sys.stdout))
+        return yes or typer.confirm("forget these for good?")
+
+    if dry_run:
+        chosen = choose_forgotten(storage, trials)
+        show_forgotten(chosen.trials, chosen.of, chosen.cells, chosen.shared, console_of(sys.stdout))
+        return
+    if not yes and not sys.stdin.isatty():
+        raise InputError("needs --yes where nobody can be asked, or --dry-run", key="--trials", value=trials)
+    if forget_trials(storage, trials, agreed, typer.echo) is None:
+        typer.echo("nothing was forgotten")
+        return
+    typer.echo("forgotten; what the experiment still has of it runs again with the next `sweeps run`")
 
 
 @app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})

@@ -41,7 +41,8 @@ def plan_scores(
     for name in scores:
         check_score(name, "--scores")
     experiment, current = experiment_of(storage), CurrentRows.read(storage)
-    chosen = choose(current.of(load(storage)), experiment.search.objectives[0], trials)
+    by_id = trials != "all" and not trials.startswith("best")
+    chosen = choose(current.of(load(storage), edited=by_id), experiment.search.objectives[0], trials)
     _load_named(experiment.space)
     _check_installed(chosen)
     extended = experiment.model_copy(

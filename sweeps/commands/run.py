@@ -95,7 +95,8 @@ def write_experiment(plan: Plan) -> None:
     prints = {recording.name: recording.fingerprint for recording in plan.facts}
     split = canonical(plan.experiment.split.model_dump())
     stated = [plugin.stated for plugin in plan.plugins]
-    current = CurrentRows(split, prints, list(truth_ids(plan).values()), plan.base, plan.cache, stated)
+    places = {facts.name: [area for area in facts.areas if area in plan.space.areas] for facts in plan.facts}
+    current = CurrentRows(split, prints, list(truth_ids(plan).values()), plan.base, plan.cache, stated, places)
     attempt(lambda: store.put("experiment.yaml", as_yaml(plan.experiment).encode()), plan.storage)
     attempt(lambda: store.put(NAME, current.as_json()), plan.storage)
 

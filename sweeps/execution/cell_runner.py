@@ -23,7 +23,7 @@ from sweeps.fitting.successive_halving import Decide, SuccessiveHalving
 from sweeps.hashing import canonical
 from sweeps.io.lru_cache import LRUCache
 from sweeps.scores import SCORES, cell_columns
-from sweeps.scores.interval import replicates
+from sweeps.scores.interval import draws
 from sweeps.scores.view import CellView
 from sweeps.storage.columns import Outcome, bootstrap_row, cell_row
 from sweeps.storage.provenance import describe_error, joined_errors, joined_plugins, provenance
@@ -32,14 +32,15 @@ Rows = tuple[list[dict[str, Any]], list[dict[str, Any]]]
 """Rows of the tables `cells` and `bootstraps`."""
 
 PREFIX = {"select": "select", "report": "score"}
+"""Splits and how their columns begin; the report comes last."""
 
 
 @dataclass(frozen=True)
 class CellScores:
-    """Scores of a cell on both splits, the errors of scores that raised, and replicates where `interval` is new."""
+    """Scores of a cell on both splits, the errors of scores that raised, and draws where `interval` is new."""
 
     scores: dict[str, float]
-    replicates: np.ndarray | None
+    draws: dict[str, np.ndarray] | None
     error: str | None
 
 
@@ -104,8 +105,7 @@ class CellRunner:
         parts = zip(cells, fits, attempts, scores, strict=True)
         rows = [self._done(cell, fit, attempt, result) for cell, fit, attempt, result in parts]
         pairs = zip(rows, scores, strict=True)
-        draws = [bootstrap_row(row, result.replicates) for row, result in pairs if result.replicates is not None]
-        return rows, draws
+        return rows, [bootstrap_row(row, **result.draws) for row, result in pairs if result.draws is not None]
 
     def _scores_of(
         self, cells: Sequence[Cell], fits: list[CellFit] | Exception, attempts: Sequence[Attempt]
@@ -173,8 +173,8 @@ class CellRunner:
                     columns = SCORES[name].unavailable()
                 scores |= {f"{prefix}.{column}": float(value) for column, value in columns.items()}
         text = "; ".join(f"{name}: {error}" for name, error in errors.items()) or None
-        draws = replicates(self._view(together, cell, fit, "report")) if "interval" in names else None
-        return CellScores(scores, draws, text)
+        drawn = draws(view) if "interval" in names and "interval" not in errors and len(view.rows) else None
+        return CellScores(scores, drawn, text)
 
     def _view(self, together: Sequence[Cell], cell: Cell, fit: CellFit, split: str) -> CellView:
         recording = self.worker.recording(cell.recording)

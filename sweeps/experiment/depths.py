@@ -76,6 +76,23 @@ class _DepthParameters(ABC):
     def draw(self, blocks: int, random: Draws) -> dict[str, Any]:
         """Draw a value of every parameter at random."""
 
+    @abstractmethod
+    def values(self, area: str, blocks: int) -> tuple[Depth, ...]:
+        """Return the depths that may be read for an area from a backbone of that many blocks."""
+
+    @abstractmethod
+    def encode(self, depth: Mapping[str, Any], blocks: int, seed: int) -> Mapping[str, Any]:
+        """Return the values that stand for a depth map; KeyError where there are none."""
+
+    def holds(self, depth: Mapping[str, Any], blocks: int, seed: int, part: bool = False) -> bool:
+        """Tell whether a depth map is among these; of a `part` of one, whether every area may be read there."""
+        try:
+            if not part:
+                return bool(self.encode(depth, blocks, seed))
+            return all(resolve(blocks_of(read), blocks) in self.values(area, blocks) for area, read in depth.items())
+        except KeyError:
+            return False
+
     def count(self, blocks: int) -> int:
         """Count the depth maps of a grid."""
         return math.prod(len(values) for values in self.parameters(blocks).values())

@@ -46,6 +46,13 @@ class Range:
 Domain = Values | Range
 
 
+def contains(domain: Domain, value: Any) -> bool:
+    """Tell whether a domain holds a value."""
+    if isinstance(domain, Values):
+        return value in domain.values
+    return isinstance(value, (int, float)) and domain.low <= value <= domain.high
+
+
 @dataclass(frozen=True)
 class Choice:
     """One named component and the domains of its parameters (defaults filled in)."""
@@ -57,6 +64,20 @@ class Choice:
     def resolved(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the component with these values of its parameters, as configurations have it."""
         return {"name": self.name, **self.component.settled(values)}
+
+    def values_of(self, resolved: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return values of the parameters' domains that give this resolved component; None where none do."""
+        if self.name != resolved["name"]:
+            return None
+        values = {}
+        for key, domain in self.domains.items():
+            if contains(domain, resolved.get(key)):
+                values[key] = resolved.get(key)
+            elif self.component.parameters[key].is_idle(resolved):
+                values[key] = domain.values[0] if isinstance(domain, Values) else domain.at(0.0)
+            else:
+                return None
+        return values
 
 
 class Draws(Protocol):

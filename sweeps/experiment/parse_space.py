@@ -16,7 +16,7 @@ from sweeps.experiment.space import Space
 from sweeps.io.key_names import unknown_key
 from sweeps.io.pointers import refuse_pointers_at
 
-FAMILIES: dict[str, Mapping[str, Component]] = {"backbone": BACKBONES, "readout": READOUTS}
+FAMILIES: dict[str, Registry[Component]] = {"backbone": BACKBONES, "readout": READOUTS}
 
 MOST_STEPS = 100_000
 """Values that a range may be cut into."""
@@ -52,6 +52,31 @@ def read_space(raw: Mapping[str, Any], areas: Sequence[str]) -> Space:
     return space
 
 
+def read_stored_space(raw: Mapping[str, Any], areas: Sequence[str]) -> tuple[Space, set[str]]:
+    """Read the `space` of an experiment that has run, beside the names of components that are not installed here.
+
+    Nothing is asked of recordings, networks or files, which need not be here.
+    """
+    choices: dict[str, tuple[Choice, ...]] = {}
+    missing: set[str] = set()
+    for family, registry in FAMILIES.items():
+        entries = _entries(raw.get(family))
+        installed = [entry for entry in entries if registry.installed(_name(entry)) is not None]
+        missing |= {_name(entry) for entry in entries if entry not in installed}
+        choices[family] = tuple(_read_choice(family, entry) for entry in installed)
+    depths = read_depths(raw.get("depth", {"shared": "all"}), areas)
+    return Space(choices["backbone"], choices["readout"], depths, _read_seeds(raw.get("seed", 0))), missing
+
+
+def _entries(raw: Any) -> list[Any]:
+    return raw if isinstance(raw, list) else [raw]
+
+
+def _name(entry: Any) -> str:
+    """The name of a choice as it is listed."""
+    return str(next(iter(entry))) if isinstance(entry, dict) else str(entry)
+
+
 def _check_contents(space: Space) -> None:
     """Refuse places where no network or no weights lie."""
     for choice in space.backbones:
@@ -82,7 +107,7 @@ def _check_ignored(space: Space) -> None:
 
 
 def _read_choices(family: str, raw: Any) -> tuple[Choice, ...]:
-    entries = raw if isinstance(raw, list) else [raw]
+    entries = _entries(raw)
     if raw is None or not entries:
         raise InputError("at least one is needed", key=f"space.{family}", allowed=FAMILIES[family])
     return tuple(_read_choice(family, entry) for entry in entries)

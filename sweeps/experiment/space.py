@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from models.backbones import BACKBONES
@@ -69,6 +70,19 @@ class Space:
                         return f"space.{family}.{choice.name}.{key}"
         return None
 
+    def holds(self, configuration: Configuration, part: bool = False) -> bool:
+        """Tell whether a configuration is one of this space's: listed, or within its ranges.
+
+        A `part` of one, such as that of a cell, may have the depths of some areas alone.
+        """
+        backbone, readout = configuration["backbone"], configuration["readout"]
+        if configuration["seed"] not in self.seeds or not _any_holds(self.backbones, backbone):
+            return False
+        blocks = self.blocks(backbone)
+        return _any_holds(self.readouts_for(backbone), readout) and self.depths.holds(
+            configuration["depth"], blocks, configuration["seed"], part
+        )
+
     def depth_count(self, backbone: Mapping[str, Any]) -> int:
         """Count the depth maps that a grid tries with a resolved backbone."""
         return self.depths.count(self.blocks(backbone))
@@ -94,6 +108,25 @@ class Space:
         readout = _draw_choice(self.readouts_for(backbone), random)
         seed = _draw(Values(self.seeds), random)
         return make_configuration(backbone, self.depths.at(chosen, blocks, seed), readout, seed)
+
+
+def _any_holds(choices: Sequence[Choice], resolved: Mapping[str, Any]) -> bool:
+    """Whether some choice may be this component; what a row does not state of it is taken as it comes."""
+    for choice in choices:
+        stated = replace(choice, domains={key: domain for key, domain in choice.domains.items() if key in resolved})
+        if stated.values_of(_placed(choice, resolved)) is not None:
+            return True
+    return False
+
+
+def _placed(choice: Choice, resolved: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Let a network that has gone from its place since stand for the first one that is listed: it may have moved."""
+    component = choice.component
+    if component.content is None or choice.name != resolved["name"] or not component.names_a_place(resolved):
+        return resolved
+    key = component.content[0]
+    listed = [value for value in getattr(choice.domains[key], "values", ()) if component.names_a_place({key: value})]
+    return {**resolved, key: listed[0]} if listed and not Path(resolved[key]).exists() else resolved
 
 
 def make_configuration(

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TextIO
 
+import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
@@ -25,9 +26,11 @@ from sweeps.report.analysis import (
     pareto_front,
     recovered,
 )
+from sweeps.report.best_depth import CHANCE, BestDepth, best_depths, cells_compared
+from sweeps.report.depth_lines import lines_of, short_blocks, why_the_best_trial_differs
 from sweeps.scores import SCORES
 from sweeps.storage.current_rows import CurrentRows, experiment_of
-from sweeps.storage.load import load
+from sweeps.storage.load import load, load_rows
 
 PLAIN_WIDTH = 120
 BAR = 20
@@ -35,6 +38,8 @@ MOST_TWINS = 3
 """Columns of the table by depth; more would not fit."""
 SHORT = {"prediction": "predict.", "dimensionality": "dimens.", "invariance": "invar."}
 EIGHTHS = " ▏▎▍▌▋▊▉█"
+LEAST_CEILING = 0.1
+"""A noise ceiling below this is no measure of a bar: it then stands for 1."""
 
 
 def show(uri: str, console: Console | None = None, best: int = 5) -> None:
@@ -47,12 +52,19 @@ def show(uri: str, console: Console | None = None, best: int = 5) -> None:
     _counts(console, trials)
     if current.left_out:
         console.print(f"{current.left_out} rows of other data, splits or versions are in the tables, but not shown")
+    if current.edited_out:
+        console.print(f"{current.edited_out} rows of configurations that the experiment no longer has are left out")
     if objectives and (trials["status"] == "done").any():
         _trials(console, trials, objectives, best)
     table = by_depth(cells)
     columns = [str(column) for column in trials]
     areas = [name.removeprefix("config.depth.") for name in columns if name.startswith("config.depth.")]
-    _depths(console, table, areas)
+    answers = best_depths(cells, _draws(uri, cells))
+    for area in areas:
+        _depths(console, area, table, cells, answers.get(area))
+        for line in lines_of(answers[area], uri) if area in answers else ():
+            console.print(f"  {line}", markup=False)
+    _difference(console, trials, objectives, {area: answers[area] for area in areas if area in answers})
     _brain(console, cells, areas)
     _truth(console, current.truths(uri), cells, areas)
     _contrasts(console, uri, cells, experiment, areas)
@@ -81,7 +93,7 @@ def _heading(column: str) -> str:
     return f"{'report' if split == 'score' else split}\n{SHORT.get(name, name.replace('_', ' '))}"
 
 
-def _grid(title: str) -> Table:
+def _grid(title: str | None) -> Table:
     return Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
 
 
@@ -123,43 +135,76 @@ def _trials(console: Console, trials: pd.DataFrame, objectives: list[str], best:
         console.print(f"  twin {letter} = {name}", markup=False)
 
 
-def _depths(console: Console, table: pd.DataFrame, areas: list[str]) -> None:
-    for area in areas:
-        rows = table[table["area"] == area]
-        if rows.empty:
-            continue
-        best = rows.groupby(TWIN)["select"].max().sort_values(ascending=False)
-        twins = [str(twin) for twin in best.index[:MOST_TWINS]]
-        more = f"; the best {MOST_TWINS} of {len(best)} twins" if len(best) > MOST_TWINS else ""
-        grid = _grid(f"{area}: select prediction by depth (* best{more})")
-        grid.add_column("depth", justify="right")
-        for twin in twins:
-            grid.add_column(twin)
-        scores = rows.set_index(["blocks", TWIN])["select"]
-        top = max(float(scores.max()), 1e-9)
-        for depth in sorted(rows["blocks"].unique(), key=_order):
-            values = [float(scores.get((depth, twin), math.nan)) for twin in twins]
-            marks = [" *" if value == scores.max() else "" for value in values]
-            grid.add_row(
-                short_blocks(depth), *(f"{bar(v / top)} {_number(v)}{m}" for v, m in zip(values, marks, strict=True))
-            )
+def _draws(uri: str, cells: pd.DataFrame) -> dict[str, dict[str, np.ndarray]]:
+    """Read the draws of the cells that are compared, as far as they have any."""
+    rows = load_rows(uri, "bootstraps", cells_compared(cells))
+    names = [name for name in ("replicates", "chance") if name in rows]
+    return {
+        row["cell_id"]: {name: row[name] for name in names if isinstance(row[name], np.ndarray)}
+        for row in rows.to_dict("records")
+    }
+
+
+def _difference(console: Console, trials: pd.DataFrame, objectives: list[str], answers: dict[str, BestDepth]) -> None:
+    """Explain where the best trial and the areas' own best depths differ."""
+    done = trials[trials["status"] == "done"]
+    if not objectives or done.empty:
+        return
+    best = done.sort_values(objectives[0], ascending=False).iloc[0]
+    reason = why_the_best_trial_differs(depths_of(best), objectives[0], answers)
+    if reason:
         console.print()
-        console.print(grid)
+        console.print(reason, markup=False)
 
 
-def short_blocks(blocks: str) -> str:
-    """Shorten blocks for a table: a run of four or more of them by its ends.
+def _depths(console: Console, area: str, table: pd.DataFrame, cells: pd.DataFrame, answer: BestDepth | None) -> None:
+    """Print the select prediction of an area by depth, a column per twin; a star is for a best above chance."""
+    rows = table[table["area"] == area]
+    if rows.empty:
+        return
+    best = rows.groupby(TWIN)["select"].max().sort_values(ascending=False)
+    twins = [str(twin) for twin in best.index[:MOST_TWINS]]
+    more = f"; the best {MOST_TWINS} of {len(best)} twins" if len(best) > MOST_TWINS else ""
+    full, what = _full_bar(cells[cells["area"] == area], answer)
+    title = f"{area}: select prediction by depth (a full bar is {full:.2f}, {what}{_legend(answer)}{more})"
+    grid = _grid(None)
+    grid.add_column("depth", justify="right")
+    for twin in twins:
+        grid.add_column(twin)
+    scores = rows.set_index(["blocks", TWIN])["select"]
+    for depth in sorted(rows["blocks"].unique(), key=_order):
+        values = [(twin, float(scores.get((depth, twin), math.nan))) for twin in twins]
+        grid.add_row(
+            short_blocks(depth),
+            *(f"{bar(value / full)} {_number(value)}{_mark(answer, twin, depth)}" for twin, value in values),
+        )
+    console.print()
+    console.print(title, style="italic", markup=False)
+    console.print(grid)
 
-    >>> short_blocks("0+1+2+3+5"), short_blocks("3+5+7"), short_blocks("4")
-    ('0-3+5', '3+5+7', '4')
-    """
-    runs: list[list[int]] = []
-    for block in map(int, blocks.split("+")):
-        if runs and block == runs[-1][-1] + 1:
-            runs[-1].append(block)
-        else:
-            runs.append([block])
-    return "+".join(f"{run[0]}-{run[-1]}" if len(run) > 3 else "+".join(map(str, run)) for run in runs)
+
+def _full_bar(cells: pd.DataFrame, answer: BestDepth | None) -> tuple[float, str]:
+    """What a full bar stands for: an area's mean noise ceiling over recordings; 1 where none is known, or for noise."""
+    name = "select.brain_ceiling"
+    if answer is not None and answer.p > CHANCE:
+        return 1.0, "a perfect prediction"
+    ceiling = cells.groupby("recording")[name].mean().mean() if name in cells and cells[name].notna().any() else 0.0
+    return (float(ceiling), "the noise ceiling") if ceiling >= LEAST_CEILING else (1.0, "a perfect prediction")
+
+
+def _legend(answer: BestDepth | None) -> str:
+    if answer is None or not answer.above_chance:
+        return ""
+    return "; * best, ~ not told from it" if len(answer.alike) > 1 else "; * best"
+
+
+def _mark(answer: BestDepth | None, twin: str, blocks: str) -> str:
+    """Mark the best depth by a star, those that cannot be told from it by a tilde; neither where it may be chance."""
+    if answer is None or not answer.above_chance:
+        return ""
+    if (answer.best.twin, answer.best.blocks) == (twin, blocks):
+        return " *"
+    return " ~" if (twin, blocks) in answer.alike else ""
 
 
 def _order(blocks: str) -> tuple[bool, list[int]]:

@@ -89,9 +89,9 @@ def _errors(view: CellView, twin: np.ndarray) -> dict[str, float]:
     """Standard errors over units, of the measures that are compared between areas."""
     units = twin.shape[1]
     return {
-        "levina_bickel_se": jackknife_error(units, lambda kept: _local(twin[:, kept]), view.seed),
+        "levina_bickel_se": jackknife_error(units, lambda kept: _local(twin[:, kept]), view.brain_seed),
         "clean_participation_ratio_se": jackknife_error(
-            units, lambda kept: participation_ratio(twin[:, kept]), view.seed
+            units, lambda kept: participation_ratio(twin[:, kept]), view.brain_seed
         ),
     }
 

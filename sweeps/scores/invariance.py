@@ -38,7 +38,7 @@ def compute(view: CellView) -> dict[str, float]:
     views = _views(view, "probe", view.tables["objects"])
     shown = view.shown["probe.objects"]
     value = views.decode(shown)
-    error = jackknife_error(shown.shape[1], lambda units: views.decode(shown[:, units]), view.seed)
+    error = jackknife_error(shown.shape[1], lambda units: views.decode(shown[:, units]), view.brain_seed)
     return {
         "invariance": value,
         "brain_invariance": brain_invariance(view),

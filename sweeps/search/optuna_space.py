@@ -71,26 +71,8 @@ def _suggest_choice(trial: Any, family: str, choices: Sequence[Choice]) -> dict[
 
 def _encode_choice(family: str, choices: Sequence[Choice], resolved: Mapping[str, Any]) -> dict[str, Any]:
     for index, choice in enumerate(choices):
-        if choice.name != resolved["name"]:
-            continue
-        values = {key: _value_for(choice, key, resolved) for key in choice.domains}
-        if None not in values.values():
+        values = choice.values_of(resolved)
+        if values is not None:
             label = f"{index}:{choice.name}"
             return {family: label} | {f"{family}.{label}.{key}": value for key, value in values.items()}
     raise KeyError(MISSING)
-
-
-def _value_for(choice: Choice, key: str, resolved: Mapping[str, Any]) -> Any:
-    """Return a value of a parameter's domain that gives this component; None where there is none."""
-    domain, value = choice.domains[key], resolved.get(key)
-    if _contains(domain, value):
-        return value
-    if not choice.component.parameters[key].is_idle(resolved):
-        return None
-    return domain.values[0] if isinstance(domain, Values) else domain.at(0.0)
-
-
-def _contains(domain: Domain, value: Any) -> bool:
-    if isinstance(domain, Values):
-        return value in domain.values
-    return isinstance(value, (int, float)) and domain.low <= value <= domain.high

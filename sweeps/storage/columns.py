@@ -134,9 +134,10 @@ def trial_row(
     }
 
 
-def bootstrap_row(cell: Mapping[str, Any], replicates: np.ndarray) -> dict[str, Any]:
-    """Make a row of `bootstraps` beside a row of `cells`."""
-    return {**{name: cell[name] for name in ("cell_id", "attempt", "finished")}, "replicates": replicates}
+def bootstrap_row(cell: Mapping[str, Any], replicates: np.ndarray, chance: np.ndarray | None = None) -> dict[str, Any]:
+    """Make a row of `bootstraps` beside a row of `cells`: replicates of its prediction, and what chance gives."""
+    identity = {name: cell[name] for name in ("cell_id", "attempt", "finished")}
+    return {**identity, "replicates": replicates, "chance": chance}
 
 
 def truth_row(truth_id: str, truth: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 import pyarrow as pa
 
@@ -29,6 +31,13 @@ def load(uri: str, table: str = "trials") -> pd.DataFrame:
     if rows is None:
         raise InputError("no sweep has written here", key="storage", value=uri)
     return _frame(rows)
+
+
+def load_rows(uri: str, table: str, keys: Sequence[str]) -> pd.DataFrame:
+    """Load the rows of a table with these keys; none where the table was not written."""
+    store = Store(uri)
+    rows = attempt(lambda: store.read_table(table, keys), uri)
+    return pd.DataFrame(columns=[KEYS[table]]) if rows is None else _frame(rows)
 
 
 def _frame(rows: pa.Table) -> pd.DataFrame:

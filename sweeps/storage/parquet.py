@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,6 +19,42 @@ GROUP_ROWS, MERGED_ROWS = 10_000, 2_500
 """Rows of a row group of a fold, and folded rows that are compared with news at a time: some 10 MB uncompressed."""
 
 RANKS = {"done": 0, "pruned": 1, "failed": 2}
+
+
+class Tombstones:
+    """Rows that count no more, by table: each is named by its id, attempt and time.
+
+    A row of the same id that is made later is another one, and counts.
+    """
+
+    def __init__(self, rows: Iterable[Mapping[str, Any]] = ()) -> None:
+        self._named: dict[str, set[tuple[Any, ...]]] = defaultdict(set)
+        for row in rows:
+            self._named[row["table"]].add((row["row_id"], row["attempt"], row["finished"]))
+
+    def has(self, table: str) -> bool:
+        """Whether rows of a table are named."""
+        return bool(self._named.get(table))
+
+    def without(self, table: str, rows: pa.Table) -> pa.Table:
+        """The rows that count."""
+        named = self._named.get(table, set())
+        if not named or not len(rows):
+            return rows
+        ids = pa.array(sorted({row_id for row_id, *_ in named}))
+        suspect = pc.is_in(rows[KEYS[table]], value_set=ids)
+        marks = (row in named for row in row_names(table, rows.filter(suspect)))
+        return rows.filter([not (may_be and next(marks)) for may_be in suspect.to_pylist()])
+
+
+def row_names(table: str, rows: pa.Table) -> list[tuple[Any, ...]]:
+    """What tombstones name rows by: id, attempt and time; None where a table has no such column."""
+    names = (KEYS[table], "attempt", "finished")
+    columns = [rows[name].to_pylist() if name in rows.column_names else [None] * len(rows) for name in names]
+    return list(zip(*columns, strict=True))
+
+
+NO_TOMBSTONES = Tombstones()
 
 
 def to_bytes(table: pa.Table) -> bytes:
@@ -70,20 +107,26 @@ def write_grouped(file: IO[bytes], pieces: Iterable[pa.Table], schema: pa.Schema
 
 
 def merge(
-    table: str, folded: pq.ParquetFile | None, parts: Iterable[bytes], schema: pa.Schema | None = None
+    table: str,
+    folded: pq.ParquetFile | None,
+    parts: Iterable[bytes],
+    schema: pa.Schema | None = None,
+    tombstones: Tombstones = NO_TOMBSTONES,
 ) -> Iterator[pa.Table]:
     """Fold a folded object and newer parts, in pieces of one schema: some folded rows and what is new among them.
 
     Folded rows are sorted by key, so that of them MERGED_ROWS are in memory at a time. There is at least one piece.
+    Rows with a tombstone are left out, before any is chosen.
     """
     batches = folded.iter_batches(MERGED_ROWS, use_threads=False) if folded else iter(())
-    news = fold(table, [unify(table, [from_bytes(part)], texts=TEXTS) for part in parts], schema, TEXTS)
+    read = (unify(table, [from_bytes(part)], texts=TEXTS) for part in parts)
+    news = fold(table, [tombstones.without(table, rows) for rows in read], schema, TEXTS)
     schemas = [*([schema] if schema else []), news.schema, *([folded.schema_arrow] if folded else [])]
     full = unified_schema(table, schemas)
     for batch in batches:
         older, key = pa.Table.from_batches([batch]), KEYS[table]
         count = pc.sum(pc.less_equal(news[key], older[key][-1])).as_py() or 0
-        yield fold(table, [older, news.slice(0, count)], full)
+        yield fold(table, [tombstones.without(table, older), news.slice(0, count)], full)
         news = news.slice(count)
     yield unify(table, [news], full)
 

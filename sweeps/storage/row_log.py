@@ -38,7 +38,7 @@ class RowLog:
     """Reads the log once at the start, then follows it part by part; folds it now and then.
 
     Only parts that are newer than the fold are held, compressed; the folded rows lie in storage, and are read group by
-    group. Damaged parts are left out, so that their cells are fitted again.
+    group. Damaged parts are left out, so that their cells are fitted again; rows with a tombstone count as not there.
     """
 
     def __init__(self, store: Store, columns: Mapping[str, list[str]]) -> None:
@@ -48,6 +48,7 @@ class RowLog:
         self.fresh: dict[str, dict[str, bytes]] = {}
         self.damaged: set[str] = set()
         self.stale: set[str] = set(TABLES)
+        self.tombstones = store.tombstones()
         for table in TABLES:
             self.parts[table] = store.open_fold(table)[1]
             self.fresh[table] = {}
@@ -110,7 +111,8 @@ class RowLog:
         fresh = self.fresh[table]
         lost = [self.store.get_part(table, name) for name in self.parts[table] - folded - fresh.keys()]
         news = [part for name, part in fresh.items() if name not in folded]
-        return merge(table, file, [*news, *lost], self.schemas[table]), self.parts[table] | folded
+        pieces = merge(table, file, [*news, *lost], self.schemas[table], self.tombstones)
+        return pieces, self.parts[table] | folded
 
     def fold_if_due(self) -> None:
         """Fold when the interval has passed."""

@@ -25,10 +25,15 @@ STALL_SECONDS = 35.0
 
 POLL_SECONDS = 0.5
 
-CONFLICTS = {"run": {"run", "compact"}, "guide": {"compact"}, "compact": {"run", "guide", "compact"}}
+CONFLICTS = {
+    "run": {"run", "compact", "forget"},
+    "guide": {"compact", "forget"},
+    "compact": {"run", "guide", "compact", "forget"},
+    "forget": {"run", "guide", "compact", "forget"},
+}
 """Purposes beside which a purpose is not begun."""
 
-NAMES = {"run": "a run", "guide": "`sweeps guide`", "compact": "`sweeps compact`"}
+NAMES = {"run": "a run", "guide": "`sweeps guide`", "compact": "`sweeps compact`", "forget": "`sweeps forget`"}
 
 
 class RunLock:

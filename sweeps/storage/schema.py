@@ -65,6 +65,7 @@ COLUMNS: dict[str, dict[str, pa.DataType]] = {
     "bootstraps": {
         "cell_id": pa.string(),
         "replicates": pa.list_(pa.float32()),
+        "chance": pa.list_(pa.float32()),
         "attempt": pa.int64(),
         "finished": TIME,
     },
@@ -100,12 +101,23 @@ COLUMNS: dict[str, dict[str, pa.DataType]] = {
         "finished": TIME,
     },
 }
+FORGOTTEN = "forgotten"
+"""The table of tombstones: which rows of other tables were removed for good."""
+
+COLUMNS[FORGOTTEN] = {
+    "forgotten_id": pa.string(),
+    "table": pa.string(),
+    "row_id": pa.string(),
+    "attempt": pa.int64(),
+    "finished": TIME,
+}
 KEYS = {
     "trials": "trial_id",
     "cells": "cell_id",
     "bootstraps": "cell_id",
     "truths": "truth_id",
     "guidance": "guidance_id",
+    FORGOTTEN: "forgotten_id",
 }
 
 

@@ -5,25 +5,29 @@ from __future__ import annotations
 import itertools
 import json
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sweeps.errors import InputError
 from sweeps.storage.objects import Objects
 from sweeps.storage.parquet import (
     MERGED_ROWS,
+    NO_TOMBSTONES,
+    Tombstones,
     fold,
     opened,
     readable,
+    row_names,
     to_bytes,
     warn_damaged,
     write_grouped,
 )
-from sweeps.storage.schema import unify
+from sweeps.storage.schema import FORGOTTEN, KEYS, unify
 
 FOLDED = b"cortex-sweeps.folded"
 COMPACTED = "compacted.json"
@@ -112,22 +116,40 @@ class Store(Objects):
         with self.writing(f"{table}/{table}.parquet") as file:
             write_grouped(file, itertools.chain([first], pieces), pa.schema(fields, metadata))
 
-    def read_table(self, table: str) -> pa.Table | None:
-        """Read every row of a table once: the fold and all newer parts; None when neither exists.
+    def read_table(self, table: str, keys: Sequence[str] | None = None) -> pa.Table | None:
+        """Read every row of a table once, or those of these `keys`: the fold and all newer parts; None for neither.
 
-        Parts that are damaged are left out with a warning. Where one is gone meanwhile, a newer fold has its rows.
+        Parts that are damaged are left out with a warning, rows with a tombstone silently. Where a part is gone
+        meanwhile, a newer fold has its rows; tombstones are read first, since they go after what they name.
         """
         while True:
-            folded, names = self.read_fold(table)
-            fresh = [name for name in self.part_names(table) if name not in names]
-            if not fresh:  # a fold holds every row once already
-                return None if folded is None else unify(table, [folded])
             try:
+                tombstones = self.tombstones() if table != FORGOTTEN else NO_TOMBSTONES
+                folded, names = self.read_fold(table)
+                fresh = [name for name in self.part_names(table) if name not in names]
                 parts = [folded, *(self.part_or_none(table, name) for name in fresh)]
             except FileNotFoundError:
                 continue
-            return fold(table, [part for part in parts if part is not None])
+            rows = [tombstones.without(table, _of(part, table, keys)) for part in parts if part is not None]
+            if not fresh:  # a fold holds every row once already
+                return None if folded is None else unify(table, rows)
+            return fold(table, rows)
+
+    def tombstones(self) -> Tombstones:
+        """Read which rows were removed for good."""
+        parts = [self.part_or_none(FORGOTTEN, name) for name in self.part_names(FORGOTTEN)]
+        return Tombstones(row for part in parts if part is not None for row in part.to_pylist())
 
     def part_or_none(self, table: str, name: str) -> pa.Table | None:
         """Read a part by name; None, with a warning, when it is damaged; FileNotFoundError when it is gone."""
         return readable(table, f"{self.uri}/parts/{table}/{name}", self.get_part(table, name))
+
+    def names_of_rows(self, table: str, keys: Sequence[str]) -> set[tuple[Any, ...]]:
+        """What tombstones name every row of these keys by, those included that the fold does not choose."""
+        parts = [self.read_fold(table)[0], *(self.part_or_none(table, name) for name in self.part_names(table))]
+        return {name for part in parts if part is not None for name in row_names(table, _of(part, table, keys))}
+
+
+def _of(rows: pa.Table, table: str, keys: Sequence[str] | None) -> pa.Table:
+    """The rows of these keys; all without any."""
+    return rows if keys is None else rows.filter(pc.is_in(rows[KEYS[table]], value_set=pa.array(keys, pa.string())))

@@ -93,7 +93,8 @@ def test_long_values_are_shortened() -> None:
 
 def test_contrasts_bring_the_score_that_their_intervals_need() -> None:
     contrast = {"name": "x", "area": "V1", "left": {"depth": [0]}, "right": {"depth": [1]}}
-    assert "interval" not in parse_experiment(LEAST).scores
+    assert "interval" not in parse_experiment({**LEAST, "scores": ["prediction"]}).scores
+    assert "interval" in parse_experiment(LEAST).scores
     with_contrast = parse_experiment(LEAST | {"scores": ["prediction"], "contrasts": [contrast]})
     assert with_contrast.scores == ["prediction", "interval"]
     assert parse_experiment(with_contrast.model_dump(mode="json")).scores == ["prediction", "interval"]

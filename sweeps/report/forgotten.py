@@ -1,0 +1,31 @@
+"""What `sweeps forget` prints: the trials that go, and the cells that go with them."""
+
+from __future__ import annotations
+
+import pandas as pd
+from rich.console import Console
+
+from sweeps.report.analysis import depths_of, labels
+
+MOST = 10
+"""Trials that are listed."""
+
+
+def show_forgotten(trials: pd.DataFrame, of: int, cells: pd.DataFrame, shared: int, console: Console) -> None:
+    """Print the trials that go (of so many), the cells that go with them, and how many stay for other trials."""
+    console.print(f"{len(trials)} of {of} trials{_states(trials)}")
+    names = labels(trials) if len(trials) else pd.Series(dtype=str)
+    for index, row in trials.head(MOST).iterrows():
+        error = "" if pd.isna(row["error"]) else f": {row['error']}"
+        depths = "/".join(depths_of(row).values())
+        name = f"{row['trial_id']}  {row['status']}  {names[index]} depth {depths} seed {row['config.seed']}{error}"
+        console.print(f"  {name}", markup=False, soft_wrap=True)
+    if len(trials) > MOST:
+        console.print(f"  and {len(trials) - MOST} more")
+    stay = f"; {shared} stay, since other trials use them" if shared else ""
+    console.print(f"{len(cells)} of their cells{_states(cells)}{stay}")
+
+
+def _states(rows: pd.DataFrame) -> str:
+    counts = rows["status"].value_counts()
+    return f" ({', '.join(f'{number} {status}' for status, number in counts.items())})" if len(rows) else ""
