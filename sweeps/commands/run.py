@@ -95,7 +95,9 @@ def write_experiment(plan: Plan) -> None:
     prints = {recording.name: recording.fingerprint for recording in plan.facts}
     split = canonical(plan.experiment.split.model_dump())
     stated = [plugin.stated for plugin in plan.plugins]
-    current = CurrentRows(split, prints, list(truth_ids(plan).values()), plan.base, plan.cache, stated)
+    texts = {recording.fingerprint: plan.planner.split_text(recording.name) for recording in plan.facts}
+    own = {fingerprint: text for fingerprint, text in texts.items() if text != split}
+    current = CurrentRows(split, prints, list(truth_ids(plan).values()), plan.base, plan.cache, stated, own)
     attempt(lambda: store.put("experiment.yaml", as_yaml(plan.experiment).encode()), plan.storage)
     attempt(lambda: store.put(NAME, current.as_json()), plan.storage)
 

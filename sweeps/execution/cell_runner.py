@@ -147,7 +147,7 @@ class CellRunner:
             status,
             joined_errors(earlier.error, error),
             attempt.number,
-            canonical(context.split),
+            context.splits[cell.recording],
             [*(context.score_keys[name] for name in earlier.with_wanted(context.scores)), *earlier.foreign_keys],
             canonical(context.halving) if status == "pruned" else None,
         )

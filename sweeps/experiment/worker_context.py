@@ -15,6 +15,7 @@ class WorkerContext:
     `score_keys` identify every score by name. `depths` are the blocks of each backbone that the sweep may read:
     features of all of them are computed in one pass. `digest` is that of the code. `rungs` is the actor that successive
     halving asks. `plugins` come from outside this project, and may lie in `import_paths`; see `models.registry`.
+    `splits` are the splits of the recordings as rows hold them, by name.
     """
 
     experiment: dict[str, Any]
@@ -29,6 +30,7 @@ class WorkerContext:
     rungs: str = ""
     plugins: list[str] = field(default_factory=list)
     import_paths: list[str] = field(default_factory=list)
+    splits: dict[str, str] = field(default_factory=dict)
 
     def as_config(self) -> str:
         """Write a text for Ray: one that is never copied, whatever the number of packs."""

@@ -14,7 +14,6 @@ from torch import Tensor
 from models.inputs.geometry import Geometry
 from models.linear.ridge import Decomposition, decompose_features, decompose_kernel
 from sweeps.errors import InputError, Refusal
-from sweeps.experiment.schema import Split
 from sweeps.experiment.worker_context import WorkerContext
 from sweeps.features.block_features import BlockFeatures
 from sweeps.features.feature_cache import FeatureCache
@@ -25,7 +24,9 @@ from sweeps.io.lru_cache import LRUCache
 from sweeps.probes import Probe, open_probe
 from sweeps.recordings import open_recording
 from sweeps.recordings.recording import Recording
-from sweeps.recordings.splits import Fold, split_groups
+from sweeps.recordings.split_rows import folds_of
+from sweeps.recordings.split_settings import Split
+from sweeps.recordings.splits import Fold
 
 RESULTS_BYTES = 200e6
 """Limit of results of scores that take long and depend on little, some thousand of them."""
@@ -90,10 +91,8 @@ class WorkerData:
 
     def folds(self, recording: Recording, seed: int) -> list[Fold]:
         """Train, select and report stimuli of a recording under a trial's seed."""
-        split, key = self.split, (recording.fingerprint, seed)
-        folds: list[Fold] = self._folds.get(
-            key, lambda: split_groups(recording.groups, split.report, split.select, split.seed, seed)
-        )
+        key = (recording.fingerprint, seed)
+        folds: list[Fold] = self._folds.get(key, lambda: folds_of(recording.split_basis, self.split, seed))
         return folds
 
     def embed(self, captions: tuple[str, ...]) -> np.ndarray:

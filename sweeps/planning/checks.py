@@ -13,8 +13,9 @@ from sweeps.experiment.domains import Choice
 from sweeps.experiment.schema import Experiment, Side
 from sweeps.experiment.space import Space
 from sweeps.probes import Probe
+from sweeps.recordings import published_sets
 from sweeps.recordings.recording import RecordingFacts
-from sweeps.recordings.splits import split_groups
+from sweeps.recordings.split_rows import SplitBasis, folds_of
 
 FEWEST_SCENES = 24
 
@@ -114,15 +115,24 @@ def _check_sets(choice: Choice, facts: RecordingFacts) -> None:
 def check_splits(experiment: Experiment, facts: list[RecordingFacts]) -> None:
     """Refuse a split that leaves no stimuli to train on, or too few groups of a recording."""
     split = experiment.split
-    if split.report + split.select >= 1:
+    shares = [share for share in (split.report, split.select) if isinstance(share, float)]
+    if sum(shares) >= 1:
         raise InputError("report and select must leave stimuli to train on", key="split.select", value=split.select)
     for recording in facts:
-        groups = np.arange(recording.stimuli) % recording.groups
         try:
-            split_groups(groups, split.report, split.select, split.seed, 0)
+            folds_of(basis_of(recording), split, 0)
         except InputError as error:
+            if error.value == "published":
+                having = "; ".join(f"{name} ({what})" for name, what in published_sets().items())
+                error.problem = f"{error.problem}. Formats whose data have one: {having}"
             error.key = f"recordings.{recording.name}.{error.key}" if error.key == "group" else error.key
             raise
+
+
+def basis_of(facts: RecordingFacts) -> SplitBasis:
+    """What splits look at; of equal groups where the reader does not say more."""
+    groups = np.arange(facts.stimuli) % facts.groups
+    return facts.split_basis or SplitBasis(facts.name, groups.astype(str))
 
 
 def check_contrasts(experiment: Experiment, space: Space) -> None:

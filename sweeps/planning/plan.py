@@ -92,6 +92,7 @@ class Plan:
             commit=commit(),
             plugins=[str(plugin) for plugin in self.plugins],
             import_paths=list(self.import_paths) if self.plugins else [],
+            splits={recording.name: self.planner.split_text(recording.name) for recording in self.facts},
         )
 
     def _depths(self) -> dict[str, list[int]]:

@@ -12,10 +12,11 @@ import pandas as pd
 
 from models.inputs.geometry import Geometry
 from sweeps.errors import InputError
+from sweeps.recordings.split_rows import SplitBasis
 
-ROLES = ("fit", "objects", "captions", "text")
+ROLES = ("fit", "objects", "captions", "text", "ood")
 """Roles of stimuli: `fit` is split into train, select and report; the others are only scored: object views,
-captioned scenes shown as pictures, and the same captions read as text."""
+captioned scenes shown as pictures, the same captions read as text, and stimuli of another kind than those of `fit`."""
 
 BLOCK = 2**20
 """Responses that are worked on at a time, so that little room is taken beside them."""
@@ -29,7 +30,8 @@ class RecordingFacts:
 
     `clips` is the number of clips (0: single pictures), `texts` whether there is something to read, `behaviour`,
     `pupil` and `coordinates` whether these were recorded. `truth` is what is planted in a simulated recording: {area:
-    depth of the teacher}. `notes` are remarks of the format's own.
+    depth of the teacher}. `notes` are remarks of the format's own. `split_basis` is what splits look at, None where
+    every group has as many stimuli and repeats as any other and no column names any.
     """
 
     name: str
@@ -48,6 +50,7 @@ class RecordingFacts:
     coordinates: bool = False
     truth: dict[str, int] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
+    split_basis: SplitBasis | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,14 @@ class StimulusSet:
         """Mean over the repeats that are there, (stimuli, units), float64; NaN where there is none."""
         return mean_over_repeats(self.responses)
 
+    @cached_property
+    def repeats(self) -> np.ndarray:
+        """Number of repeats of every stimulus (stimuli,) in which some unit has a response."""
+        step = max(1, BLOCK // max(1, self.responses[:1].size))
+        starts = range(0, len(self.responses), step)
+        counts = [np.isfinite(self.responses[start : start + step]).any(axis=1).sum(axis=1) for start in starts]
+        return np.concatenate(counts) if counts else np.zeros(0, dtype=np.int64)
+
 
 @dataclass(frozen=True)
 class Recording:
@@ -117,6 +128,11 @@ class Recording:
         """Group label of every `fit` stimulus."""
         return self.fit.table["group"].to_numpy(dtype=str)
 
+    @cached_property
+    def split_basis(self) -> SplitBasis:
+        """What splits look at."""
+        return SplitBasis(self.name, self.groups, self.fit.repeats, self.fit.table)
+
     def area_names(self) -> list[str]:
         """Areas in order of first appearance: the order of the hierarchy where the file gives one."""
         return list(dict.fromkeys(self.areas.tolist()))
@@ -139,6 +155,7 @@ class Recording:
             pupil=self.fit.pupil is not None,
             coordinates=self.coordinates is not None,
             notes=dict(self.notes),
+            split_basis=self.split_basis,
         )
 
     def units(self, area: str) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,17 @@ from sweeps.storage.store import Store
 NAME = "current.json"
 
 
+def split_text(splits: Iterable[str]) -> str:
+    """The split of a row of several recordings, given the texts of each: one text where they are equal."""
+    return " ".join(sorted(set(splits)))
+
+
 @dataclass
 class CurrentRows:
     """Split, data and truths of the last run; `left_out` counts the rows that `of` has dropped.
 
-    `base` is where that run found the recordings, `cache` where it kept features and fits; `plugins` are its plug-ins
-    with their stated versions.
+    `splits` are the splits of those data, by fingerprint, of which `split` does not say all. `base` is where that run
+    found the recordings, `cache` where it kept features and fits; `plugins` are its plug-ins with their versions.
     """
 
     split: str
@@ -35,6 +41,7 @@ class CurrentRows:
     base: str | None = None
     cache: str | None = None
     plugins: list[str] = field(default_factory=list)
+    splits: dict[str, str] = field(default_factory=dict)
     left_out: int = field(default=0)
 
     @classmethod
@@ -46,7 +53,8 @@ class CurrentRows:
         fields: dict[str, Any] = json.loads(content)
         base, cache = fields.get("base"), fields.get("cache")
         plugins = list(fields.get("plugins", []))
-        return cls(fields["split"], fields["fingerprints"], fields["truth_ids"], base, cache, plugins)
+        splits = dict(fields.get("splits", {}))
+        return cls(fields["split"], fields["fingerprints"], fields["truth_ids"], base, cache, plugins, splits)
 
     def as_json(self) -> bytes:
         """The object to write."""
@@ -57,6 +65,7 @@ class CurrentRows:
             "base": self.base,
             "cache": self.cache,
             "plugins": self.plugins,
+            "splits": self.splits,
         }
         return json.dumps(fields, sort_keys=True, indent=1).encode()
 
@@ -67,13 +76,17 @@ class CurrentRows:
     def of(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The rows of this split, of these data, and of the present VERSIONs."""
         prints = set(self.fingerprints.values())
-        data = [set((fingerprints or "").split()) <= prints for fingerprints in rows["data_fingerprint"]]
+        own = [(fingerprints or "").split() for fingerprints in rows["data_fingerprint"]]
+        data = pd.Series([set(fingerprints) <= prints for fingerprints in own], rows.index, dtype=bool)
+        splits = [self._split_of(fingerprints) for fingerprints in own]
         present = {components: self._is_present(components) for components in rows["components"].unique()}
-        current = (
-            (rows["split"] == self.split) & pd.Series(data, rows.index) & rows["components"].map(present).astype(bool)
-        )
+        current = (rows["split"] == splits) & data & rows["components"].map(present).astype(bool)
         self.left_out += int((~current).sum())
         return rows[current]
+
+    def _split_of(self, fingerprints: Sequence[str]) -> str:
+        """The split of a row of these data."""
+        return split_text(self.splits.get(fingerprint, self.split) for fingerprint in fingerprints) or self.split
 
     def _is_present(self, components: str) -> bool:
         """Whether a row has the present VERSIONs, of plug-ins those of the last run; others are taken as they are."""
