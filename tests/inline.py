@@ -41,8 +41,9 @@ def run_inline(
                 if before is not None:
                     before(Pack(tuple(job), pack.attempt))
                 for rows, replicates in runner.rows([job], pack.attempt, pack.earlier):
-                    if replicates:
-                        store.write_part("bootstraps", replicates)
+                    for table, beside in (("bootstraps", replicates), ("folds", runner.take_folds())):
+                        if beside:
+                            store.write_part(table, beside)
                     sweep.absorb(store.write_part("cells", rows))
             sweep.done(token)
         except ProcessDied as error:

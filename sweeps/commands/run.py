@@ -22,7 +22,7 @@ from sweeps.search.proposer import Listed, Proposer
 from sweeps.storage.current_rows import NAME, CurrentRows
 from sweeps.storage.objects import attempt
 from sweeps.storage.retry import RETRY_SECONDS
-from sweeps.storage.row_log import TABLES, RowLog
+from sweeps.storage.row_log import RowLog
 from sweeps.storage.run_lock import RunLock
 from sweeps.storage.store import Store
 
@@ -161,7 +161,7 @@ def _run_packs(
 def settle(scheduler: Scheduler) -> None:
     """Write what is left to write, and fold every part that is there, whoever wrote it."""
     scheduler.trials.flush()
-    for table in TABLES:
+    for table in scheduler.row_log.tables:
         scheduler.row_log.follow(table)
     scheduler.row_log.fold()
 

@@ -23,9 +23,10 @@ from sweeps.fitting.successive_halving import Decide, SuccessiveHalving
 from sweeps.hashing import canonical
 from sweeps.io.lru_cache import LRUCache
 from sweeps.scores import SCORES, cell_columns
+from sweeps.scores.fold_statistics import FoldStatistics, fold_statistics
 from sweeps.scores.interval import replicates
 from sweeps.scores.view import CellView
-from sweeps.storage.columns import Outcome, bootstrap_row, cell_row
+from sweeps.storage.columns import Outcome, bootstrap_row, cell_row, fold_row
 from sweeps.storage.provenance import describe_error, joined_errors, joined_plugins, provenance
 
 Rows = tuple[list[dict[str, Any]], list[dict[str, Any]]]
@@ -36,11 +37,15 @@ PREFIX = {"select": "select", "report": "score"}
 
 @dataclass(frozen=True)
 class CellScores:
-    """Scores of a cell on both splits, the errors of scores that raised, and replicates where `interval` is new."""
+    """Scores of a cell on both splits, and the errors of scores that raised.
+
+    Beside them `replicates` where `interval` is new, and `folds` where `prediction` is, of a recording of outer folds.
+    """
 
     scores: dict[str, float]
     replicates: np.ndarray | None
     error: str | None
+    folds: FoldStatistics | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,7 @@ class CellRunner:
         self.halving = SuccessiveHalving.of(worker.context.halving, decide)
         self.fits = FitCache(Path(worker.context.cache), worker.context.fits_gb * 1e9, " ".join(worker.context.plugins))
         self._predictors = LRUCache(1)
+        self._fold_rows: list[dict[str, Any]] = []
 
     def rows(
         self,
@@ -105,7 +111,14 @@ class CellRunner:
         rows = [self._done(cell, fit, attempt, result) for cell, fit, attempt, result in parts]
         pairs = zip(rows, scores, strict=True)
         draws = [bootstrap_row(row, result.replicates) for row, result in pairs if result.replicates is not None]
+        by_fold = ((row, result.folds) for row, result in zip(rows, scores, strict=True) if result.folds is not None)
+        self._fold_rows += [fold_row(row, folds.select, folds.sums) for row, folds in by_fold]
         return rows, draws
+
+    def take_folds(self) -> list[dict[str, Any]]:
+        """Give rows of the table `folds` beside the rows that were given so far, each once."""
+        rows, self._fold_rows = self._fold_rows, []
+        return rows
 
     def _scores_of(
         self, cells: Sequence[Cell], fits: list[CellFit] | Exception, attempts: Sequence[Attempt]
@@ -173,8 +186,11 @@ class CellRunner:
                     columns = SCORES[name].unavailable()
                 scores |= {f"{prefix}.{column}": float(value) for column, value in columns.items()}
         text = "; ".join(f"{name}: {error}" for name, error in errors.items()) or None
-        draws = replicates(self._view(together, cell, fit, "report")) if "interval" in names else None
-        return CellScores(scores, draws, text)
+        views = {split: self._view(together, cell, fit, split) for split in PREFIX}
+        draws = replicates(views["report"]) if "interval" in names else None
+        folds = self.worker.folds(self.worker.recording(cell.recording), cell.seed)
+        by_fold = fold_statistics(*views.values(), folds) if "prediction" in names and len(folds) > 1 else None
+        return CellScores(scores, draws, text, by_fold)
 
     def _view(self, together: Sequence[Cell], cell: Cell, fit: CellFit, split: str) -> CellView:
         recording = self.worker.recording(cell.recording)

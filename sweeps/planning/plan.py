@@ -28,6 +28,7 @@ from sweeps.experiment.space import Configuration, Space, points
 from sweeps.experiment.worker_context import WorkerContext
 from sweeps.io.import_guard import check_names
 from sweeps.planning.checks import (
+    basis_of,
     check_backbones,
     check_contrasts,
     check_halving,
@@ -38,6 +39,7 @@ from sweeps.planning.checks import (
 from sweeps.probes import Probe, open_probe
 from sweeps.recordings import describe
 from sweeps.recordings.recording import RecordingFacts
+from sweeps.recordings.split_rows import folds_of
 from sweeps.scores import SCORES, cell_columns, in_order, score_key, trial_columns
 from sweeps.search.methods import make_proposer
 from sweeps.storage.provenance import commit
@@ -117,7 +119,13 @@ class Plan:
         scores = cell_columns(self.experiment.scores)
         places = [f"cell.{f.name}.{area}" for f in self.facts for area in f.areas if area in self.space.areas]
         trials = [*config, *places, *scores, *trial_columns(self.experiment.scores)]
-        return {"trials": trials, "cells": [*config, *scores]}
+        folded: dict[str, list[str]] = {"folds": []} if self._has_folds() else {}
+        return {"trials": trials, "cells": [*config, *scores], **folded}
+
+    def _has_folds(self) -> bool:
+        """Whether outer folds take the report set's place in a recording."""
+        split, seed = self.experiment.split, self.space.seeds[0]
+        return any(len(folds_of(basis_of(recording), split, seed)) > 1 for recording in self.facts)
 
     def cell_count(self) -> int | None:
         """Number of distinct cells of a grid, or None when the space is continuous."""

@@ -24,6 +24,7 @@ from sweeps.report.analysis import (
     pareto_front,
     recovered,
 )
+from sweeps.report.nested_choice import show_nested
 from sweeps.scores import SCORES
 from sweeps.storage.current_rows import CurrentRows, experiment_of
 from sweeps.storage.load import load
@@ -52,6 +53,7 @@ def show(uri: str, console: Console | None = None, best: int = 5) -> None:
     columns = [str(column) for column in trials]
     areas = [name.removeprefix("config.depth.") for name in columns if name.startswith("config.depth.")]
     _depths(console, table, areas)
+    show_nested(console, uri, cells, areas)
     _brain(console, cells, areas)
     _truth(console, current.truths(uri), cells, areas)
     _contrasts(console, uri, cells, experiment, areas)

@@ -139,6 +139,12 @@ def bootstrap_row(cell: Mapping[str, Any], replicates: np.ndarray) -> dict[str, 
     return {**{name: cell[name] for name in ("cell_id", "attempt", "finished")}, "replicates": replicates}
 
 
+def fold_row(cell: Mapping[str, Any], select: np.ndarray, sums: np.ndarray) -> dict[str, Any]:
+    """Make a row of `folds` beside a row of `cells`: select (folds,), and sums (folds, units, 6) as one list."""
+    own = {name: cell[name] for name in ("cell_id", "attempt", "finished")}
+    return {**own, "folds": len(select), "select": select, "sums": sums.ravel()}
+
+
 def truth_row(truth_id: str, truth: Mapping[str, Any]) -> dict[str, Any]:
     """Make a row of `truths` from the fields of a `Truth`."""
     lists = {name: list(truth[name]) for name in ("alike", "correlations")}
