@@ -24,7 +24,7 @@ from sweeps.io.lru_cache import LRUCache
 from sweeps.probes import Probe, open_probe
 from sweeps.recordings import open_recording
 from sweeps.recordings.recording import Recording
-from sweeps.recordings.split_rows import folds_of
+from sweeps.recordings.split_rows import confirm_fold, folds_of
 from sweeps.recordings.split_settings import Split
 from sweeps.recordings.splits import Fold
 
@@ -161,6 +161,14 @@ class WorkerData:
             return decompose_kernel(kernel)
         index = torch.from_numpy(rows).to(features.device)
         return decompose_features((lags.of_features(features) if lags else features)[index])
+
+
+class ConfirmData(WorkerData):
+    """Opens the same, but the report set of every recording is what is kept to confirm."""
+
+    def folds(self, recording: Recording, seed: int) -> list[Fold]:
+        """One fold, whose report predictions are those of the confirm set."""
+        return [confirm_fold(super().folds(recording, seed))]
 
 
 def rows_key(rows: np.ndarray) -> bytes:

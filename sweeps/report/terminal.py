@@ -24,6 +24,7 @@ from sweeps.report.analysis import (
     pareto_front,
     recovered,
 )
+from sweeps.report.confirmed import show_confirmations
 from sweeps.report.nested_choice import show_nested
 from sweeps.scores import SCORES
 from sweeps.storage.current_rows import CurrentRows, experiment_of
@@ -57,6 +58,7 @@ def show(uri: str, console: Console | None = None, best: int = 5) -> None:
     _brain(console, cells, areas)
     _truth(console, current.truths(uri), cells, areas)
     _contrasts(console, uri, cells, experiment, areas)
+    show_confirmations(console, uri)
 
 
 def console_of(stream: TextIO) -> Console:

@@ -145,6 +145,16 @@ def fold_row(cell: Mapping[str, Any], select: np.ndarray, sums: np.ndarray) -> d
     return {**own, "folds": len(select), "select": select, "sums": sums.ravel()}
 
 
+def confirmation_row(
+    cell: Cell, place: Mapping[str, Any], origin: Mapping[str, Any], scores: Mapping[str, float]
+) -> dict[str, Any]:
+    """Make a row of `confirmations`: `place` says which opening and which stimuli, `scores` are report columns."""
+    own = {"cell_id": cell.cell_id, "recording": cell.recording, "area": cell.area}
+    columns = ("prediction", "prediction_low", "prediction_high", "prediction_ceiled", "brain_ceiling")
+    numbers = {name: scores.get(f"score.{name}") for name in columns}
+    return {**place, **own, **numbers, "config": canonical(cell.configuration()), **origin}
+
+
 def truth_row(truth_id: str, truth: Mapping[str, Any]) -> dict[str, Any]:
     """Make a row of `truths` from the fields of a `Truth`."""
     lists = {name: list(truth[name]) for name in ("alike", "correlations")}
