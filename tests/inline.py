@@ -16,6 +16,7 @@ from sweeps.planning.failures import ProcessFailure
 from sweeps.planning.packs import Pack, jobs_of
 from sweeps.planning.plan import Plan, make_plan
 from sweeps.planning.scheduler import Scheduler
+from sweeps.report.planned import note_contrasts
 from sweeps.storage.load import load
 from sweeps.storage.row_log import RowLog
 from sweeps.storage.store import Store
@@ -30,7 +31,9 @@ def run_inline(
     plan: Plan, pack_size: int = 8, before: Callable[[Pack], None] | None = None, retry_failed: bool = False
 ) -> Scheduler:
     """Run a plan to its end; an exception from `before` stands for the failure of a pack's process."""
-    sweep = scheduler_of(plan, RowLog(Store(plan.storage), plan.columns()), retry_failed)
+    row_log = RowLog(Store(plan.storage), plan.columns())
+    note_contrasts(plan, row_log)
+    sweep = scheduler_of(plan, row_log, retry_failed)
     sweep.pack_size = lambda cells: pack_size
     runner = CellRunner(WorkerData(plan.context()))
     store = Store(plan.storage)

@@ -68,6 +68,7 @@ def run_plan(
     join: bool = False,
 ) -> Result:
     """Run a checked plan to its end, or go on with it; the arguments are those of `sweeps.run`."""
+    from sweeps.report.planned import note_contrasts
     from sweeps.report.progress import ProgressDisplay
 
     store = Store(plan.storage, RETRY_SECONDS)
@@ -75,6 +76,7 @@ def run_plan(
     with ExitStack() as stack:
         stack.enter_context(lock)
         row_log = attempt(lambda: RowLog(store, plan.columns()), plan.storage)
+        note_contrasts(plan, row_log)
         scheduler = scheduler_of(plan, row_log, retry_failed, lambda: lock.shared)
         display = stack.enter_context(ProgressDisplay(plan, scheduler.progress, quiet))
         if scheduler.finished and truths_known(plan, row_log):

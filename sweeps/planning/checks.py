@@ -16,6 +16,7 @@ from sweeps.probes import Probe
 from sweeps.recordings import published_sets
 from sweeps.recordings.recording import RecordingFacts
 from sweeps.recordings.split_rows import SplitBasis, folds_of
+from sweeps.scores import standard_scores
 
 FEWEST_SCENES = 24
 
@@ -127,6 +128,14 @@ def check_splits(experiment: Experiment, facts: list[RecordingFacts]) -> None:
                 error.problem = f"{error.problem}. Formats whose data have one: {having}"
             error.key = f"recordings.{recording.name}.{error.key}" if error.key == "group" else error.key
             raise
+
+
+def with_ood(experiment: Experiment, facts: list[RecordingFacts]) -> Experiment:
+    """Take the score `ood` beside the standard ones where a recording holds stimuli of that role."""
+    standard = set(standard_scores()) <= set(experiment.scores) and "ood" not in experiment.scores
+    if not standard or not any("ood" in recording.roles for recording in facts):
+        return experiment
+    return experiment.model_copy(update={"scores": [*experiment.scores, "ood"]})
 
 
 def basis_of(facts: RecordingFacts) -> SplitBasis:

@@ -35,6 +35,7 @@ from sweeps.planning.checks import (
     check_probes,
     check_recorded,
     check_splits,
+    with_ood,
 )
 from sweeps.probes import Probe, open_probe
 from sweeps.recordings import describe
@@ -166,7 +167,7 @@ def make_plan(
         error.file = error.file or source
         raise
     return Plan(
-        experiment=checked,
+        experiment=with_ood(checked, facts),
         source=source,
         base=base,
         facts=facts,

@@ -189,6 +189,7 @@ def _named_fold(basis: SplitBasis, split: Split, seed: int, named: NamedSets, re
     else:
         report = np.flatnonzero(named.report)
     pool = rest[~apart[rest]]
+    need_train(len(np.unique(basis.groups[pool])) - 1, distinct)
     select = _drawn_select(basis, split, seed, pool) if named.select is None else pool[named.select[pool]]
     if not len(select):
         problem = f"every such stimulus of recording {basis.name} shares a group with a report stimulus"
