@@ -22,7 +22,7 @@ from sweeps.storage.row_log import RowLog
 from sweeps.storage.store import Store
 
 FOLDER = "contrasts"
-POST_HOC, UNKNOWN = "post hoc", "planned or post hoc: not known"
+POST_HOC, UNKNOWN = "post hoc", "order unknown"
 
 
 def contrast_id(experiment: Experiment, contrast: Contrast) -> str:

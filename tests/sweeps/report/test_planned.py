@@ -31,7 +31,7 @@ def labels(experiment: dict[str, Any], folder: Path, contrasts: list[dict[str, A
     show(plan.storage, Console(file=text, width=160, highlight=False))
     names = ("shallow over", "deep over", "early over")
     lines = [line for line in text.getvalue().splitlines() if line.startswith(names)]
-    words = ("(post hoc)", "(planned or post hoc: not known)")
+    words = ("(post hoc)", "(order unknown)")
     return {line.split(" over ")[0].strip(): next((w for w in words if w in line), "") for line in lines}
 
 
@@ -49,7 +49,7 @@ def test_what_was_there_before_the_first_scores_is_planned(experiment: dict[str,
 def test_of_rows_older_than_the_log_it_is_not_known(experiment: dict[str, Any], tmp_path: Path) -> None:
     labels(experiment, tmp_path, [SHALLOW])
     shutil.rmtree(tmp_path / "results" / "contrasts")
-    expected = {"shallow": "(planned or post hoc: not known)", "deep": "(post hoc)"}
+    expected = {"shallow": "(order unknown)", "deep": "(post hoc)"}
     assert labels(experiment, tmp_path, [SHALLOW, DEEP]) == expected
 
 
