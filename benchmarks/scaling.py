@@ -42,7 +42,6 @@ from sweeps.execution.ray_connection import connected
 from sweeps.execution.tune import SweepPack, run_packs
 from sweeps.experiment.cells import Cell
 from sweeps.experiment.worker_context import WorkerContext
-from sweeps.hashing import canonical
 from sweeps.planning.packs import Pack, pack_size
 from sweeps.planning.plan import Plan, make_plan
 from sweeps.scores import cell_columns
@@ -75,13 +74,17 @@ class SleepingRunner:
         for (cell,) in jobs:
             yield [self._row(cell, attempt)], []
 
+    def take_folds(self) -> list[dict[str, Any]]:
+        """None: nothing was predicted."""
+        return []
+
     def _row(self, cell: Cell, attempt: int) -> dict[str, Any]:
         """One row; `device` is the process, `alpha` its processor time until now, before it sleeps."""
         before = time.process_time()
         seconds = sleep_of(cell.cell_id, *self.times["sleep"])
         time.sleep(seconds)
         keys = [self.context.score_keys[name] for name in self.context.scores]
-        outcome = Outcome("done", None, attempt, canonical(self.context.split), keys)
+        outcome = Outcome("done", None, attempt, self.context.splits[cell.recording], keys)
         prints = {"data_fingerprint": self.context.fingerprints[cell.recording]}
         origin = {**prints, "seconds": seconds, **provenance(self.context.commit, str(os.getpid()))}
         scores = dict.fromkeys(cell_columns(self.context.scores), 0.5)
@@ -116,6 +119,11 @@ class Named:
         """The runner's own rows."""
         for rows, replicates in self.runner.rows(*given):
             yield [row | {"device": str(os.getpid())} for row in rows], replicates
+
+    def take_folds(self) -> list[dict[str, Any]]:
+        """The runner's own."""
+        folds: list[dict[str, Any]] = self.runner.take_folds()
+        return folds
 
 
 def wait_for_others(home: Path) -> None:

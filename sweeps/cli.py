@@ -1,4 +1,4 @@
-"""The command `sweeps`: run, check, show, score, guide, compact, forget, bench, data."""
+"""The command `sweeps`: run, check, show, score, confirm, guide, compact, forget, bench, data."""
 
 from __future__ import annotations
 
@@ -122,6 +122,25 @@ def score(
         raise typer.Exit(130)
     if show_chosen(result.storage, list(choice.trials["trial_id"]), choice.scores):
         raise typer.Exit(1)
+
+
+@app.command()
+def confirm(
+    storage: Annotated[str, typer.Argument(help="The storage of a sweep: a folder or s3://...")],
+    trial: Annotated[
+        str | None, typer.Option(help="A trial id, or its beginning (default: the best on select).")
+    ] = None,
+    again: Annotated[bool, typer.Option(help="Open the confirm set once more; the rows say so.")] = False,
+    data: DataOption = None,
+    cache: CacheOption = None,
+) -> None:
+    """Open the confirm set of a sweep, once: score its best trial on stimuli that took part in nothing."""
+    from sweeps.commands.confirm import confirm as open_set
+    from sweeps.report.confirmed import show_confirmations
+    from sweeps.report.terminal import console_of
+
+    open_set(storage, trial, again, data, cache, typer.echo)
+    show_confirmations(console_of(sys.stdout), storage)
 
 
 @app.command()

@@ -16,6 +16,7 @@ from sweeps.planning.failures import ProcessFailure
 from sweeps.planning.packs import Pack, jobs_of
 from sweeps.planning.plan import Plan, make_plan
 from sweeps.planning.scheduler import Scheduler
+from sweeps.report.planned import note_contrasts
 from sweeps.storage.load import load
 from sweeps.storage.row_log import RowLog
 from sweeps.storage.store import Store
@@ -30,7 +31,9 @@ def run_inline(
     plan: Plan, pack_size: int = 8, before: Callable[[Pack], None] | None = None, retry_failed: bool = False
 ) -> Scheduler:
     """Run a plan to its end; an exception from `before` stands for the failure of a pack's process."""
-    sweep = scheduler_of(plan, RowLog(Store(plan.storage), plan.columns()), retry_failed)
+    row_log = RowLog(Store(plan.storage), plan.columns())
+    note_contrasts(plan, row_log)
+    sweep = scheduler_of(plan, row_log, retry_failed)
     sweep.pack_size = lambda cells: pack_size
     runner = CellRunner(WorkerData(plan.context()))
     store = Store(plan.storage)
@@ -41,8 +44,9 @@ def run_inline(
                 if before is not None:
                     before(Pack(tuple(job), pack.attempt))
                 for rows, replicates in runner.rows([job], pack.attempt, pack.earlier):
-                    if replicates:
-                        store.write_part("bootstraps", replicates)
+                    for table, beside in (("bootstraps", replicates), ("folds", runner.take_folds())):
+                        if beside:
+                            store.write_part(table, beside)
                     sweep.absorb(store.write_part("cells", rows))
             sweep.done(token)
         except ProcessDied as error:

@@ -22,7 +22,7 @@ from sweeps.search.proposer import Listed, Proposer
 from sweeps.storage.current_rows import NAME, CurrentRows
 from sweeps.storage.objects import attempt
 from sweeps.storage.retry import RETRY_SECONDS
-from sweeps.storage.row_log import TABLES, RowLog
+from sweeps.storage.row_log import RowLog
 from sweeps.storage.run_lock import RunLock
 from sweeps.storage.store import Store
 
@@ -68,6 +68,7 @@ def run_plan(
     join: bool = False,
 ) -> Result:
     """Run a checked plan to its end, or go on with it; the arguments are those of `sweeps.run`."""
+    from sweeps.report.planned import note_contrasts
     from sweeps.report.progress import ProgressDisplay
 
     store = Store(plan.storage, RETRY_SECONDS)
@@ -75,6 +76,7 @@ def run_plan(
     with ExitStack() as stack:
         stack.enter_context(lock)
         row_log = attempt(lambda: RowLog(store, plan.columns()), plan.storage)
+        note_contrasts(plan, row_log)
         scheduler = scheduler_of(plan, row_log, retry_failed, lambda: lock.shared)
         display = stack.enter_context(ProgressDisplay(plan, scheduler.progress, quiet))
         if scheduler.finished and truths_known(plan, row_log):
@@ -96,7 +98,10 @@ def write_experiment(plan: Plan) -> None:
     split = canonical(plan.experiment.split.model_dump())
     stated = [plugin.stated for plugin in plan.plugins]
     places = {facts.name: [area for area in facts.areas if area in plan.space.areas] for facts in plan.facts}
-    current = CurrentRows(split, prints, list(truth_ids(plan).values()), plan.base, plan.cache, stated, places)
+    texts = {recording.fingerprint: plan.planner.split_text(recording.name) for recording in plan.facts}
+    own = {fingerprint: text for fingerprint, text in texts.items() if text != split}
+    ids = list(truth_ids(plan).values())
+    current = CurrentRows(split, prints, ids, plan.base, plan.cache, stated, places=places, splits=own)
     attempt(lambda: store.put("experiment.yaml", as_yaml(plan.experiment).encode()), plan.storage)
     attempt(lambda: store.put(NAME, current.as_json()), plan.storage)
 
@@ -160,7 +165,7 @@ def _run_packs(
 def settle(scheduler: Scheduler) -> None:
     """Write what is left to write, and fold every part that is there, whoever wrote it."""
     scheduler.trials.flush()
-    for table in TABLES:
+    for table in scheduler.row_log.tables:
         scheduler.row_log.follow(table)
     scheduler.row_log.fold()
 

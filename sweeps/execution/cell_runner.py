@@ -23,9 +23,10 @@ from sweeps.fitting.successive_halving import Decide, SuccessiveHalving
 from sweeps.hashing import canonical
 from sweeps.io.lru_cache import LRUCache
 from sweeps.scores import SCORES, cell_columns
+from sweeps.scores.fold_statistics import FoldStatistics, fold_statistics
 from sweeps.scores.interval import draws
 from sweeps.scores.view import CellView
-from sweeps.storage.columns import Outcome, bootstrap_row, cell_row
+from sweeps.storage.columns import Outcome, bootstrap_row, cell_row, fold_row
 from sweeps.storage.provenance import describe_error, joined_errors, joined_plugins, provenance
 
 Rows = tuple[list[dict[str, Any]], list[dict[str, Any]]]
@@ -37,11 +38,15 @@ PREFIX = {"select": "select", "report": "score"}
 
 @dataclass(frozen=True)
 class CellScores:
-    """Scores of a cell on both splits, the errors of scores that raised, and draws where `interval` is new."""
+    """Scores of a cell on both splits, and the errors of scores that raised.
+
+    Beside them `draws` where `interval` is new, and `folds` where `prediction` is, of a recording of outer folds.
+    """
 
     scores: dict[str, float]
     draws: dict[str, np.ndarray] | None
     error: str | None
+    folds: FoldStatistics | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,7 @@ class CellRunner:
         self.halving = SuccessiveHalving.of(worker.context.halving, decide)
         self.fits = FitCache(Path(worker.context.cache), worker.context.fits_gb * 1e9, " ".join(worker.context.plugins))
         self._predictors = LRUCache(1)
+        self._fold_rows: list[dict[str, Any]] = []
 
     def rows(
         self,
@@ -105,7 +111,14 @@ class CellRunner:
         parts = zip(cells, fits, attempts, scores, strict=True)
         rows = [self._done(cell, fit, attempt, result) for cell, fit, attempt, result in parts]
         pairs = zip(rows, scores, strict=True)
+        by_fold = ((row, result.folds) for row, result in zip(rows, scores, strict=True) if result.folds is not None)
+        self._fold_rows += [fold_row(row, folds.select, folds.sums) for row, folds in by_fold]
         return rows, [bootstrap_row(row, **result.draws) for row, result in pairs if result.draws is not None]
+
+    def take_folds(self) -> list[dict[str, Any]]:
+        """Give rows of the table `folds` beside the rows that were given so far, each once."""
+        rows, self._fold_rows = self._fold_rows, []
+        return rows
 
     def _scores_of(
         self, cells: Sequence[Cell], fits: list[CellFit] | Exception, attempts: Sequence[Attempt]
@@ -147,7 +160,7 @@ class CellRunner:
             status,
             joined_errors(earlier.error, error),
             attempt.number,
-            canonical(context.split),
+            context.splits[cell.recording],
             [*(context.score_keys[name] for name in earlier.with_wanted(context.scores)), *earlier.foreign_keys],
             canonical(context.halving) if status == "pruned" else None,
         )
@@ -173,8 +186,11 @@ class CellRunner:
                     columns = SCORES[name].unavailable()
                 scores |= {f"{prefix}.{column}": float(value) for column, value in columns.items()}
         text = "; ".join(f"{name}: {error}" for name, error in errors.items()) or None
-        drawn = draws(view) if "interval" in names and "interval" not in errors and len(view.rows) else None
-        return CellScores(scores, drawn, text)
+        views = {split: self._view(together, cell, fit, split) for split in PREFIX}
+        wanted = "interval" in names and "interval" not in errors and len(views["report"].rows)
+        folds = self.worker.folds(self.worker.recording(cell.recording), cell.seed)
+        by_fold = fold_statistics(*views.values(), folds) if "prediction" in names and len(folds) > 1 else None
+        return CellScores(scores, draws(views["report"]) if wanted else None, text, by_fold)
 
     def _view(self, together: Sequence[Cell], cell: Cell, fit: CellFit, split: str) -> CellView:
         recording = self.worker.recording(cell.recording)

@@ -118,8 +118,9 @@ class SweepPack(tune.Trainable):
             if time.monotonic() > until:
                 done = False
                 break
-        if replicates:
-            self._store.write_part("bootstraps", replicates)
+        for table, beside in (("bootstraps", replicates), ("folds", self._runner.take_folds())):
+            if beside:
+                self._store.write_part(table, beside)
         part = self._store.write_part("cells", cells) if cells else ""
         self._telemetry.update()
         return {"part": part, "cells": len(cells), "done": done}

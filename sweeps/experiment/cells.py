@@ -12,11 +12,12 @@ from models.component import Component
 from models.readouts import READOUTS
 from sweeps.experiment.depths import blocks_of, plain, resolve
 from sweeps.experiment.plugins import code_of
-from sweeps.experiment.schema import Split
 from sweeps.experiment.space import Configuration
 from sweeps.hashing import canonical, content_id
 from sweeps.recordings.recording import RecordingFacts
-from sweeps.recordings.shared_groups import SharedGroups
+from sweeps.recordings.shared_splits import SharedGroups
+from sweeps.recordings.split_rows import split_identity
+from sweeps.recordings.split_settings import Split
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,8 @@ class Planner:
     ) -> None:
         self.facts = facts
         self.split = split.model_dump()
-        self.shared = {name: groups.key for name, groups in shared.items()}
+        self.shared = {name: groups.key for name, groups in shared.items()} if split.is_random else {}
+        self.splits = {one.name: split_identity(one.split_basis, split) for one in facts}
 
     def cells(self, configuration: Configuration) -> list[Cell]:
         """The cells of a configuration, one per (recording, area) that it reads."""
@@ -129,14 +131,23 @@ class Planner:
             "backbone": component.identity(backbone),
             "readout": READOUTS[readout["name"]].identity(readout),
             "seed": configuration["seed"],
-            "split": self.split,
-            "twin": [twin, [one.fingerprint for one in self.facts]] if twin else [],
+            "split": self.splits[facts.name],
+            "twin": [twin, [one.fingerprint for one in self.facts], *self._splits_of_others()] if twin else [],
         }
         if self.shared and (twin or facts.name in self.shared):
             names = [one.name for one in self.facts] if twin else [facts.name]
             identity["shared"] = [self.shared.get(name, "") for name in names]
         blocks = blocks_of(configuration["depth"][area])
         return Cell(content_id(identity), facts.name, area, blocks, backbone, readout, configuration["seed"], twin)
+
+    def _splits_of_others(self) -> list[Any]:
+        """Splits of all recordings that a twin is trained on, where one of them is not its settings' alone."""
+        splits = [self.splits[one.name] for one in self.facts]
+        return [splits] if any(split != self.split for split in splits) else []
+
+    def split_text(self, recording: str) -> str:
+        """The split of a recording as rows hold it."""
+        return canonical(self.splits[recording])
 
     def fingerprint(self, recording: str) -> str:
         """The data fingerprint of a recording."""

@@ -18,17 +18,10 @@ from sweeps.hashing import canonical
 from sweeps.io.pointers import refuse_dangling, refuse_pointer
 from sweeps.io.safe_yaml import read_yaml
 from sweeps.io.strict_model import Strict, from_validation
+from sweeps.recordings.split_settings import Split
 from sweeps.scores import SCORES, in_order, objectives, standard_scores
 
 SHIPPED = Path(__file__).resolve().parents[1] / "experiments"
-
-
-class Split(Strict):
-    """Shares of the groups: report (by this seed alone), then select (by this seed and the trial's)."""
-
-    seed: int = Field(0, ge=0)
-    report: float = Field(0.2, gt=0, le=0.5)
-    select: float = Field(0.2, gt=0, le=0.5)
 
 
 class Halving(Strict):

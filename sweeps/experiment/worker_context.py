@@ -16,7 +16,7 @@ class WorkerContext:
     features of all of them are computed in one pass. `digest` is that of the code. `rungs` is the actor that successive
     halving asks. `shared` is, by name, what a recording's split must know of groups that others share: the strata and
     {group: place} of `SharedGroups`. `plugins` come from outside this project, and may lie in `import_paths`; see
-    `models.registry`.
+    `models.registry`. `splits` are the splits of the recordings as rows hold them, by name.
     """
 
     experiment: dict[str, Any]
@@ -32,6 +32,7 @@ class WorkerContext:
     plugins: list[str] = field(default_factory=list)
     import_paths: list[str] = field(default_factory=list)
     shared: dict[str, list[Any]] = field(default_factory=dict)
+    splits: dict[str, str] = field(default_factory=dict)
 
     def as_config(self) -> str:
         """Write a text for Ray: one that is never copied, whatever the number of packs."""

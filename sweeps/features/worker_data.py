@@ -14,7 +14,6 @@ from torch import Tensor
 from models.inputs.geometry import Geometry
 from models.linear.ridge import Decomposition, decompose_features, decompose_kernel
 from sweeps.errors import InputError, Refusal
-from sweeps.experiment.schema import Split
 from sweeps.experiment.worker_context import WorkerContext
 from sweeps.features.block_features import BlockFeatures
 from sweeps.features.feature_cache import FeatureCache
@@ -25,8 +24,10 @@ from sweeps.io.lru_cache import LRUCache
 from sweeps.probes import Probe, open_probe
 from sweeps.recordings import open_recording
 from sweeps.recordings.recording import Recording
-from sweeps.recordings.shared_groups import SharedGroups, split_shared
-from sweeps.recordings.splits import Fold, split_groups
+from sweeps.recordings.shared_splits import SharedGroups
+from sweeps.recordings.split_rows import confirm_fold, folds_of
+from sweeps.recordings.split_settings import Split
+from sweeps.recordings.splits import Fold
 
 RESULTS_BYTES = 200e6
 """Limit of results of scores that take long and depend on little, some thousand of them."""
@@ -92,16 +93,15 @@ class WorkerData:
     def folds(self, recording: Recording, seed: int) -> list[Fold]:
         """Train, select and report stimuli of a recording under a trial's seed."""
         key = (recording.name, recording.fingerprint, seed)
-        folds: list[Fold] = self._folds.get(key, lambda: self._split(recording, seed))
+        folds: list[Fold] = self._folds.get(
+            key, lambda: folds_of(recording.split_basis, self.split, seed, self.shared(recording.name))
+        )
         return folds
 
-    def _split(self, recording: Recording, seed: int) -> list[Fold]:
-        settings = self.split.report, self.split.select, self.split.seed, seed
-        shared = self.context.shared.get(recording.name)
-        if shared is None:
-            return split_groups(recording.groups, *settings)
-        strata, places = shared
-        return split_shared(recording.groups, SharedGroups(tuple(strata), places), *settings)
+    def shared(self, name: str) -> SharedGroups | None:
+        """The groups that a recording shares with others of the experiment, where that decides its split."""
+        shared = self.context.shared.get(name)
+        return None if shared is None else SharedGroups(tuple(shared[0]), shared[1])
 
     def embed(self, captions: tuple[str, ...]) -> np.ndarray:
         """Sentence embeddings (captions, 384)."""
@@ -181,6 +181,14 @@ class WorkerData:
             return decompose_kernel(kernel)
         index = torch.from_numpy(rows).to(features.device)
         return decompose_features((lags.of_features(features) if lags else features)[index])
+
+
+class ConfirmData(WorkerData):
+    """Opens the same, but the report set of every recording is what is kept to confirm."""
+
+    def folds(self, recording: Recording, seed: int) -> list[Fold]:
+        """One fold, whose report predictions are those of the confirm set."""
+        return [confirm_fold(super().folds(recording, seed))]
 
 
 def rows_key(rows: np.ndarray) -> bytes:

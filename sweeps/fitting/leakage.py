@@ -16,8 +16,9 @@ def rows_without_leakage(
     """Rows that a twin of several recordings is trained on and stopped early with, by recording.
 
     Those of each fold's train and select sets, less every group of which another recording holds a stimulus out: for
-    training in its select or report set, for early stopping in its report set. Stimuli are the same where the pixels
-    that are shown are equal. What is predicted and scored stays as it is, so report sets are those of any other twin.
+    training in its select, report or confirm set, for early stopping in the latter two. Stimuli are the same where the
+    pixels that are shown are equal. What is predicted and scored stays as it is, so report sets are those of any other
+    twin.
     """
     if len(inputs) == 1:
         return {name: (folds[name].train, folds[name].select) for name in inputs}
@@ -25,7 +26,8 @@ def rows_without_leakage(
     rows = {}
     for name, fold in folds.items():
         others = [other for other in folds if other != name]
-        reported = set().union(*(_digests(contents[other], groups[other], folds[other].report) for other in others))
+        unseen = {other: np.concatenate([folds[other].report, folds[other].confirm]) for other in others}
+        reported = set().union(*(_digests(contents[other], groups[other], unseen[other]) for other in others))
         selected = set().union(*(_digests(contents[other], groups[other], folds[other].select) for other in others))
         rows[name] = (
             _without(fold.train, groups[name], contents[name], reported | selected),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -31,12 +31,13 @@ class Strict(BaseModel):
 
 
 def from_validation(error: ValidationError, model: type[BaseModel], file: str | None, prefix: str = "") -> InputError:
-    """Describe the first problem of a pydantic error, unknown keys before missing ones, as an InputError."""
-    first = min(error.errors(), key=lambda detail: detail["type"] not in UNKNOWN)
+    """Describe the first problem of a pydantic error as an InputError: unknown keys before missing ones, and what is
+    wrong in a mapping before that it is none of the other things that could stand there."""
+    first = min(error.errors(), key=lambda detail: (detail["type"] not in UNKNOWN, _is_other_member(detail)))
     if first["type"] in UNKNOWN:
-        _, owner, _ = _descend(model, first["loc"][:-1])
+        keys, owner, _ = _descend(model, first["loc"][:-1])
         fields = next(member.model_fields for member in _members(owner) if _is_model(member))
-        return unknown_key(prefix + ".".join(map(str, first["loc"])), fields, file)
+        return unknown_key(prefix + ".".join([*keys, str(first["loc"][-1])]), fields, file)
     path, kind, bounds = _descend(model, first["loc"])
     key = (prefix + ".".join(path)).rstrip(".") or None
     if first["type"] == "missing":
@@ -47,6 +48,11 @@ def from_validation(error: ValidationError, model: type[BaseModel], file: str | 
     message = first["msg"].removeprefix("Value error, ")
     problem = message if first["type"] == "value_error" else f"must be {allowed(kind, bounds)}"
     return InputError(problem, file=file, key=key, value=value)
+
+
+def _is_other_member(detail: Mapping[str, Any]) -> bool:
+    """Whether pydantic complains that a mapping is no number or word, as the other members of a union would be."""
+    return isinstance(detail.get("input"), dict) and detail["type"] in ("float_type", "literal_error", "string_type")
 
 
 def allowed(kind: Any, bounds: Sequence[Any] = ()) -> str:

@@ -17,10 +17,11 @@ from sweeps.experiment.schema import Experiment, Side
 from sweeps.experiment.space import Space
 from sweeps.planning.area_orders import FEWEST
 from sweeps.probes import Probe
+from sweeps.recordings import published_sets
 from sweeps.recordings.recording import RecordingFacts
-from sweeps.recordings.shared_groups import SharedGroups, split_shared
-from sweeps.recordings.splits import split_groups
-from sweeps.scores import SCORES, in_order
+from sweeps.recordings.shared_splits import SharedGroups
+from sweeps.recordings.split_rows import SplitBasis, folds_of
+from sweeps.scores import SCORES, in_order, standard_scores
 from sweeps.scores import objectives as possible_objectives
 
 FEWEST_SCENES = 24
@@ -142,25 +143,32 @@ def check_splits(
 ) -> None:
     """Refuse a split that leaves no stimuli to train on, or too few groups of a recording."""
     split = experiment.split
-    if split.report + split.select >= 1:
+    shares = [share for share in (split.report, split.select) if isinstance(share, float)]
+    if sum(shares) >= 1:
         raise InputError("report and select must leave stimuli to train on", key="split.select", value=split.select)
     for recording in facts:
         try:
-            if recording.name in shared:
-                groups = _labels(recording, shared[recording.name])
-                split_shared(groups, shared[recording.name], split.report, split.select, split.seed, 0)
-            else:
-                groups = np.arange(recording.stimuli) % recording.groups
-                split_groups(groups, split.report, split.select, split.seed, 0)
+            folds_of(basis_of(recording), split, 0, shared.get(recording.name))
         except InputError as error:
+            if error.value == "published":
+                having = "; ".join(f"{name} ({what})" for name, what in published_sets().items())
+                error.problem = f"{error.problem}. Formats whose data have one: {having}"
             error.key = f"recordings.{recording.name}.{error.key}" if error.key == "group" else error.key
             raise
 
 
-def _labels(recording: RecordingFacts, shared: SharedGroups) -> np.ndarray:
-    """As many groups and stimuli as a recording has, the shared groups by their names."""
-    named = [*shared.places, *(f"own {index}" for index in range(recording.groups - len(shared.places)))]
-    return np.array(named)[np.arange(recording.stimuli) % len(named)]
+def with_ood(experiment: Experiment, facts: list[RecordingFacts]) -> Experiment:
+    """Take the score `ood` beside the standard ones where a recording holds stimuli of that role."""
+    standard = set(standard_scores()) <= set(experiment.scores) and "ood" not in experiment.scores
+    if not standard or not any("ood" in recording.roles for recording in facts):
+        return experiment
+    return experiment.model_copy(update={"scores": [*experiment.scores, "ood"]})
+
+
+def basis_of(facts: RecordingFacts) -> SplitBasis:
+    """What splits look at; of equal groups where the reader does not say more."""
+    groups = np.arange(facts.stimuli) % facts.groups
+    return facts.split_basis or SplitBasis(facts.name, groups.astype(str))
 
 
 def check_contrasts(experiment: Experiment, space: Space) -> None:

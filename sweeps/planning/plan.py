@@ -28,6 +28,7 @@ from sweeps.experiment.space import Configuration, Space, points
 from sweeps.experiment.worker_context import WorkerContext
 from sweeps.io.import_guard import check_names
 from sweeps.planning.checks import (
+    basis_of,
     check_backbones,
     check_contrasts,
     check_halving,
@@ -37,11 +38,14 @@ from sweeps.planning.checks import (
     check_probes,
     check_recorded,
     check_splits,
+    with_ood,
 )
 from sweeps.probes import Probe, open_probe
 from sweeps.recordings import describe
 from sweeps.recordings.recording import RecordingFacts
-from sweeps.recordings.shared_groups import SharedGroups, shared_groups
+from sweeps.recordings.shared_groups import shared_groups
+from sweeps.recordings.shared_splits import SharedGroups
+from sweeps.recordings.split_rows import folds_of
 from sweeps.scores import SCORES, cell_columns, in_order, score_key, trial_columns
 from sweeps.search.methods import make_proposer
 from sweeps.storage.provenance import commit
@@ -100,6 +104,7 @@ class Plan:
             plugins=[str(plugin) for plugin in self.plugins],
             import_paths=list(self.import_paths) if self.plugins else [],
             shared={name: [list(groups.strata), groups.places] for name, groups in self.shared.items()},
+            splits={recording.name: self.planner.split_text(recording.name) for recording in self.facts},
         )
 
     def _depths(self) -> dict[str, list[int]]:
@@ -124,7 +129,13 @@ class Plan:
         scores = cell_columns(self.experiment.scores)
         places = [f"cell.{f.name}.{area}" for f in self.facts for area in f.areas if area in self.space.areas]
         trials = [*config, *places, *scores, *trial_columns(self.experiment.scores)]
-        return {"trials": trials, "cells": [*config, *scores]}
+        folded: dict[str, list[str]] = {"folds": []} if self._has_folds() else {}
+        return {"trials": trials, "cells": [*config, *scores], **folded}
+
+    def _has_folds(self) -> bool:
+        """Whether outer folds take the report set's place in a recording."""
+        split, seed = self.experiment.split, self.space.seeds[0]
+        return any(len(folds_of(basis_of(recording), split, seed)) > 1 for recording in self.facts)
 
     def cell_count(self) -> int | None:
         """Number of distinct cells of a grid, or None when the space is continuous."""
@@ -167,7 +178,7 @@ def make_plan(
         error.file = error.file or source
         raise
     return Plan(
-        experiment=checked,
+        experiment=with_ood(checked, facts),
         source=source,
         base=base,
         facts=facts,

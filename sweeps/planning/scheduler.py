@@ -19,7 +19,6 @@ from metrics.inference.area_order import area_ranks
 from sweeps.experiment.cells import Cell
 from sweeps.experiment.earlier_scores import NOTHING_EARLIER
 from sweeps.experiment.schema import settings_text
-from sweeps.hashing import canonical
 from sweeps.planning.failures import ProcessFailure
 from sweeps.planning.finished_rows import FinishedRows, WantedRows
 from sweeps.planning.packs import Pack, form_packs, jobs_of
@@ -62,7 +61,7 @@ class Scheduler:
         self.experiment, self.planner, self.row_log, self.shared = plan.experiment, plan.planner, row_log, shared
         self.finished_rows = FinishedRows(row_log, _wanted_rows(plan, retry_failed), proposer.adaptive)
         self.progress = RunProgress()
-        self.origin = RowOrigin(canonical(self.planner.split), _provenance(plan))
+        self.origin = RowOrigin(_provenance(plan))
         self.trials = TrialRows(row_log, self.finished_rows, self.progress, self.origin)
         self.proposals = Proposals(proposer, self.planner, self.trials, plan.experiment.search.trials)
         self.pack_size: Callable[[int], int] = lambda cells: cells
@@ -229,11 +228,12 @@ class Scheduler:
         """A `failed` row; a `done` one that only lacks the wanted scores where the cell was done before."""
         earlier, wanted = pack.earlier.get(cell.cell_id, NOTHING_EARLIER), self.finished_rows.wanted
         values: dict[str, Any] = {"data_fingerprint": self.planner.fingerprint(cell.recording)}
+        split = self.planner.split_text(cell.recording)
         if not earlier.done:
-            outcome = Outcome("failed", error, pack.attempt, self.origin.split)
+            outcome = Outcome("failed", error, pack.attempt, split)
             return cell_row(cell, outcome, self.origin.now(), values)
         keys = wanted.keys | {wanted.score_keys[name] for name in earlier.names} | {*earlier.foreign_keys}
-        outcome = Outcome("done", joined_errors(earlier.error, error), pack.attempt, self.origin.split, keys)
+        outcome = Outcome("done", joined_errors(earlier.error, error), pack.attempt, split, keys)
         values |= {"seconds": earlier.seconds, **earlier.facts, **earlier.numbers}
         return cell_row(cell, outcome, self.origin.now(), values)
 

@@ -16,6 +16,7 @@ from sweeps.planning.run_progress import RunProgress
 from sweeps.planning.slim_row import FinishedTrial
 from sweeps.planning.trial_scores import join_costs, join_scores
 from sweeps.storage.columns import Outcome, trial_row
+from sweeps.storage.current_rows import split_text
 from sweeps.storage.row_log import RowLog
 
 FLUSH_ROWS = 500
@@ -24,9 +25,8 @@ FLUSH_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class RowOrigin:
-    """Columns that all rows of one driver share: `split` as JSON, and where and with what they are made."""
+    """Columns that all rows of one driver share: where and with what they are made."""
 
-    split: str
     provenance: Mapping[str, Any]
 
     def now(self) -> dict[str, Any]:
@@ -94,7 +94,7 @@ class TrialRows:
             status,
             _errors_of(trial.cells, rows),
             trial.attempt,
-            self.origin.split,
+            split_text(row["split"] for row in rows),
             [*(wanted.score_keys[name] for name in names), *foreign, *wanted.order_keys],
             wanted.halving if status == "pruned" else None,
         )

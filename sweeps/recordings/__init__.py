@@ -63,6 +63,12 @@ def _format(name: Any, key: str) -> type[RecordingSpec]:
         raise InputError(error.problem, key=key, value=name) from None
 
 
+def published_sets() -> dict[str, str]:
+    """Return the formats of this project whose data have a published report set, and what that is."""
+    sets = {name: FORMATS[name].published for name in FORMATS.builtin}
+    return {name: what for name, what in sets.items() if what}
+
+
 def describe(recordings: list[dict[str, Any]], base: str) -> list[RecordingFacts]:
     """Return the facts of every recording of an experiment; names must differ."""
     described: list[RecordingFacts] = []

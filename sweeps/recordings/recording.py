@@ -13,10 +13,11 @@ import pandas as pd
 from models.inputs.geometry import Geometry
 from sweeps.errors import InputError
 from sweeps.recordings.contents import Contents
+from sweeps.recordings.split_rows import SplitBasis
 
-ROLES = ("fit", "objects", "captions", "text")
+ROLES = ("fit", "objects", "captions", "text", "ood")
 """Roles of stimuli: `fit` is split into train, select and report; the others are only scored: object views,
-captioned scenes shown as pictures, and the same captions read as text."""
+captioned scenes shown as pictures, the same captions read as text, and stimuli of another kind than those of `fit`."""
 
 BLOCK = 2**20
 """Responses that are worked on at a time, so that little room is taken beside them."""
@@ -33,7 +34,8 @@ class RecordingFacts:
     depth of the teacher}. `notes` are remarks of the format's own. `lowest` and `lowest_average` are
     {area: its least response, and least average over repeats}; empty where a format does not say. `contents` tell what
     the `fit` stimuli show, None where nothing is known of it. `repeated` is, by role and area, the share of units
-    of which any stimulus was repeated: those whose noise is known. Empty where that was not counted.
+    of which any stimulus was repeated: those whose noise is known. Empty where that was not counted. `split_basis` is
+    what splits look at, None where every group has as many stimuli and repeats as any other and no column names any.
     """
 
     name: str
@@ -56,6 +58,7 @@ class RecordingFacts:
     lowest_average: dict[str, float] = field(default_factory=dict)
     contents: Contents | None = field(default=None, repr=False, compare=False)
     repeated: dict[str, dict[str, float]] = field(default_factory=dict)
+    split_basis: SplitBasis | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,14 @@ class StimulusSet:
         """Mean over the repeats that are there, (stimuli, units), float64; NaN where there is none."""
         return mean_over_repeats(self.responses)
 
+    @cached_property
+    def repeats(self) -> np.ndarray:
+        """Number of repeats of every stimulus (stimuli,) in which some unit has a response."""
+        step = max(1, BLOCK // max(1, self.responses[:1].size))
+        starts = range(0, len(self.responses), step)
+        counts = [np.isfinite(self.responses[start : start + step]).any(axis=1).sum(axis=1) for start in starts]
+        return np.concatenate(counts) if counts else np.zeros(0, dtype=np.int64)
+
 
 @dataclass(frozen=True)
 class Recording:
@@ -127,6 +138,11 @@ class Recording:
         """Group label of every `fit` stimulus."""
         return self.fit.table["group"].to_numpy(dtype=str)
 
+    @cached_property
+    def split_basis(self) -> SplitBasis:
+        """What splits look at."""
+        return SplitBasis(self.name, self.groups, self.fit.repeats, self.fit.table)
+
     def area_names(self) -> list[str]:
         """Areas in order of first appearance: the order of the hierarchy where the file gives one."""
         return list(dict.fromkeys(self.areas.tolist()))
@@ -153,6 +169,7 @@ class Recording:
             lowest_average=self._lowest(np.fmin.reduce(self.fit.average, axis=0)),
             contents=self.contents,
             repeated={role: self._repeated(stimuli.responses) for role, stimuli in self.sets.items()},
+            split_basis=self.split_basis,
         )
 
     def _lowest(self, values: np.ndarray) -> dict[str, float]:

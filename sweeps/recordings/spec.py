@@ -19,10 +19,12 @@ class RecordingSpec(Strict):
 
     A format of this project narrows `format` to its own name. One from elsewhere leaves it a text, since it may be
     named by an entry point or by a dotted path. `version` is that of the format's reader: raised when the same files
-    give other numbers. It is part of no identity.
+    give other numbers. It is part of no identity. `published` says what the published report set of the format's data
+    is, where there is one: its reader then fills the table's column `published_set` (train, report or unused).
     """
 
     version: ClassVar[int] = 1
+    published: ClassVar[str] = ""
 
     format: str
     name: str | None = None

@@ -9,7 +9,7 @@ from sweeps.planning.packs import fewest_packs
 from sweeps.planning.plan import Plan
 from sweeps.probes import shown_kinds
 from sweeps.recordings.recording import RecordingFacts
-from sweeps.recordings.splits import FOLDED_BELOW_GROUPS, FOLDED_BELOW_STIMULI
+from sweeps.report.split_sizes import split_kind, split_sizes
 from sweeps.scores import SCORES
 
 
@@ -26,9 +26,7 @@ def _recordings(plan: Plan, console: Console) -> None:
     for name in ("recording", "areas (units)", "stimuli", "groups", "repeats", "splits"):
         table.add_column(name)
     for facts in plan.facts:
-        folded = facts.groups < FOLDED_BELOW_GROUPS or facts.stimuli < FOLDED_BELOW_STIMULI
-        split = plan.experiment.split
-        kind = f"{min(round(1 / split.report), facts.groups)} outer folds" if folded else f"report {split.report:g}"
+        kind = split_kind(plan, facts)
         areas = ", ".join(f"{area} ({units})" for area, units in facts.areas.items())
         table.add_row(facts.name, areas, str(facts.stimuli), str(facts.groups), str(facts.repeats), kind)
     console.print(table)
@@ -38,6 +36,8 @@ def _recordings(plan: Plan, console: Console) -> None:
                 console.print(f"{facts.name}: {key.replace('_', ' ')}: {note}", markup=False)
     for name, groups in plan.shared.items():
         console.print(f"{name}: {len(groups.places)} groups show what other recordings show: split alike", markup=False)
+    for line in split_sizes(plan):
+        console.print(line, markup=False)
     unread = sorted({area for facts in plan.facts for area in facts.areas} - set(plan.space.areas))
     if unread:
         console.print(f"areas that no depth is given for, left out: {', '.join(unread)}")

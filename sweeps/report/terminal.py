@@ -27,7 +27,10 @@ from sweeps.report.analysis import (
     recovered,
 )
 from sweeps.report.best_depth import CHANCE, BestDepth, best_depths, cells_compared
+from sweeps.report.confirmed import show_confirmations
 from sweeps.report.depth_lines import lines_of, short_blocks, why_the_best_trial_differs
+from sweeps.report.nested_choice import show_nested
+from sweeps.report.planned import contrast_labels
 from sweeps.scores import SCORES
 from sweeps.storage.current_rows import CurrentRows, experiment_of
 from sweeps.storage.load import load, load_rows
@@ -65,9 +68,11 @@ def show(uri: str, console: Console | None = None, best: int = 5) -> None:
         for line in lines_of(answers[area], uri) if area in answers else ():
             console.print(f"  {line}", markup=False)
     _difference(console, trials, objectives, {area: answers[area] for area in areas if area in answers})
+    show_nested(console, uri, cells, areas)
     _brain(console, cells, areas)
     _truth(console, current.truths(uri), cells, areas)
     _contrasts(console, uri, cells, experiment, areas)
+    show_confirmations(console, uri)
 
 
 def console_of(stream: TextIO) -> Console:
@@ -317,15 +322,15 @@ def _contrasts(console: Console, uri: str, cells: pd.DataFrame, experiment: Expe
     table = _grid("Contrasts of the report prediction, 95% bootstrap interval over stimulus groups")
     for name in ("contrast", "left", "right", "difference", "interval", ""):
         table.add_column(name, justify="left" if name in ("contrast", "") else "right")
-    maps = _maps(experiment, areas)
+    maps, label = _maps(experiment, areas), contrast_labels(uri, experiment)
     for contrast in experiment.contrasts:
         result = compare(cells, bootstraps, contrast, maps)
         if result is None:
-            table.add_row(contrast.name, "", "", "", "", "no such cells")
+            table.add_row(label(contrast), "", "", "", "", "no such cells")
             continue
         clear = "above 0" if result.low > 0 else "below 0" if result.high < 0 else "includes 0"
         table.add_row(
-            result.name,
+            label(contrast),
             f"{result.left:.3f}",
             f"{result.right:.3f}",
             f"{result.difference:+.3f}",

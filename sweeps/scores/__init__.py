@@ -29,6 +29,7 @@ SCORES: Registry[Score] = Registry(
         "receptive-field": "sweeps.scores.receptive_field:SCORE",
         "search": "sweeps.scores.visual_search:SCORE",
         "rsa": "sweeps.scores.rsa:SCORE",
+        "ood": "sweeps.scores.ood:SCORE",
     },
     complete=with_module,
 )

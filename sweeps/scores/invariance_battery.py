@@ -85,7 +85,9 @@ def _beside(
     error = float("nan")
     if not np.isnan(value):
         error = jackknife_error(
-            noisy.shape[1], lambda units: measure(view, noisy[:, units], labels, view.brain_seed, repetitions=FEW), view.brain_seed
+            noisy.shape[1],
+            lambda units: measure(view, noisy[:, units], labels, view.brain_seed, repetitions=FEW),
+            view.brain_seed,
         )
     return {f"{name}_se": error, f"{name}_at_chance": at_chance(value, error, CHANCE[name](labels))}
 

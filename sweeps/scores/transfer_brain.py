@@ -92,7 +92,7 @@ class _Scenes:
         return np.asarray(correlation(self.alignment.carry(fitted, self.projected), recorded))
 
     def reading_p(self, seed: int) -> float:
-        """p of the brain's own r, by its mean square over units: how many shuffles of the alignment's pairs reach as much.
+        """p of the brain's own r, by its mean square over units: how many shuffles of the pairs reach as much.
 
         Signs are free, since a unit may read against what it sees; the penalty is that of the pairs as they are.
         """

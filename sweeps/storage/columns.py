@@ -140,6 +140,22 @@ def bootstrap_row(cell: Mapping[str, Any], replicates: np.ndarray, chance: np.nd
     return {**identity, "replicates": replicates, "chance": chance}
 
 
+def fold_row(cell: Mapping[str, Any], select: np.ndarray, sums: np.ndarray) -> dict[str, Any]:
+    """Make a row of `folds` beside a row of `cells`: select (folds,), and sums (folds, units, 6) as one list."""
+    own = {name: cell[name] for name in ("cell_id", "attempt", "finished")}
+    return {**own, "folds": len(select), "select": select, "sums": sums.ravel()}
+
+
+def confirmation_row(
+    cell: Cell, place: Mapping[str, Any], origin: Mapping[str, Any], scores: Mapping[str, float]
+) -> dict[str, Any]:
+    """Make a row of `confirmations`: `place` says which opening and which stimuli, `scores` are report columns."""
+    own = {"cell_id": cell.cell_id, "recording": cell.recording, "area": cell.area}
+    columns = ("prediction", "prediction_low", "prediction_high", "prediction_ceiled", "brain_ceiling")
+    numbers = {name: scores.get(f"score.{name}") for name in columns}
+    return {**place, **own, **numbers, "config": canonical(cell.configuration()), **origin}
+
+
 def truth_row(truth_id: str, truth: Mapping[str, Any]) -> dict[str, Any]:
     """Make a row of `truths` from the fields of a `Truth`."""
     lists = {name: list(truth[name]) for name in ("alike", "correlations")}

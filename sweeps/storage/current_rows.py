@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,14 +57,19 @@ class Membership:
         return configuration["seed"] in self.space.seeds and set(configuration["depth"]) <= set(self.space.areas)
 
 
+def split_text(splits: Iterable[str]) -> str:
+    """The split of a row of several recordings, given the texts of each: one text where they are equal."""
+    return " ".join(sorted(set(splits)))
+
+
 @dataclass
 class CurrentRows:
     """Split, data and truths of the last run, and its experiment where it was read with them.
 
-    `base` is where that run found the recordings, `cache` where it kept features and fits; `plugins` are its plug-ins
-    with their stated versions, `places` the areas that it read in every recording. `left_out` counts the rows that
-    `of` has dropped because of other data, splits or versions, `edited_out` those of configurations that the experiment
-    no longer has.
+    `splits` are the splits of those data, by fingerprint, of which `split` does not say all. `base` is where that run
+    found the recordings, `cache` where it kept features and fits; `plugins` are its plug-ins with their stated
+    versions, `places` the areas that it read in every recording. `left_out` counts the rows that `of` has dropped
+    because of other data, splits or versions, `edited_out` those of configurations that the experiment no longer has.
     """
 
     split: str
@@ -74,6 +79,7 @@ class CurrentRows:
     cache: str | None = None
     plugins: list[str] = field(default_factory=list)
     places: dict[str, list[str]] = field(default_factory=dict)
+    splits: dict[str, str] = field(default_factory=dict)
     experiment: Experiment | None = None
     left_out: int = field(default=0)
     edited_out: int = field(default=0)
@@ -87,8 +93,9 @@ class CurrentRows:
         fields: dict[str, Any] = json.loads(content)
         base, cache = fields.get("base"), fields.get("cache")
         plugins, places = list(fields.get("plugins", [])), dict(fields.get("places", {}))
-        ids, experiment = fields["truth_ids"], experiment_of(uri)
-        return cls(fields["split"], fields["fingerprints"], ids, base, cache, plugins, places, experiment)
+        ids, splits = fields["truth_ids"], dict(fields.get("splits", {}))
+        experiment = experiment_of(uri)
+        return cls(fields["split"], fields["fingerprints"], ids, base, cache, plugins, places, splits, experiment)
 
     def as_json(self) -> bytes:
         """The object to write."""
@@ -100,6 +107,7 @@ class CurrentRows:
             "cache": self.cache,
             "plugins": self.plugins,
             "places": self.places,
+            "splits": self.splits,
         }
         return json.dumps(fields, sort_keys=True, indent=1).encode()
 
@@ -114,11 +122,11 @@ class CurrentRows:
         others, which an experiment had before it was edited.
         """
         prints = set(self.fingerprints.values())
-        data = [set((fingerprints or "").split()) <= prints for fingerprints in rows["data_fingerprint"]]
+        own = [(fingerprints or "").split() for fingerprints in rows["data_fingerprint"]]
+        data = pd.Series([set(fingerprints) <= prints for fingerprints in own], rows.index, dtype=bool)
+        splits = [self._split_of(fingerprints) for fingerprints in own]
         present = {components: self._is_present(components) for components in rows["components"].unique()}
-        current = (
-            (rows["split"] == self.split) & pd.Series(data, rows.index) & rows["components"].map(present).astype(bool)
-        )
+        current = (rows["split"] == splits) & data & rows["components"].map(present).astype(bool)
         self.left_out += int((~current).sum())
         rows = rows[current]
         if edited or self.experiment is None or rows.empty:
@@ -138,6 +146,10 @@ class CurrentRows:
     def _whole_data(self) -> set[str] | None:
         """Fingerprints of the recordings that every trial reads; None where that is not known."""
         return {self.fingerprints[name] for name, areas in self.places.items() if areas} or None
+
+    def _split_of(self, fingerprints: Sequence[str]) -> str:
+        """The split of a row of these data."""
+        return split_text(self.splits.get(fingerprint, self.split) for fingerprint in fingerprints) or self.split
 
     def _is_present(self, components: str) -> bool:
         """Whether a row has the present VERSIONs, of plug-ins those of the last run; others are taken as they are."""

@@ -39,17 +39,20 @@ class RowLog:
 
     Only parts that are newer than the fold are held, compressed; the folded rows lie in storage, and are read group by
     group. Damaged parts are left out, so that their cells are fitted again; rows with a tombstone count as not there.
+    `columns` are those of a table that are known before its first row; a table beyond TABLES is logged where it is
+    named there.
     """
 
     def __init__(self, store: Store, columns: Mapping[str, list[str]]) -> None:
         self.store = store
-        self.schemas = {table: schema_of(table, columns.get(table, [])) for table in TABLES}
+        self.tables = (*TABLES, *(table for table in columns if table not in TABLES))
+        self.schemas = {table: schema_of(table, columns.get(table, [])) for table in self.tables}
         self.parts: dict[str, set[str]] = {}
         self.fresh: dict[str, dict[str, bytes]] = {}
         self.damaged: set[str] = set()
-        self.stale: set[str] = set(TABLES)
+        self.stale: set[str] = set(self.tables)
         self.tombstones = store.tombstones()
-        for table in TABLES:
+        for table in self.tables:
             self.parts[table] = store.open_fold(table)[1]
             self.fresh[table] = {}
             self.follow(table)
@@ -119,11 +122,11 @@ class RowLog:
         if time.monotonic() >= self.fold_at:
             self.fold(("trials", "cells"))
 
-    def fold(self, tables: Iterable[str] = TABLES) -> None:
-        """Replace the folded objects of tables that have news."""
+    def fold(self, tables: Iterable[str] = ()) -> None:
+        """Replace the folded objects of those tables (of all without any) that have news."""
         began = time.monotonic()
         with plain_memory():
-            for table in tables:
+            for table in tables or self.tables:
                 if table in self.stale:
                     self.store.write_fold(table, *self._pieces(table))
                     self.fresh[table] = {}

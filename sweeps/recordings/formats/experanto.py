@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -36,8 +36,9 @@ from sweeps.recordings.readers.clips import ClipRows
 from sweeps.recordings.readers.file_tree import Tree, is_below
 from sweeps.recordings.readers.screens import Presentations, picture_notes, versions
 from sweeps.recordings.readers.sequences import Sequence, read_layout, read_sequence
-from sweeps.recordings.readers.trial_tables import blank, scale_responses, train_rows
+from sweeps.recordings.readers.trial_tables import blank, published_set, scale_responses, train_rows
 from sweeps.recordings.recording import Recording, StimulusSet, check_groups, check_responses
+from sweeps.recordings.split_rows import PUBLISHED
 from sweeps.recordings.units import Units, check_coordinates, check_length, choose_units
 
 NAMES_VERSION = 1
@@ -76,6 +77,8 @@ class ScreenSession:
 
 class ExperantoSpec(ExperantoOptions):
     """An Experanto folder."""
+
+    published: ClassVar[str] = "the tier oracle, or test where there is no oracle"
 
     def open(self, base: str, cache: Path) -> Recording:
         """Read a session: a row is a frame of a clip, or a picture; trials that showed the same are its repeats.
@@ -132,6 +135,7 @@ def _table(session: ScreenSession) -> pd.DataFrame:
     tiers = np.array([trial.tier for trial in session.first])
     names = [trial.file for trial in session.first]
     table = session.rows.table(names, session.contents.groups, tiers)
+    table[PUBLISHED] = published_set(session.rows.spread(tiers), "oracle" if "oracle" in tiers else "test")
     return table if session.spec.modality == "video" else table.drop(columns=["clip", "frame"])
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import h5py
 import numpy as np
@@ -36,10 +36,12 @@ from sweeps.recordings.readers.hdf5 import numbers
 from sweeps.recordings.readers.textgrid import Spoken, read_spoken
 from sweeps.recordings.recording import Recording, StimulusSet
 from sweeps.recordings.spec import SubjectSpec
+from sweeps.recordings.split_rows import PUBLISHED
 from sweeps.recordings.units import choose_units
 
 FOLDER = "preprocessed_data"
 LENGTHS = "respdict.json"
+TEST_STORY = "wheretheressmoke"
 
 WORDS_VERSION = 1
 """Version of the rules by which words are found in a TextGrid, part of the identity of stories that they changed."""
@@ -59,6 +61,8 @@ class LebelSpec(SubjectSpec):
     (i + 0.5) `tr`, and the sound starts at `sound_start`. Source: the defaults are those of the Huth lab's released
     code, whose sample i lies at 2 i + 1 - 10 seconds of the sound.
     """
+
+    published: ClassVar[str] = f"the test story {TEST_STORY}"
 
     format: Literal["lebel"]
     subject: str = Field("UTS01", min_length=1)
@@ -193,7 +197,8 @@ def _table(stories: Sequence[_Story], spec: LebelSpec) -> pd.DataFrame:
     tables = []
     for story in stories:
         times = (spec.trim[0] + np.arange(len(story)) + 0.5) * spec.tr
-        tables.append(pd.DataFrame({"group": story.name, "run": story.name, "time": times}))
+        published = "report" if story.name == TEST_STORY else "train"
+        tables.append(pd.DataFrame({"group": story.name, "run": story.name, "time": times, PUBLISHED: published}))
     return pd.concat(tables, ignore_index=True)
 
 

@@ -5,6 +5,7 @@
     nsddata/freesurfer/<subject>/label/<roi>.mgz.ctab                      names of the labels
     nsddata/ppdata/<subject>/behav/responses.tsv                           SESSION and 73KID (from one) of every trial
     nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5                           imgBrick (73,000 pictures, from zero)
+    nsddata/experiments/nsd/nsd_stim_info_merged.csv                       nsdId (from zero) and shared1000 of a picture
 
 Masks hold whole numbers, and lie on one grid with each other and with ncsnr.nii.gz, which is that of the betas; .nii
 will do for .nii.gz. Betas are z-scored per voxel within a session; presentations of a picture are its repeats. A voxel
@@ -21,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import h5py
 import numpy as np
@@ -43,10 +44,12 @@ from sweeps.recordings.readers.nifti import Volume, check_same_grid, read_placed
 from sweeps.recordings.readers.screens import ImageSpec
 from sweeps.recordings.recording import Recording, StimulusSet
 from sweeps.recordings.spec import SubjectSpec
+from sweeps.recordings.split_rows import PUBLISHED
 from sweeps.recordings.units import choose_units
 
 SCALE = 300.0
 STIMULI = "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
+INFORMATION = "nsddata/experiments/nsd/nsd_stim_info_merged.csv"
 
 
 class NsdSpec(SubjectSpec):
@@ -55,6 +58,8 @@ class NsdSpec(SubjectSpec):
     `sessions`: the first so many, all that are there where it is not given. `least_ncsnr`: voxels whose noise-ceiling
     signal-to-noise ratio (ncsnr.nii.gz beside the betas) is lower are left out.
     """
+
+    published: ClassVar[str] = f"the 1,000 pictures that all subjects were shown, as listed in {INFORMATION}"
 
     format: Literal["nsd"]
     subject: str = Field("subj01", min_length=1)
@@ -90,6 +95,9 @@ class NsdSpec(SubjectSpec):
         geometry = self.image.geometry()
         names = [f"nsd-{image:05d}" for image in images]
         table, key = pd.DataFrame({"file": names, "group": names}), content_id([identity, "nsd"])
+        published = _published(tree, images)
+        if published is not None:
+            table[PUBLISHED] = published
         fit = StimulusSet(table, responses, key, pictures.loader(geometry))
         notes = {"voxels_left_out": len(inside) - len(with_data)}
         return Recording(
@@ -148,6 +156,24 @@ def _names(tree: Tree, spec: NsdSpec, roi: str) -> dict[int, str]:
     lines = (line.split() for line in tree.read(name).decode("utf-8", "replace").splitlines())
     with reading(tree.file(name)):
         return {int(parts[0]): parts[1] for parts in lines if len(parts) > 1 and parts[0].isdecimal()}
+
+
+def _published(tree: Tree, images: np.ndarray) -> np.ndarray | None:
+    """What the pictures are in the published split: the shared 1,000 are its report set; None without their list.
+
+    The list decides no number of the recording, so it is no part of its identity (see `split_identity`).
+    """
+    if not tree.has(INFORMATION):
+        return None
+    [content] = tree.later([INFORMATION])
+    with reading(tree.file(INFORMATION), "is no CSV table"):
+        table = pd.read_csv(io.BytesIO(content))
+    for column in ("nsdId", "shared1000"):
+        if column not in table:
+            problem = f"has no column {column}"
+            raise InputError(problem, file=tree.file(INFORMATION), allowed=list(map(str, table.columns)))
+    shared = table["shared1000"].astype(str).str.lower().isin(["true", "1", "1.0"])
+    return np.where(np.isin(images, table["nsdId"][shared].to_numpy()), "report", "train")
 
 
 def _trials(tree: Tree, spec: NsdSpec, folder: str) -> tuple[pd.DataFrame, list[int]]:

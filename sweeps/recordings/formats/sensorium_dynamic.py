@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -32,8 +32,9 @@ from sweeps.recordings.readers.screens import (
     show,
     signature,
 )
-from sweeps.recordings.readers.trial_tables import scale_responses, train_rows
+from sweeps.recordings.readers.trial_tables import published_set, scale_responses, train_rows
 from sweeps.recordings.recording import Recording, StimulusSet, check_groups, check_responses
+from sweeps.recordings.split_rows import PUBLISHED
 
 DEFAULT_TIERS = ("train", "oracle", "validation")
 CONDITION = "meta/trials/condition_hash.npy"
@@ -46,6 +47,8 @@ class SensoriumDynamicSpec(SensoriumSpec):
     frames of a clip are read. `match`: which trials are repeats of one clip: those of equal `content`, of the same
     `condition` (meta/trials/condition_hash.npy), or `near` copies, see `near_copies`.
     """
+
+    published: ClassVar[str] = "the tier oracle"
 
     format: Literal["sensorium-dynamic"]
     skip: int = Field(50, ge=0)
@@ -118,6 +121,7 @@ def _stimuli(session: Session, spec: SensoriumDynamicSpec, clips: _Clips) -> tup
     identity = refined(content_id([session.tree.digest(), spec.options()]), applied(cleaned))
     names = [session.file("videos", int(trial)) for trial in session.trials[clips.presentations.first]]
     table, images = rows.table(names, clips.contents.groups, tiers), _images(session, rows, names)
+    table[PUBLISHED] = published_set(rows.spread(tiers), "oracle")
     return StimulusSet(table, responses, content_id([identity, "videos"]), images, behaviour, pupil), identity
 
 

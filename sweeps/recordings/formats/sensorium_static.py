@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -21,8 +21,9 @@ from sweeps.recordings.formats.sensorium import (
 )
 from sweeps.recordings.identity import applied, refined
 from sweeps.recordings.readers.screens import Presentations, arrange, as_pixels, content_key, linked, show
-from sweeps.recordings.readers.trial_tables import scale_responses, train_rows
+from sweeps.recordings.readers.trial_tables import published_set, scale_responses, train_rows
 from sweeps.recordings.recording import Recording, StimulusSet, check_groups, check_responses
+from sweeps.recordings.split_rows import PUBLISHED
 from sweeps.stimuli.picture_contents import content_of, sketch_of
 
 DEFAULT_TIERS = ("train", "validation", "test")
@@ -31,6 +32,8 @@ IMAGE_IDS = ("frame_image_id", "colorframeprojector_image_id", "image_id")
 
 class SensoriumStaticSpec(SensoriumSpec):
     """A session of pictures. `final_test` is left out unless it is named: its responses are withheld."""
+
+    published: ClassVar[str] = "the tier test"
 
     format: Literal["sensorium-static"]
 
@@ -148,7 +151,8 @@ def _files(session: Session, presentations: Presentations) -> list[str]:
 
 def _table(session: Session, presentations: Presentations, groups: np.ndarray) -> pd.DataFrame:
     tiers = session.tiers[presentations.first]
-    return pd.DataFrame({"file": _files(session, presentations), "group": groups, "role": "fit", "tier": tiers})
+    columns = {"file": _files(session, presentations), "group": groups, "role": "fit", "tier": tiers}
+    return pd.DataFrame({**columns, PUBLISHED: published_set(tiers, "test")})
 
 
 def _images(session: Session, presentations: Presentations) -> Callable[[slice], np.ndarray]:

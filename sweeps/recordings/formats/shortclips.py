@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import h5py
 import numpy as np
@@ -29,6 +29,7 @@ from sweeps.recordings.readers.fmri import check_size, chosen, hdf5_in, remember
 from sweeps.recordings.readers.hdf5 import numbers, whole_numbers
 from sweeps.recordings.recording import Recording, StimulusSet
 from sweeps.recordings.spec import SubjectSpec
+from sweeps.recordings.split_rows import PUBLISHED
 from sweeps.recordings.units import choose_units
 
 TEST = "test"
@@ -39,6 +40,8 @@ class ShortclipsSpec(SubjectSpec):
 
     `zscore`: every voxel within every run, and within every repeat of the test run.
     """
+
+    published: ClassVar[str] = "the test run"
 
     format: Literal["shortclips"]
     subject: str = Field("S01", min_length=1)
@@ -102,7 +105,8 @@ def _table(onsets: np.ndarray, train: int, test: int, tr: float) -> pd.DataFrame
     run = np.searchsorted(onsets, np.arange(train), side="right") - 1
     labels = [*(f"run{index:02d}" for index in run), *[TEST] * test]
     times = np.concatenate([np.arange(train) - onsets[run], np.arange(test)]) * tr
-    return pd.DataFrame({"group": labels, "run": labels, "time": times})
+    published = np.where(np.array(labels) == TEST, "report", "train")
+    return pd.DataFrame({"group": labels, "run": labels, "time": times, PUBLISHED: published})
 
 
 def _responses(train: np.ndarray, test: np.ndarray, onsets: np.ndarray, zscore: bool) -> np.ndarray:

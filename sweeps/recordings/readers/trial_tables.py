@@ -12,6 +12,18 @@ THRESHOLD = 0.01
 GB = 1e9
 
 
+def published_set(tiers: np.ndarray, report: str) -> np.ndarray:
+    """What trials of these tiers are in the published split whose report set is the tier `report`.
+
+    Other tiers than train, validation and `report` are held-out sets of their own: unused.
+
+    >>> published_set(np.array(["train", "validation", "test", "final_test"]), "test").tolist()
+    ['train', 'train', 'report', 'unused']
+    """
+    names = {"train": "train", "validation": "train", report: "report"}
+    return np.array([names.get(tier, "unused") for tier in tiers.tolist()], dtype=str)
+
+
 def blank(rows: int, channels: int, repeats: int, memory_gb: float, file: str) -> np.ndarray:
     """NaN (rows, channels, repeats) float32; InputError where that takes more than `memory_gb`."""
     size = 4 * rows * channels * repeats / GB

@@ -22,6 +22,7 @@ from sweeps.recordings.readers.clips import ClipRows
 from sweeps.recordings.recording import Recording, RecordingFacts, StimulusSet
 from sweeps.recordings.simulation.video_units import BLOCKS, VideoArea, draw_units, expected, respond, slow_noise
 from sweeps.recordings.spec import RecordingSpec
+from sweeps.recordings.split_rows import SplitBasis
 
 if TYPE_CHECKING:
     from sweeps.recordings.simulation.video_teacher import VideoTeacher
@@ -111,6 +112,11 @@ class SimulatedVideoSpec(RecordingSpec):
             pupil=True,
             coordinates=True,
             notes={"planted": truth},
+            split_basis=SplitBasis(
+                self.recording_name(),
+                np.repeat([f"clip{index:05d}" for index in range(self.clips)], self.frames),
+                np.repeat(self.shown(), self.frames),
+            ),
         )
 
     def _check(self) -> None:
