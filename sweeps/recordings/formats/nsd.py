@@ -136,7 +136,8 @@ def _ratio(tree: Tree, spec: NsdSpec, folder: str) -> Volume | None:
     name = f"{folder}/ncsnr.nii.gz"
     if tree.has(name):
         with suppress(InputError):
-            return read_placed(*tree.later([name]), tree.file(name))
+            [content] = tree.later([name])
+            return read_placed(content, tree.file(name))
     return None
 
 

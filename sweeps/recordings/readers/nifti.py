@@ -76,7 +76,7 @@ def check_same_grid(first: Volume, other: Volume) -> None:
     ends = [(0, max(0, length - 1)) for length in first.values.shape]
     corners = np.stack([*(axis.ravel() for axis in np.meshgrid(*ends)), np.ones(8)])
     apart = np.linalg.norm((first.affine @ corners - other.affine @ corners)[:3], axis=0).max()
-    voxel = min(np.linalg.norm(volume.affine[:3, :3], axis=0).min() for volume in (first, other))
+    voxel = min(np.linalg.norm(affine[:3, :3], axis=0).min() for affine in (first.affine, other.affine))
     if not apart <= max(first.near, other.near) * voxel:
         problem = f"lies elsewhere than {first.file}: their affines differ, by {apart:.3g} mm at a corner"
         raise InputError(f"{problem}; resample one of them to the grid of the other", file=other.file)

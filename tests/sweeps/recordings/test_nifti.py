@@ -87,7 +87,7 @@ def affines() -> Any:
         affine[:3, 3] = origin
         return affine
 
-    three = {"min_size": 3, "max_size": 3}
+    three: dict[str, Any] = {"min_size": 3, "max_size": 3}
     return st.builds(
         made,
         st.lists(st.floats(-3, 3), **three),
@@ -133,6 +133,8 @@ def test_the_sform_counts_then_the_qform_then_none() -> None:
     by_none.set_qform(flipped, 0)
     by_none.set_sform(SCALED, 0)
     first, second, third = (read_placed(made.to_bytes(), "f") for made in (both, by_qform, by_none))
+    assert first.affine is not None
+    assert second.affine is not None
     assert np.allclose(first.affine, SCALED)
     assert np.allclose(second.affine, flipped)
     assert third.affine is None
