@@ -189,7 +189,11 @@ class CellRunner:
         views = {split: self._view(together, cell, fit, split) for split in PREFIX}
         wanted = "interval" in names and "interval" not in errors and len(views["report"].rows)
         folds = self.worker.folds(self.worker.recording(cell.recording), cell.seed)
-        by_fold = fold_statistics(*views.values(), folds) if "prediction" in names and len(folds) > 1 else None
+        by_fold = (
+            fold_statistics(views["select"], views["report"], folds)
+            if "prediction" in names and len(folds) > 1
+            else None
+        )
         return CellScores(scores, draws(views["report"]) if wanted else None, text, by_fold)
 
     def _view(self, together: Sequence[Cell], cell: Cell, fit: CellFit, split: str) -> CellView:

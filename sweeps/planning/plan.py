@@ -135,7 +135,8 @@ class Plan:
     def _has_folds(self) -> bool:
         """Whether outer folds take the report set's place in a recording."""
         split, seed = self.experiment.split, self.space.seeds[0]
-        return any(len(folds_of(basis_of(recording), split, seed)) > 1 for recording in self.facts)
+        bases = [(basis_of(recording), self.shared.get(recording.name)) for recording in self.facts]
+        return any(len(folds_of(basis, split, seed, shared)) > 1 for basis, shared in bases)
 
     def cell_count(self) -> int | None:
         """Number of distinct cells of a grid, or None when the space is continuous."""
@@ -168,7 +169,8 @@ def make_plan(
     import_paths = _import_paths(experiment)
     add_import_paths(import_paths)
     checked, source, base = _read(experiment, data)
-    checked, notices = with_places(checked, base), ()
+    notices: tuple[str, ...] = ()
+    checked = with_places(checked, base)
     try:
         facts, space, probes, shared = _read_parts(checked, base)
         if not isinstance(experiment, Experiment):  # one that was run already keeps its objectives

@@ -6,6 +6,7 @@ import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -64,7 +65,7 @@ def read_folder(kind: str, url: str, every: int = 1) -> Probe:
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     parts = {"images": folder.digest(), "files": digests}
     changed = {rule: RULES[rule] for rule in folder.resolved(files)}
-    rules = {"resolved": changed} if changed else {}  # the fingerprints of all others stay
+    rules: dict[str, Any] = {"resolved": changed} if changed else {}  # the fingerprints of all others stay
     rules |= {"labels": LABELS} if stimuli.attrs["cleaned"] else {}
     fingerprint = content_hash(kind=kind, version=VERSION, every=every, **parts, **rules)
     return Probe(name, kind, table.reset_index(drop=True), fingerprint, FolderImages(folder, files))

@@ -72,8 +72,8 @@ def candidates_of(cells: pd.DataFrame) -> dict[str, list[Candidate]]:
     frame = done.assign(**{TWIN: labels(done), "blocks": blocks_read(done)})
     areas: dict[str, list[Candidate]] = {}
     for (area, twin, blocks), rows in frame.groupby(["area", TWIN, "blocks"], sort=False):
-        means = (_mean_of(rows, column) for column in ("select.prediction", "score.prediction"))
-        areas.setdefault(str(area), []).append(Candidate(str(twin), str(blocks), *means, rows))
+        select, report = (_mean_of(rows, column) for column in ("select.prediction", "score.prediction"))
+        areas.setdefault(str(area), []).append(Candidate(str(twin), str(blocks), select, report, rows))
     scored = {area: [pair for pair in pairs if not np.isnan(pair.select)] for area, pairs in areas.items()}
     return {area: sorted(pairs, key=lambda pair: -pair.select) for area, pairs in scored.items() if pairs}
 

@@ -14,12 +14,12 @@ MOST = 10
 def show_forgotten(trials: pd.DataFrame, of: int, cells: pd.DataFrame, shared: int, console: Console) -> None:
     """Print the trials that go (of so many), the cells that go with them, and how many stay for other trials."""
     console.print(f"{len(trials)} of {of} trials{_states(trials)}")
-    names = labels(trials) if len(trials) else pd.Series(dtype=str)
-    for index, row in trials.head(MOST).iterrows():
+    names = labels(trials).tolist() if len(trials) else []
+    for name, row in zip(names, trials.head(MOST).to_dict("records"), strict=False):
         error = "" if pd.isna(row["error"]) else f": {row['error']}"
-        depths = "/".join(depths_of(row).values())
-        name = f"{row['trial_id']}  {row['status']}  {names[index]} depth {depths} seed {row['config.seed']}{error}"
-        console.print(f"  {name}", markup=False, soft_wrap=True)
+        depths = "/".join(depths_of(pd.Series(row)).values())
+        line = f"{row['trial_id']}  {row['status']}  {name} depth {depths} seed {row['config.seed']}{error}"
+        console.print(f"  {line}", markup=False, soft_wrap=True)
     if len(trials) > MOST:
         console.print(f"  and {len(trials) - MOST} more")
     stay = f"; {shared} stay, since other trials use them" if shared else ""

@@ -60,7 +60,9 @@ def nested_choices(cells: pd.DataFrame, folds: pd.DataFrame) -> list[NestedChoic
 def _nested(recording: str, area: str, rows: pd.DataFrame) -> NestedChoice:
     candidates: dict[Choice, dict[int, Mapping[str, Any]]] = {}
     for row in rows.to_dict("records"):
-        candidates.setdefault((row[TWIN], row["blocks"]), {})[int(row["config.seed"])] = row
+        candidates.setdefault((row[TWIN], row["blocks"]), {})[int(row["config.seed"])] = {
+            str(key): value for key, value in row.items()
+        }
     names = list(candidates)
     scores = np.array([_mean([row["select"] for row in candidates[name].values()]) for name in names])
     winners = [names[index] for index in np.argmax(np.where(np.isnan(scores), -np.inf, scores), axis=0)]

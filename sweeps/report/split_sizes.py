@@ -51,4 +51,4 @@ def _range(numbers: list[int]) -> str:
 
 
 def _folds(plan: Plan, facts: RecordingFacts) -> list[Fold]:
-    return folds_of(basis_of(facts), plan.experiment.split, int(plan.space.seeds[0]))
+    return folds_of(basis_of(facts), plan.experiment.split, int(plan.space.seeds[0]), plan.shared.get(facts.name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -92,7 +93,7 @@ def _beside(
     return {f"{name}_se": error, f"{name}_at_chance": at_chance(value, error, CHANCE[name](labels))}
 
 
-def _rotations(view: CellView, responses: np.ndarray, table: pd.DataFrame, seed: int, **options: int) -> float:
+def _rotations(view: CellView, responses: np.ndarray, table: pd.DataFrame, seed: int, **options: Any) -> float:
     rotations = pd.to_numeric(table["transform"]).to_numpy()
     if len(np.unique(rotations)) < FEWEST_ROTATIONS or not _usable(responses, table):
         return float("nan")
@@ -101,7 +102,7 @@ def _rotations(view: CellView, responses: np.ndarray, table: pd.DataFrame, seed:
     return rotation_decoding(responses, objects, rotations, units=units, seed=seed, **options)
 
 
-def _discriminability(view: CellView, responses: np.ndarray, table: pd.DataFrame, seed: int, **options: int) -> float:
+def _discriminability(view: CellView, responses: np.ndarray, table: pd.DataFrame, seed: int, **options: Any) -> float:
     if not _usable(responses, table):
         return float("nan")
     objects = table["object"].to_numpy(dtype=str)

@@ -177,7 +177,7 @@ class BrainNoise:
         differences: list[np.ndarray] = []
         while len(differences) < MOST_PAIRS:
             numbers = np.arange(PAIRS) + len(differences)
-            clean, noise = np.stack([twin(number) for number in numbers]), self.pairs(numbers)
+            clean, noise = np.stack([twin(int(number)) for number in numbers]), self.pairs(numbers)
             more, less = self._both(measure, clean, noise, numbers)
             differences.extend((more + less) / 2)
             if standard_error(measure, differences) < PRECISION:

@@ -38,7 +38,7 @@ def compute(view: CellView) -> dict[str, float]:
     raw = np.asarray(correlation(predicted, observed))
     varied = np.nanmax(observed, axis=0, initial=-np.inf) > np.nanmin(observed, axis=0, initial=np.inf)
     scored = np.where(np.isnan(raw), 0.0, raw)
-    ceiling = np.asarray(view.of_brain("ood ceiling", lambda: noise_ceiling(view.recorded("ood"))))
+    ceiling = np.asarray(view.of_brain("ood ceiling", lambda: noise_ceiling(view.presentations("ood"))))
     usable = varied & np.isfinite(ceiling) & (_fit_ceiling(view) >= LEAST_CEILING)
     total = ceiling[usable].sum()
     return {

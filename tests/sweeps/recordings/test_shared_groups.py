@@ -23,7 +23,8 @@ from sweeps.features.worker_data import WorkerData
 from sweeps.planning.plan import Plan, make_plan
 from sweeps.recordings.contents import Contents
 from sweeps.recordings.recording import RecordingFacts
-from sweeps.recordings.shared_groups import SharedGroups, shared_groups, split_shared
+from sweeps.recordings.shared_groups import shared_groups
+from sweeps.recordings.shared_splits import SharedGroups, split_shared
 from sweeps.recordings.splits import FOLDED_BELOW_GROUPS, Fold, split_groups
 
 
