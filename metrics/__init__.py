@@ -69,7 +69,14 @@ from metrics.nonlinearity.dispersion import (
     mean_deviation,
 )
 from metrics.nonlinearity.jacobians import ResidualJacobian, residual_mlp_factors
-from metrics.prediction.accuracy import correlation, correlation_to_average, feve, finite_mean, normalized_correlation
+from metrics.prediction.accuracy import (
+    area_feve,
+    correlation,
+    correlation_to_average,
+    feve,
+    finite_mean,
+    normalized_correlation,
+)
 from metrics.prediction.ceiled import CeiledCorrelation, ceiled_correlation
 from metrics.prediction.ceilings import (
     explainable_variance,
@@ -140,6 +147,7 @@ __all__ = [
     "Slope",
     "align",
     "area_activity",
+    "area_feve",
     "area_order_from_errors",
     "area_order_test",
     "asymmetry_index",

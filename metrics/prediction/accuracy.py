@@ -102,14 +102,44 @@ def feve(predicted: Array, repeats: Array, variant: str = "trials", least: float
     if variant not in ("trials", "average"):
         raise ValueError(f"variant must be 'trials' or 'average'; got {variant!r}")
     rate, values = _kept_repeats(predicted, repeats)
-    if variant == "trials":
-        targets, noise = values, stimulus_mean(repeat_variance(values))
-    else:
-        targets, noise = count_and_average(values)[1][:, :, None], noise_of_average(values)
+    targets = values if variant == "trials" else count_and_average(values)[1][:, :, None]
+    noise = stimulus_mean(repeat_variance(values)) if variant == "trials" else noise_of_average(values)
+    error, total = _error_and_total(rate, targets)
     with np.errstate(invalid="ignore", over="ignore"):
-        error, total = stimulus_mean(all_trials((targets - rate[:, :, None]) ** 2)), variance(all_trials(targets))
         usable = (np.asarray(explainable_variance(values)) >= least) & (total > noise) & np.isfinite(error)
         return like(1 - (error - noise) / np.where(usable, total - noise, np.nan), predicted, repeats)
+
+
+def _error_and_total(rate: Floats, targets: Floats) -> tuple[Floats, Floats]:
+    """Mean squared error over the targets (stimuli, units, n), and their variance, one per unit."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return stimulus_mean(all_trials((targets - rate[:, :, None]) ** 2)), variance(all_trials(targets))
+
+
+def area_feve(predicted: Array, repeats: Array) -> tuple[float, int]:
+    """Share of an area's explainable variance that a prediction explains, no unit left out for its responses.
+
+    1 - mean_u ((MSE_u - noise_u) / total_u) / mean_u ((total_u - noise_u) / total_u), on single trials as in ``feve``.
+    A mean of ``feve`` needs units of little explainable variance to be left out, which chooses units by the responses
+    that are scored; here they count for what they have, so that a mean over units of unequal noise holds.
+    Shapes: predicted (stimuli, units), repeats (stimuli, units, repeats) with NaN, in one unit of measure -> (share,
+    number of units). Edge rule: not clipped; units that are constant, hold an infinity or have no stimulus of two
+    repeats are left out; NaN without units, or where what they can explain is not above 0.
+    Source: ours, the area ratio of ``ceiled_correlation`` for squared errors.
+
+    >>> area_feve([[0.0], [3.0]], [[[0.0, 0.0]], [[2.0, 2.0]]])
+    (0.625, 1)
+    """
+    rate, values = _kept_repeats(predicted, repeats)
+    noise = stimulus_mean(repeat_variance(values))
+    error, total = _error_and_total(rate, values)
+    with np.errstate(invalid="ignore", over="ignore"):
+        usable = np.isfinite(error) & np.isfinite(noise) & np.isfinite(total) & (total > 0)
+    if not usable.any():
+        return float("nan"), 0
+    unexplained = float(((error - noise)[usable] / total[usable]).mean())
+    explainable = float(((total - noise)[usable] / total[usable]).mean())
+    return (1 - unexplained / explainable if explainable > 0 else float("nan")), int(usable.sum())
 
 
 def finite_mean(values: Array) -> tuple[float, int]:

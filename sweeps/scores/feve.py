@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from metrics import explainable_variance, finite_mean, oracle
-from metrics import feve as explained
+from metrics import area_feve, explainable_variance, finite_mean, oracle
 from sweeps.scores.score import Score
 from sweeps.scores.view import CellView
 
 SCORE = Score(
     "feve",
-    version=1,
+    version=2,
     columns=("feve", "feve_units", "brain_explainable_variance", "brain_oracle"),
     up=True,
     summary="share of the explainable variance that is explained, on single trials",
@@ -20,17 +19,18 @@ SCORE = Score(
 
 
 def compute(view: CellView) -> dict[str, float]:
-    """Mean FEVE over the units whose explainable variance is at least 0.15, as in the field; `feve_units` of them.
+    """Share of the area's explainable variance that is explained, on single trials (metrics.area_feve).
 
-    On single trials of the split's stimuli (the variant "trials" of metrics.feve). The brain's own explainable
-    variance and its jackknife oracle stand beside it. Without repeats everything is NaN.
+    The field leaves out units whose explainable variance is below 0.15 on the responses that are scored, and so
+    chooses units by them; here all units count, `feve_units` of them, each for what can be explained of it. The brain's
+    own explainable variance and its jackknife oracle stand beside it. Without repeats everything is NaN.
     """
-    mean, left_out = finite_mean(explained(view.predicted, view.repeats))
+    share, units = area_feve(view.predicted, view.repeats)
     explainable, _ = finite_mean(view.of_brain("explainable", lambda: explainable_variance(view.repeats)))
     reached, _ = finite_mean(view.of_brain("oracle", lambda: oracle(view.repeats)))
     return {
-        "feve": mean,
-        "feve_units": float(len(view.units) - left_out),
+        "feve": share,
+        "feve_units": float(units),
         "brain_explainable_variance": explainable,
         "brain_oracle": reached,
     }

@@ -101,6 +101,7 @@ BY_STIMULUS = (
     "correlation",
     "correlation_to_average",
     "feve",
+    "area_feve",
     "normalized_correlation",
     "explainable_variance",
     "noise_ceiling",

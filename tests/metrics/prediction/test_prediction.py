@@ -13,6 +13,7 @@ from scipy.stats import pearsonr
 
 import metrics
 from metrics import (
+    area_feve,
     correlation,
     correlation_to_average,
     explainable_variance,
@@ -155,6 +156,21 @@ def test_the_two_variants_of_feve_agree_without_noise_but_for_the_weight_of_ddof
     predicted = truth + np.random.default_rng(1).normal(size=truth.shape)
     trials, average = (1 - feve(predicted, truth[:, :, None].repeat(3, axis=2), v) for v in ("trials", "average"))
     np.testing.assert_allclose(trials / average, (149 / 150) / (49 / 50), rtol=1e-9)
+
+
+def test_area_feve_is_the_planted_share_where_a_filtered_mean_is_not() -> None:
+    found, filtered = [], []
+    for seed in range(40):
+        random = np.random.default_rng(seed)
+        gain = np.where(np.arange(40) < 20, 0.25, 1.0)  # half of the units have little to explain
+        truth = gain * random.standard_normal((80, 40))
+        repeats = truth[:, :, None] + random.standard_normal((80, 40, 3))
+        share, units = area_feve(0.5 * truth, repeats)
+        assert units == 40
+        found.append(share)
+        filtered.append(finite_mean(feve(0.5 * truth, repeats))[1])
+    assert np.mean(found) == pytest.approx(0.75, abs=0.02)
+    assert np.mean(filtered) > 10  # units that the field's filter would choose by the scored responses
 
 
 def test_feve_of_unreliable_units_is_nan_and_can_be_counted() -> None:

@@ -100,7 +100,7 @@ def test_feve_counts_its_units_and_is_nan_without_repeats() -> None:
     repeats = signal[:, :, None] + random.standard_normal((200, UNITS, 6))
     repeats[:, :5] = random.standard_normal((200, 5, 6))  # nothing to explain in five units
     found = score("feve", view_of(signal, repeats))
-    assert found["feve_units"] == UNITS - 5
+    assert found["feve_units"] == UNITS  # none is left out for its responses on the scored stimuli
     assert found["feve"] == pytest.approx(1.0, abs=0.03)
     assert np.isnan(score("feve", view_of(signal, repeats[:, :, :1]))["feve"])
 
