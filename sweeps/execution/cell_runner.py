@@ -110,8 +110,8 @@ class CellRunner:
         attempts = self._timed(attempts, start)
         parts = zip(cells, fits, attempts, scores, strict=True)
         rows = [self._done(cell, fit, attempt, result) for cell, fit, attempt, result in parts]
-        pairs = zip(rows, scores, strict=True)
-        by_fold = ((row, result.folds) for row, result in zip(rows, scores, strict=True) if result.folds is not None)
+        pairs = list(zip(rows, scores, strict=True))
+        by_fold = ((row, result.folds) for row, result in pairs if result.folds is not None)
         self._fold_rows += [fold_row(row, folds.select, folds.sums) for row, folds in by_fold]
         return rows, [bootstrap_row(row, **result.draws) for row, result in pairs if result.draws is not None]
 
@@ -176,24 +176,20 @@ class CellRunner:
         """Scores of a cell that is fitted `together` with others."""
         scores: dict[str, float] = {}
         errors: dict[str, str] = {}
-        for split, prefix in PREFIX.items():
-            view = self._view(together, cell, fit, split)
+        views = {split: self._view(together, cell, fit, split) for split in PREFIX}
+        for split, view in views.items():
             for name in names:
                 try:
                     columns = SCORES[name].computed(view) if len(view.rows) else SCORES[name].unavailable()
                 except Exception as error:
                     errors[name] = describe_error(error)
                     columns = SCORES[name].unavailable()
-                scores |= {f"{prefix}.{column}": float(value) for column, value in columns.items()}
+                scores |= {f"{PREFIX[split]}.{column}": float(value) for column, value in columns.items()}
         text = "; ".join(f"{name}: {error}" for name, error in errors.items()) or None
-        views = {split: self._view(together, cell, fit, split) for split in PREFIX}
         wanted = "interval" in names and "interval" not in errors and len(views["report"].rows)
         folds = self.worker.folds(self.worker.recording(cell.recording), cell.seed)
-        by_fold = (
-            fold_statistics(views["select"], views["report"], folds)
-            if "prediction" in names and len(folds) > 1
-            else None
-        )
+        folded = "prediction" in names and len(folds) > 1
+        by_fold = fold_statistics(views["select"], views["report"], folds) if folded else None
         return CellScores(scores, draws(views["report"]) if wanted else None, text, by_fold)
 
     def _view(self, together: Sequence[Cell], cell: Cell, fit: CellFit, split: str) -> CellView:
