@@ -50,7 +50,7 @@ REDIRECTIONS = re.compile(
 )
 """Keys that would show another file, or other frames of it."""
 
-NEUTRAL = (None, False, 0, "", "none", "None", [])
+NEUTRAL: tuple[Any, ...] = (None, False, 0, "", "none", "None", [])
 """Values with which a switch changes nothing."""
 
 
