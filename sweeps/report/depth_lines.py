@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from sweeps.report.best_depth import LEVEL, BestDepth
+from sweeps.report.answers.best_depth import LEVEL, BestDepth
 
 FEW_GROUPS = 20
 """Stimulus groups below which bootstrap intervals are noticeably too narrow, and confidence sets too small."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from rich.console import Console
 
-from sweeps.report.analysis import depths_of, labels
+from sweeps.report.answers.analysis import depths_of, labels
 
 MOST = 10
 """Trials that are listed."""

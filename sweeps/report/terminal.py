@@ -16,7 +16,7 @@ from rich.table import Table
 from sweeps.experiment.depths import DepthMaps
 from sweeps.experiment.parse_depths import read_depths
 from sweeps.experiment.schema import Experiment
-from sweeps.report.analysis import (
+from sweeps.report.answers.analysis import (
     TWIN,
     are_recovered,
     by_depth,
@@ -26,10 +26,10 @@ from sweeps.report.analysis import (
     pareto_front,
     recovered,
 )
-from sweeps.report.best_depth import CHANCE, BestDepth, best_depths, cells_compared
+from sweeps.report.answers.best_depth import CHANCE, BestDepth, best_depths, cells_compared
+from sweeps.report.answers.nested_choice import show_nested
 from sweeps.report.confirmed import show_confirmations
 from sweeps.report.depth_lines import lines_of, short_blocks, why_the_best_trial_differs
-from sweeps.report.nested_choice import show_nested
 from sweeps.report.planned import contrast_labels
 from sweeps.scores import SCORES
 from sweeps.storage.current_rows import CurrentRows, experiment_of

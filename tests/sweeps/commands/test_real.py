@@ -10,7 +10,7 @@ from inline import plan_of, run_inline
 
 from sweeps.experiment.schema import find_experiment, read_experiment
 from sweeps.planning.plan import make_plan
-from sweeps.report.analysis import compare
+from sweeps.report.answers.analysis import compare
 from sweeps.storage.load import load
 
 

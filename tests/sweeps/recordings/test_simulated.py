@@ -21,7 +21,7 @@ from sweeps.features.worker_data import WorkerData
 from sweeps.fitting.planted_depths import Truth, cached_truths, truths
 from sweeps.planning.plan import Plan
 from sweeps.recordings.simulation.simulated import DEFAULT_AREAS, SimulatedSpec
-from sweeps.report.analysis import are_recovered, recovered
+from sweeps.report.answers.analysis import are_recovered, recovered
 from sweeps.storage.columns import configuration_of
 from sweeps.storage.load import load
 

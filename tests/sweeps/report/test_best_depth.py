@@ -13,7 +13,7 @@ from inline import plan_of, run_inline
 from rich.console import Console
 
 from sweeps.commands.run import write_experiment
-from sweeps.report.best_depth import BestDepth, Draws, best_depths, candidates_of, cells_compared
+from sweeps.report.answers.best_depth import BestDepth, Draws, best_depths, candidates_of, cells_compared
 from sweeps.report.depth_lines import lines_of, why_the_best_trial_differs
 from sweeps.report.terminal import show
 

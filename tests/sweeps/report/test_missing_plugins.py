@@ -23,7 +23,7 @@ from sweeps.experiment.depths import DepthMaps
 from sweeps.experiment.schema import Contrast, Side
 from sweeps.guidance.gallery import twin_name
 from sweeps.guidance.twins import _reads_pictures, _sees_pictures
-from sweeps.report.analysis import by_depth, compare, labels, map_names, pareto_front, recovered
+from sweeps.report.answers.analysis import by_depth, compare, labels, map_names, pareto_front, recovered
 from sweeps.report.score_table import show_chosen
 from sweeps.report.terminal import show
 from sweeps.storage.columns import as_table

@@ -18,7 +18,7 @@ from metrics import correlation
 from sweeps.commands.run import write_experiment
 from sweeps.recordings.recording import Recording, StimulusSet
 from sweeps.recordings.splits import Fold, split_groups
-from sweeps.report.nested_choice import nested_choices
+from sweeps.report.answers.nested_choice import nested_choices
 from sweeps.report.terminal import show
 from sweeps.scores.fold_statistics import FoldStatistics, fold_statistics, prediction_of
 from sweeps.scores.prediction import compute as prediction

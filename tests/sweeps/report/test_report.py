@@ -16,7 +16,7 @@ from rich.console import Console
 
 from sweeps.commands.run import write_experiment
 from sweeps.experiment.schema import Contrast, Side
-from sweeps.report.analysis import are_recovered, by_depth, compare, pareto_front, recovered
+from sweeps.report.answers.analysis import are_recovered, by_depth, compare, pareto_front, recovered
 from sweeps.report.terminal import _verdict, bar, show
 from sweeps.storage.load import load
 

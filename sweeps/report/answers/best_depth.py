@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from metrics import bootstrap_interval, model_confidence_set, permutation_p
-from sweeps.report.analysis import TWIN, blocks_read, labels
+from sweeps.report.answers.analysis import TWIN, blocks_read, labels
 
 CANDIDATES = 60
 """Most pairs of a twin and a depth that are compared: the best by select prediction."""

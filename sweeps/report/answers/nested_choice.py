@@ -12,7 +12,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from sweeps.report.analysis import TWIN, blocks_read, labels
+from sweeps.report.answers.analysis import TWIN, blocks_read, labels
 from sweeps.scores.fold_statistics import SUMS, prediction_of
 from sweeps.storage.objects import attempt
 from sweeps.storage.store import Store
