@@ -3,7 +3,8 @@
     python benchmarks/identifiability.py --seeds 0 1 2 3 4
 
 For every seed a recording is simulated, every depth of the teacher's own backbone is fitted in every area, and all
-maps from areas to depths are scored by joining cells. Printed, on report stimuli: the percentile of the planted map
+maps from areas to depths are scored by joining cells; areas in which an alignment is NaN, since the brain itself is at
+chance there, are left out of its maps, and their number is printed. Printed, on report stimuli: the percentile of the planted map
 among all maps, and of the teacher itself as a twin (noise-free rates; scores add the noise that they match), with the
 mean over seeds and its 95% interval (t); and Kendall's tau between recovered depth and the order of the areas.
 """
@@ -66,13 +67,13 @@ def measure(plan: Plan, seed: int) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for column in (*COLUMNS, *DESCRIPTIVE):
         table = cells.pivot(index="area", columns="depth", values=f"score.{column}").loc[list(planted)].to_numpy()
-        truth = float(np.mean([row[depth] for row, depth in zip(table, planted.values(), strict=True)]))
-        itself = float(np.mean([scores[f"score.{column}"] for scores in teacher.values()]))
+        truth = np.array([row[depth] for row, depth in zip(table, planted.values(), strict=True)])
+        itself = np.array([teacher[area][f"score.{column}"] for area in planted])
+        able = np.isfinite(table).all(axis=1) & np.isfinite(itself)
         found[column] = {
-            "planted": percentile(table, truth),
-            "teacher": percentile(table, itself),
-            "value": truth,
-            "teacher value": itself,
+            "planted": percentile(table[able], float(truth[able].mean())) if able.any() else float("nan"),
+            "teacher": percentile(table[able], float(itself[able].mean())) if able.any() else float("nan"),
+            "areas": float(able.sum()),
         }
     best = cells.loc[cells.groupby("area")["select.prediction"].idxmax()].set_index("area")["depth"]
     found["prediction"]["tau"] = kendall_tau([best[area] for area in planted], list(range(len(planted))))
@@ -81,7 +82,9 @@ def measure(plan: Plan, seed: int) -> dict[str, dict[str, float]]:
 
 def interval(values: list[float]) -> str:
     """Mean, its 95% interval over seeds, and the lowest."""
-    held = np.array(values)
+    held = np.array([value for value in values if np.isfinite(value)])
+    if not len(held):
+        return "NaN in every seed"
     half = float(t.ppf(0.975, len(held) - 1) * held.std(ddof=1) / np.sqrt(len(held))) if len(held) > 1 else float("nan")
     return f"{held.mean():6.1f} ± {half:4.1f}, lowest {held.min():6.1f}"
 
@@ -107,7 +110,8 @@ def main() -> None:
     print(f"{'score':32}{'planted map':34}{'the teacher itself':34}")
     for column in (*COLUMNS, *DESCRIPTIVE):
         parts = [interval([row[column][who] for row in results]) for who in ("planted", "teacher")]
-        print(f"{column:32}{parts[0]:34}{parts[1]:34}")
+        areas = sum(row[column]["areas"] for row in results) / len(results)
+        print(f"{column:32}{parts[0]:34}{parts[1]:34}{areas:.1f} areas")
     print(f"tau of recovered depth and area order: {[round(row['prediction']['tau'], 2) for row in results]}")
 
 

@@ -318,7 +318,7 @@ FILE_CASES: dict[str, tuple[Change, tuple[str, ...]]] = {
     ),
     "unknown key of an image": (
         put("recordings.0.image.sise", 1),
-        ("recordings.0.image.sise: unknown key; allowed: size, crop; did you mean 'size'?",),
+        ("recordings.0.image.sise: unknown key; allowed: size, crop, exif; did you mean 'size'?",),
     ),
     "unknown key of the space": (
         put("space.readuot", "ridge"),

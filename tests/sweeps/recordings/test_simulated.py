@@ -82,13 +82,17 @@ def test_scores_of_the_true_twin_are_near_the_brain(home: Path) -> None:
         assert true["score.prediction"] > far["score.prediction"] + 0.1
         assert true["score.dimensionality"] > 0.6
     later = cells[(cells["area"] == "IT") & (cells["depth"] == 13)].iloc[0]
-    assert later["score.transfer_brain"] > 0.8
+    assert np.isnan(later["score.transfer_brain"]), "15 captions are too few to tell the brain's transfer from chance"
+    assert later["score.transfer_brain_reason"] == 3
     assert later["score.transfer_brain_r"] > 0.15 > later["score.transfer_brain_null"]
     assert later["score.invariance_alignment"] > 0.6
 
 
 def percentiles_of_the_teacher(plan: Plan, planted: dict[str, int]) -> dict[str, float]:
-    """Share in percent of random depth maps that the teacher itself, as a twin, beats on every score of a sweep."""
+    """Share in percent of random depth maps that the teacher itself, as a twin, beats on every score of a sweep.
+
+    Of areas in which the score has a value; NaN where it has none in any area: the brain itself is at chance there.
+    """
     names = plan.experiment.scores
     cells = load(plan.storage, "cells").query("data_fingerprint == @plan.facts[0].fingerprint")
     configuration = {**configuration_of(cells.iloc[0]), "depth": planted}
@@ -96,9 +100,13 @@ def percentiles_of_the_teacher(plan: Plan, planted: dict[str, int]) -> dict[str,
     teacher = teacher_scores(CellRunner(WorkerData(plan.context())), spec, plan.planner.cells(configuration), names)
     found = {}
     for name in names:
-        table = cells.pivot(index="area", columns="depth", values=f"score.{name}").loc[list(planted)].to_numpy()
-        reached = np.mean([teacher[area][f"score.{name}"] for area in planted])
-        test = depth_map_p(table, list(planted.values()), draws=2000, how="random")
+        table = cells.pivot(index="area", columns="depth", values=f"score.{name}").loc[list(planted)].dropna()
+        able = [area for area in table.index if np.isfinite(teacher[area][f"score.{name}"])]
+        found[name] = float("nan")
+        if not able:
+            continue
+        reached = np.mean([teacher[area][f"score.{name}"] for area in able])
+        test = depth_map_p(table.loc[able].to_numpy(), [planted[area] for area in able], draws=2000, how="random")
         found[name] = float((test.null < reached).mean() * 100)
         if name == "prediction":
             assert test.percentile > 95  # the planted map itself
@@ -108,8 +116,8 @@ def percentiles_of_the_teacher(plan: Plan, planted: dict[str, int]) -> dict[str,
 def test_the_teacher_itself_is_among_the_best_twins(home: Path) -> None:
     planted = {area: settings["depth"] for area, settings in AREAS.items()}
     found = percentiles_of_the_teacher(plan_of(simulated(), home), planted)
-    # object views of 16 units at 5 rotations are too few for invariance_alignment: see the slow test
-    assert min(found[name] for name in ("prediction", "dimensionality", "transfer_brain")) > 95, found
+    # object views of 16 units at 5 rotations and 60 captions are too few for the others: see the slow test
+    assert min(found[name] for name in ("prediction", "dimensionality")) > 95, found
 
 
 @pytest.mark.slow
@@ -119,7 +127,7 @@ def test_the_teacher_is_among_the_best_twins_on_every_alignment_at_full_size(tmp
     plan = plan_of(experiment, tmp_path)
     run_inline(plan, pack_size=64)
     found = percentiles_of_the_teacher(plan, {name: area.depth for name, area in DEFAULT_AREAS.items()})
-    assert min(found.values()) > 95, found
+    assert min(found.values()) > 95, found  # NaN would fail: every alignment has an area in which it has a value
 
 
 def test_responses_to_captions_follow_the_semantic_axis_with_growing_gain(home: Path) -> None:
