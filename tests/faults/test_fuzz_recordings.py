@@ -360,5 +360,5 @@ def test_of_many_files_the_missing_one_is_named(
     [path] = tree.rglob(file)
     path.unlink()
     path.symlink_to(tmp_path / "annex" / "not-fetched")
-    with pytest.raises(InputError, match=f"{file}: missing file"):
+    with pytest.raises(InputError, match=f"{file}: is a link that leads nowhere"):
         read(LAYOUTS[layout].section(tree), tmp_path)
