@@ -51,6 +51,7 @@ NOT_MEASURED = {
     ("rotation_decoding", 2): "rotations are labels",
     ("mean_fixations", 1): "set sizes are labels, of counts",
     ("lanczos", 2): "new times whose spacing is rounding are no times",
+    ("permuted_correlation", 3): "orders are whole numbers",
     ("area_order_test", 3): "p is drawn anew where units lie in other bins",
     ("fit_receptive_field", 0): "the centre of a ridge has no place along it",
     ("zero_inflated_gamma_log_likelihood", 1): "a share of 1 is at the end of its range",
