@@ -6,7 +6,8 @@ For every seed a recording is simulated, every depth of the teacher's own backbo
 maps from areas to depths are scored by joining cells; areas in which an alignment is NaN, since the brain itself is at
 chance there, are left out of its maps. Printed, on report stimuli: the percentile of the planted map among all maps,
 and of the teacher itself as a twin (noise-free rates; scores add the noise that they match), with the mean over seeds
-and its 95% interval (t), and the mean number of areas; and Kendall's tau between recovered depth and the order of the areas.
+and its 95% interval (t), and the mean number of areas; and Kendall's tau between recovered depth and the order of the
+areas.
 """
 
 from __future__ import annotations

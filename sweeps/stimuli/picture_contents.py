@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from models.inputs.geometry import LARGEST_SIZE, Geometry
+from sweeps.errors import InputError
 from sweeps.io.untrusted import reading
 from sweeps.stimuli.images import ImageFolder
 
@@ -45,8 +46,15 @@ def _digest(values: np.ndarray) -> str:
     return hashlib.blake2b(np.ascontiguousarray(values).data, digest_size=16).hexdigest()
 
 
+def _unreadable(stored: bytes) -> str:
+    return f"unreadable {hashlib.blake2b(stored, digest_size=16).hexdigest()}"
+
+
 class FolderPictures:
-    """Sketches and contents of some pictures of a folder: every file is read once, a PNG decoded only if need be."""
+    """Sketches and contents of some pictures of a folder: every file is read once, a PNG decoded only if need be.
+
+    A picture that cannot be read shows what other files of the same bytes show.
+    """
 
     def __init__(self, folder: ImageFolder, names: Sequence[str]) -> None:
         self.folder, self.names = folder, names
@@ -65,13 +73,20 @@ class FolderPictures:
         if plain is not None:
             height, row = plain
             return f"{height}x{row.shape[1]} {_digest(_rgb(row))}"
-        pixels = self._pixels(entry)
+        try:
+            pixels = self._pixels(entry)
+        except InputError:  # told when it is shown, and by a deep check
+            self._contents[entry] = _unreadable(stored)
+            return self._contents[entry]
         self._contents[entry] = content_of(pixels)
         return sketch_of(pixels)
 
     def _content(self, entry: str) -> str:
         if entry not in self._contents:
-            self._contents[entry] = content_of(self._pixels(entry))
+            try:
+                self._contents[entry] = content_of(self._pixels(entry))
+            except InputError:
+                self._contents[entry] = _unreadable(*self.folder.contents([entry]))
         return self._contents[entry]
 
     def _pixels(self, entry: str) -> np.ndarray:
