@@ -57,16 +57,16 @@ def compute(view: CellView) -> dict[str, float]:
     averages, so noise is added to the twin's noise-free responses: that of the averages themselves, stimulus by
     stimulus and jointly over units (see metrics.prediction.matched_noise). Dimensions are geometric means over draws
     of noise and units, the same draws for every twin. Units whose noise is not known are left out: `noise_matched` is
-    the share of the others. Beside it the null twins that the score can tell apart (it does not see the order of the
-    stimuli), one half of the repeats against the other (`dimensionality_ceiling`), and the score on the scale on which
-    these are 0 and 1. `participation_ratio_noise_free` stands beside the brain's cross-validated one, on the stimuli
-    with two repeats.
+    the share of the others; where too few remain the brain's own dimensions stand alone. Beside it the null twins that
+    the score can tell apart (it does not see the order of the stimuli), one half of the repeats against the other
+    (`dimensionality_ceiling`), and the score on the scale on which these are 0 and 1. `participation_ratio_noise_free`
+    stands beside the brain's cross-validated one, on the stimuli with two repeats.
     """
     noise = BrainNoise(view, "fit", np.isfinite(view.observed).all(axis=1))
     shares = {"noise_matched": float(noise.known.mean()), "dimensionality_reason": noise.reason}
     if np.isfinite(noise.reason) or noise.stimuli.sum() < FEWEST_STIMULI:
-        return SCORE.unavailable() | shares
-    brain = _Brain(view, noise)
+        return SCORE.unavailable() | shares | _brain_alone(view)
+    brain = _Brain(view, noise.stimuli, noise.known)
     measure = Measure(brain.differences, _closeness)
     twin = view.predicted[noise.stimuli][:, noise.known]
     result = noise.averaged(measure, lambda number: twin)
@@ -95,9 +95,9 @@ def _closeness(difference: np.ndarray) -> float:
 class _Brain:
     """Dimensions of the recorded averages, on units that are drawn anew for every pair of draws."""
 
-    def __init__(self, view: CellView, noise: BrainNoise) -> None:
+    def __init__(self, view: CellView, stimuli: np.ndarray, units: np.ndarray) -> None:
         self.view = view
-        self.observed = view.observed[noise.stimuli][:, noise.known]
+        self.observed = view.observed[stimuli][:, units]
         self.known: dict[bytes, np.ndarray] = view.of_brain("dimensions by units", dict)
         self.varied = np.flatnonzero(self.observed.std(axis=0) > FLAT)
 
@@ -121,6 +121,18 @@ class _Brain:
         """ln(twin / brain) of both dimensions for every draw, (draws, 2)."""
         drawn = zip(responses, numbers, strict=True)
         return np.array([_logarithms(one[:, self.units(pair)]) - self.dimensions(pair) for one, pair in drawn])
+
+
+def _brain_alone(view: CellView) -> dict[str, float]:
+    """The brain's own dimensions, noise and all, where the noise is not known and no twin can be compared."""
+    stimuli = np.isfinite(view.observed).all(axis=1)
+    if stimuli.sum() < FEWEST_STIMULI:
+        return {}
+    brain = _Brain(view, stimuli, np.ones(len(view.units), dtype=bool))
+    if not len(brain.varied):
+        return {}
+    linear, curved = np.exp(brain.mean(PAIRS))
+    return {"brain_participation_ratio": float(linear), "brain_two_nn": float(curved)}
 
 
 def _logarithms(responses: np.ndarray) -> np.ndarray:

@@ -74,6 +74,8 @@ def test_without_repeats_every_alignment_is_nan_with_its_reason() -> None:
             assert np.isnan(values[f"{name}_normalised"])
             assert SCORES[name].reason(values[f"{name}_reason"]) == NO_REPEATS
         assert values["noise_matched"] == 0
+        assert np.isfinite(values["brain_two_nn"]), "the brain's own value needs no repeats"
+        assert np.isnan(values["two_nn"])
 
 
 def test_units_whose_noise_is_not_known_are_left_out_and_counted() -> None:

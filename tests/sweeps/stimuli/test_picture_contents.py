@@ -117,7 +117,12 @@ def test_grey_is_three_equal_channels() -> None:
     assert content_of(grey) != content_of(grey.reshape(8, 6))
 
 
-def test_a_picture_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(stored(picture().convert("RGBA"), "PNG")[:60])
-    with pytest.raises(InputError, match=r"a\.png"):
-        FolderPictures(ImageFolder(str(tmp_path)), ["a.png"])
+def test_a_picture_that_cannot_be_decoded_equals_its_own_bytes_alone(tmp_path: Path) -> None:
+    broken = stored(picture().convert("RGBA"), "PNG")[:60]
+    for name, content in {"a.png": broken, "b.png": broken, "c.png": broken[:55]}.items():
+        (tmp_path / name).write_bytes(content)
+    shown = FolderPictures(ImageFolder(str(tmp_path)), ["a.png", "b.png", "c.png"])
+    first, same, other = shown.contents(np.arange(3))
+    assert first == same != other
+    with pytest.raises(InputError, match=r"a\.png"):  # told when it is shown
+        ImageFolder(str(tmp_path)).read("a.png")
