@@ -46,7 +46,7 @@ def main() -> None:
             plan = make_plan(experiment, storage=folder, cache=options.cache)
             runner = CellRunner(WorkerData(plan.context()))
             [cell] = plan.planner.cells(next(iter(plan.space.grid())))
-            ((_, [fit]),) = next(fits_of(runner.worker, [[cell]]))
+            ((_, [fit]),) = next(fits_of(runner.worker, [[cell]], runner.fits))
             for score in options.scores:
                 print(f"{name:10}{score:24}{_timed(runner, cell, fit, score)}", flush=True)
 
