@@ -63,7 +63,7 @@ def test_every_planted_depth_is_recovered_and_shuffled_responses_are_not(home: P
     run_inline(plan)
     assert answers(load(plan.storage, "cells"), found) == dict.fromkeys(AREAS, True)
 
-    shuffled = plan_of(simulated(shuffled=True), home)
+    shuffled = plan_of({**simulated(shuffled=True), "scores": ["prediction"]}, home)
     run_inline(shuffled)
     assert truths(shuffled.context()) == []
     cells = load(shuffled.storage, "cells")
