@@ -245,7 +245,7 @@ def _brain(console: Console, cells: pd.DataFrame, areas: list[str]) -> None:
     best = done.loc[done.groupby("area", sort=False)["select.prediction"].idxmax()].set_index("area")
     references = {name: reference for score in SCORES.values() for name, reference in score.shown.items()}
     shown = [name for name in references if f"score.{name}" in best and best[f"score.{name}"].notna().any()]
-    table = _grid("Each area's best cell by select prediction: report scores; in brackets the brain's own value or the best null")
+    table = _grid("Each area's best cell by select prediction: report scores [the brain's own value, or the best null]")
     table.add_column("score", no_wrap=True)
     here = [area for area in areas if area in best.index]
     for area in here:
