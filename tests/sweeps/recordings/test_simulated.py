@@ -127,6 +127,8 @@ def test_the_teacher_is_among_the_best_twins_on_every_alignment_at_full_size(tmp
     plan = plan_of(experiment, tmp_path)
     run_inline(plan, pack_size=64)
     found = percentiles_of_the_teacher(plan, {name: area.depth for name, area in DEFAULT_AREAS.items()})
+    invariance = found.pop("invariance_alignment")  # V4 and IT alone: in V1 and V2 the brain itself is at chance
+    assert invariance > 90, "among the best, where two areas leave 256 maps, whose values lie within the spread"
     assert min(found.values()) > 95, found  # NaN would fail: every alignment has an area in which it has a value
 
 
