@@ -28,18 +28,18 @@ CHANNELS = {0: 1, 2: 3}
 
 
 def sketch_of(pixels: np.ndarray) -> str:
-    """Return size and first row of a picture (h, w) or (h, w, 1 or 3) uint8: equal where all pixels are equal."""
+    """Return size and first row of a picture (h, w) or (h, w, 1, 3 or 4) uint8: equal where all pixels are equal."""
     return f"{pixels.shape[0]}x{pixels.shape[1]} {_digest(_rgb(pixels[:1]))}"
 
 
 def content_of(pixels: np.ndarray) -> str:
-    """Return the digest of a picture (h, w) or (h, w, 1 or 3) uint8; grey equals three equal channels."""
+    """Return the digest of a picture (h, w) or (h, w, 1, 3 or 4) uint8; grey equals three equal channels."""
     return f"{pixels.shape[0]}x{pixels.shape[1]} {_digest(_rgb(pixels))}"
 
 
 def _rgb(pixels: np.ndarray) -> np.ndarray:
     coloured = pixels if pixels.ndim == 3 else pixels[..., None]
-    return np.broadcast_to(coloured, (*coloured.shape[:2], 3))
+    return np.broadcast_to(coloured, (*coloured.shape[:2], 3)) if coloured.shape[2] == 1 else coloured
 
 
 def _digest(values: np.ndarray) -> str:

@@ -23,6 +23,9 @@ from sweeps.recordings.readers.screens import Brightness
 SCENES = "naturalscene"
 """How names of what belongs to natural scenes begin, in lower case and without signs."""
 
+COLOURS = ((), (3,), (4,))
+"""Shapes of a pixel: grey, RGB, and RGB with transparency."""
+
 PRESENTED, INTERVALS, TEMPLATES = "stimulus/presentation", "intervals", "stimulus/templates"
 
 NUMBERS = (
@@ -187,14 +190,15 @@ def read_pictures(file: h5py.File, place: str, url: str) -> Sequence[np.ndarray]
 
 def _stack(file: h5py.File, key: str, url: str) -> list[np.ndarray]:
     stored = numbers(file, key, url)
-    if stored.ndim not in (3, 4) or not stored.size:
-        raise InputError("must be pictures (scenes, rows, columns)", file=url, key=key, value=stored.shape)
+    if stored.ndim not in (3, 4) or not stored.size or stored.shape[3:] not in COLOURS:
+        problem = "must be pictures (scenes, rows, columns[, 3 or 4])"
+        raise InputError(problem, file=url, key=key, value=stored.shape)
     return as_pictures(stored[:], key, url)
 
 
 def _picture(file: h5py.File, key: str, url: str) -> np.ndarray:
     stored = numbers(file, key, url)
-    if stored.ndim not in (2, 3) or not stored.size:
+    if stored.ndim not in (2, 3) or not stored.size or stored.shape[2:] not in COLOURS:
         raise InputError("must be a picture (rows, columns[, 3 or 4])", file=url, key=key, value=stored.shape)
     return np.asarray(stored[:])
 
