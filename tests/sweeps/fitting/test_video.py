@@ -126,7 +126,7 @@ def test_the_planted_depths_are_recovered_with_a_trained_core(tmp_path: Path) ->
     areas = {"V1": {"depth": 0}, "LM": {"depth": 1}, "RL": {"depth": 1}, "AL": {"depth": 2}}
     maps = {str(block): dict.fromkeys(areas, block) for block in range(3)}
     maps["planted"] = {name: area["depth"] for name, area in areas.items()}
-    recording = {"areas": areas, "clips": 80, "frames": 40, "size": 16, "width": 24}
+    recording = {"areas": areas, "clips": 120, "frames": 40, "size": 16, "width": 24}
     core = {"channels": "8-8-8", "epochs": 25, "frames": 40, "decays": 1, "patience": 6}
     trials, cells = run(tmp_path, recording, core, space={"depth": {"maps": maps}})
     best = cells.loc[cells.groupby("area")["select.prediction"].idxmax()].set_index("area")["depth"]
