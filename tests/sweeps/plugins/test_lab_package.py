@@ -44,6 +44,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
+@pytest.mark.slow
 def test_a_sweep_with_a_labs_backbone_and_score_on_two_workers(
     python: Path, experiment: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -70,6 +71,7 @@ def test_a_sweep_with_a_labs_backbone_and_score_on_two_workers(
     sweeps.show(str(tmp_path / "results"))
 
 
+@pytest.mark.slow
 def test_a_worker_without_the_package_ends_the_sweep_in_one_line(
     python: Path, experiment: dict[str, Any], tmp_path: Path
 ) -> None:
