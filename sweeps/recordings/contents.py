@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,8 +53,7 @@ class Contents:
 
     def in_groups(self, joined: Mapping[str, str]) -> Contents:
         """Return the same contents after groups were joined."""
-        groups = [joined.get(group, group) for group in self.groups.tolist()]
-        return Contents(np.array(groups, dtype=str), self.sketches, self.exact)
+        return Contents(in_joined(self.groups.tolist(), joined), self.sketches, self.exact)
 
     def among(self, entries: np.ndarray) -> Contents:
         """Return some of the entries."""
@@ -113,11 +112,18 @@ def row_keys(arrays: Mapping[str, np.ndarray]) -> list[str]:
     return keys
 
 
-def joined_note(before: np.ndarray, after: np.ndarray) -> str:
-    """Return what `sweeps check` says of stimuli (n,) whose groups were joined."""
+def in_joined(groups: Iterable[str], joined: Mapping[str, str]) -> np.ndarray:
+    """Return the groups (n,) once those that show the same were joined, see `Contents.joined_groups`."""
+    return np.array([joined.get(group, group) for group in groups], dtype=str)
+
+
+def joined_notes(before: np.ndarray, after: np.ndarray) -> dict[str, str]:
+    """Return what `sweeps check` says of stimuli (n,) whose groups were joined; nothing where none were."""
+    if np.array_equal(before, after):
+        return {}
     names, group = np.unique(after, return_inverse=True)
     earlier, label = np.unique(before, return_inverse=True)
     pairs = np.unique(np.stack([group, label]), axis=1)
     mixed = np.bincount(pairs[0], minlength=len(names)) > 1
     problem = f"{int(mixed[group].sum())} stimuli joined: groups that show the same are one"
-    return f"{problem} ({len(earlier)} groups became {len(names)})"
+    return {"joined": f"{problem} ({len(earlier)} groups became {len(names)})"}

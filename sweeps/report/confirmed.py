@@ -6,6 +6,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from sweeps.report.answers.analysis import number_text
 from sweeps.storage.objects import attempt
 from sweeps.storage.store import Store
 
@@ -26,8 +27,8 @@ def show_confirmations(console: Console, uri: str) -> None:
             row["trial_id"][:6],
             row["recording"],
             row["area"],
-            _number(row["prediction"]),
-            f"{_number(row['prediction_low'])} to {_number(row['prediction_high'])}",
+            number_text(row["prediction"]),
+            f"{number_text(row['prediction_low'])} to {number_text(row['prediction_high'])}",
             str(row["stimuli"]),
             pd.Timestamp(row["finished"]).strftime("%Y-%m-%d %H:%M"),
         )
@@ -35,7 +36,3 @@ def show_confirmations(console: Console, uri: str) -> None:
     console.print(table)
     if rows["opened"].max() > 1:
         console.print("opened more than once: only the first opening is a confirmation")
-
-
-def _number(value: float) -> str:
-    return "" if pd.isna(value) else f"{value:.3f}"

@@ -23,6 +23,7 @@ from sweeps.report.answers.analysis import (
     compare,
     depths_of,
     labels,
+    number_text,
     pareto_front,
     recovered,
 )
@@ -181,7 +182,7 @@ def _depths(console: Console, area: str, table: pd.DataFrame, cells: pd.DataFram
         values = [(twin, float(scores.get((depth, twin), math.nan))) for twin in twins]
         grid.add_row(
             short_blocks(depth),
-            *(f"{bar(value / full)} {_number(value)}{_mark(answer, twin, depth)}" for twin, value in values),
+            *(f"{bar(value / full)} {number_text(value)}{_mark(answer, twin, depth)}" for twin, value in values),
         )
     console.print()
     console.print(title, style="italic", markup=False)
@@ -225,10 +226,6 @@ def bar(share: float, width: int = BAR) -> str:
     eighths = round(min(share, 1.0) * width * 8)
     full, rest = divmod(eighths, 8)
     return ("█" * full + (EIGHTHS[rest] if rest else "")).ljust(width)
-
-
-def _number(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.3f}"
 
 
 def _short(value: float) -> str:

@@ -26,7 +26,7 @@ from models.inputs.geometry import Geometry
 from sweeps.errors import InputError
 from sweeps.hashing import content_id
 from sweeps.io.filesystem import join
-from sweeps.recordings.contents import Contents, joined_note
+from sweeps.recordings.contents import Contents, in_joined, joined_notes
 from sweeps.recordings.identity import applied, refined
 from sweeps.recordings.readers.file_tree import Tree
 from sweeps.recordings.readers.fmri import check_size, npy_parts, npy_shape, remember, some_of, varying, whole_labels
@@ -83,7 +83,7 @@ class AlgonautsSpec(SubjectSpec):
         fit = StimulusSet(table, stacked(responses[:, :, None], rows), key, load)
         notes: dict[str, Any] = {"voxels_left_out": len(inside) - len(with_data), **picture_notes(changed)}
         notes |= {"presentations": presentations_note(rows)} if rows.repeats > 1 else {}
-        notes |= {"joined": joined_note(np.array(images), _groups(images, joined))} if joined else {}
+        notes |= joined_notes(np.array(images), in_joined(images, joined))
         return Recording(
             self.recording_name(),
             identity,
@@ -101,12 +101,8 @@ def _contents(tree: Tree, files: list[str], images: list[str]) -> Contents:
     return Contents.known([*images, *images], [*images, *stored])
 
 
-def _groups(images: list[str], joined: Mapping[str, str]) -> np.ndarray:
-    return np.array([joined.get(image, image) for image in images])
-
-
 def _table(files: list[str], images: list[str], joined: Mapping[str, str], rows: Presentations) -> pd.DataFrame:
-    table = pd.DataFrame({"file": [name.rsplit("/", 1)[-1] for name in files], "group": _groups(images, joined)})
+    table = pd.DataFrame({"file": [name.rsplit("/", 1)[-1] for name in files], "group": in_joined(images, joined)})
     return table.iloc[rows.first].reset_index(drop=True)
 
 

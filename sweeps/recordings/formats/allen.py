@@ -21,7 +21,7 @@ from models.inputs.geometry import MID_GREY, Geometry
 from sweeps.errors import InputError
 from sweeps.hashing import content_id
 from sweeps.io.filesystem import join
-from sweeps.recordings.contents import Contents, joined_note
+from sweeps.recordings.contents import Contents, in_joined, joined_notes
 from sweeps.recordings.identity import applied, refined
 from sweeps.recordings.readers.hdf5 import digest
 from sweeps.recordings.readers.nwb.opening import nwb_file, read_session
@@ -62,7 +62,7 @@ class AllenSpec(StoredSpec, UnitChoice):
         names = np.array([f"scene{scene:03d}" if scene >= 0 else "blank" for scene in scenes])
         contents = _contents(session.template, scenes, names)
         joined = contents.joined_groups()
-        groups = np.array([joined.get(name, name) for name in names.tolist()])
+        groups = in_joined(names.tolist(), joined)
         rules = applied({"labels": units.cleaned, "equal-content": bool(joined)})
         identity = refined(content_id([digest(url), self.settings()]), rules)
         table, load = pd.DataFrame({"file": names, "group": groups}), _pictures(session.template, scenes, geometry)
@@ -74,7 +74,7 @@ class AllenSpec(StoredSpec, UnitChoice):
             units.areas,
             {"fit": fit},
             geometry=geometry,
-            notes={**session.notes, **({"joined": joined_note(names, groups)} if joined else {})},
+            notes={**session.notes, **joined_notes(names, groups)},
             contents=contents.in_groups(joined),
         )
 

@@ -21,7 +21,7 @@ import pandas as pd
 from sweeps.errors import InputError
 from sweeps.hashing import content_id
 from sweeps.io.filesystem import join
-from sweeps.recordings.contents import Contents, joined_note
+from sweeps.recordings.contents import Contents, joined_notes
 from sweeps.recordings.formats.experanto_screen import (
     ExperantoOptions,
     Trial,
@@ -72,7 +72,7 @@ class ScreenSession:
     def notes(self) -> dict[str, str]:
         """How many clips or pictures are in the group of another."""
         own = np.array([trial.key for trial in self.first])
-        return {"joined": joined_note(own, self.contents.groups)} if (own != self.contents.groups).any() else {}
+        return joined_notes(own, self.contents.groups)
 
 
 class ExperantoSpec(ExperantoOptions):

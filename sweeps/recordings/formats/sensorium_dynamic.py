@@ -12,7 +12,7 @@ from pydantic import Field
 
 from sweeps.errors import InputError
 from sweeps.hashing import content_id
-from sweeps.recordings.contents import Contents, clip_keys, joined_note
+from sweeps.recordings.contents import Contents, clip_keys, joined_notes
 from sweeps.recordings.formats.sensorium import (
     SensoriumSpec,
     Session,
@@ -144,7 +144,7 @@ def _clips(session: Session, spec: SensoriumDynamicSpec) -> _Clips:
     first = presentations.first
     groups = session.trials[linked(near, presentations.item)[first]].astype(str)
     own = session.trials[first].astype(str)
-    notes = {"joined": joined_note(own, groups)} if (own != groups).any() else {}
+    notes = joined_notes(own, groups)
     shown = Contents.of(groups, [keys[trial] for trial in first], [signatures[trial] for trial in first])
     rows, used = ClipRows.of(np.array(lengths)[first]), limit_repeats(session, presentations)
     return _Clips(presentations, shown, rows, used, np.array(stored), notes)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from sweeps.errors import InputError
 from sweeps.hashing import content_id
-from sweeps.recordings.contents import Contents, joined_note
+from sweeps.recordings.contents import Contents, joined_notes
 from sweeps.recordings.formats.sensorium import (
     SensoriumSpec,
     Session,
@@ -83,7 +83,7 @@ def _pictures(session: Session) -> tuple[Presentations, Contents, dict[str, str]
     labels = session.trials.astype(str) if ids is None else ids
     own = labels[presentations.first]
     groups = labels[linked(np.array(stored), presentations.item)[presentations.first]]
-    notes = {"joined": joined_note(own, groups)} if (own != groups).any() else {}
+    notes = joined_notes(own, groups)
     return presentations, Contents.of(groups, [shown[trial] for trial in presentations.first]), notes
 
 

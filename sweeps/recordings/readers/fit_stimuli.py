@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sweeps.errors import InputError
-from sweeps.recordings.contents import Contents, joined_note, row_keys
+from sweeps.recordings.contents import Contents, in_joined, joined_notes, row_keys
 from sweeps.recordings.readers.presentations import (
     apart_note,
     has_clips,
@@ -66,10 +66,10 @@ def fit_stimuli(
     contents = _contents(table, pictures, keys)
     before = table["group"].to_numpy(dtype=str)
     joined = contents.joined_groups() if contents is not None else {}
-    after = np.array([joined.get(group, group) for group in before], dtype=str)
+    after = in_joined(before, joined)
     if joined:
         _check_joined(before, after, file)
-        notes["joined"] = joined_note(before, after)
+        notes |= joined_notes(before, after)
     rules = {"presentations": rows.repeats > 1, "equal-content": bool(joined)}
     known = contents.in_groups(joined) if contents is not None else None
     return FitStimuli(table.assign(group=after), rows, known, rules, notes)

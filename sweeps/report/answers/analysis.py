@@ -170,6 +170,11 @@ def _mean(cells: pd.DataFrame) -> tuple[float, np.ndarray]:
     return mean, draws
 
 
+def number_text(value: float) -> str:
+    """Return a number of a table with three decimals; nothing for NaN."""
+    return "" if pd.isna(value) else f"{value:.3f}"
+
+
 def depths_of(row: pd.Series) -> dict[str, str]:
     """Return the depth of every area of a trial as a text."""
     return {area: depth_text(depth) for area, depth in json.loads(row["config"])["depth"].items()}

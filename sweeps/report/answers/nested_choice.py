@@ -12,7 +12,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from sweeps.report.answers.analysis import TWIN, blocks_read, labels
+from sweeps.report.answers.analysis import TWIN, blocks_read, labels, number_text
 from sweeps.scores.fold_statistics import SUMS, prediction_of
 from sweeps.storage.objects import attempt
 from sweeps.storage.store import Store
@@ -115,9 +115,5 @@ def _table(choices: Iterable[NestedChoice], cells: pd.DataFrame) -> Table:
     for choice in choices:
         ordered = sorted(choice.wins.items(), key=lambda win: -win[1])
         wins = ", ".join(f"{blocks}{f' of {twin}' if several else ''}: {count}" for (twin, blocks), count in ordered)
-        table.add_row(choice.area, choice.recording, _number(choice.nested), _number(choice.plain), wins)
+        table.add_row(choice.area, choice.recording, number_text(choice.nested), number_text(choice.plain), wins)
     return table
-
-
-def _number(value: float) -> str:
-    return "" if np.isnan(value) else f"{value:.3f}"
