@@ -118,6 +118,7 @@ def kill_a_worker(experiment: dict[str, Any], folder: Path) -> int:
     return int(sweeps.load(found.storage, "cells")["attempt"].max())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
 def test_a_killed_worker_costs_a_retry_and_nothing_else(slow: dict[str, Any], tmp_path: Path) -> None:
     # A worker that is killed between writing its last rows and saying so has lost nothing: then once more.
@@ -149,6 +150,7 @@ def test_a_failing_configuration_is_a_row_and_a_failing_sweep_is_an_error(
     assert sweeps.load(str(tmp_path / "all" / "results"))["status"].tolist() == ["failed"]
 
 
+@pytest.mark.slow
 def test_a_killed_driver_loses_nothing_and_leaves_nothing(slow: dict[str, Any], tmp_path: Path) -> None:
     arguments = written_to(tmp_path, slow)
     with started(command(*arguments), tmp_path / "log") as driver:

@@ -69,6 +69,7 @@ def places(folder: Path) -> dict[str, str]:
     return {"storage": str(folder / "results"), "cache": str(folder / "cache")}
 
 
+@pytest.mark.slow
 def test_prometheus_sees_the_numbers_of_a_sweep(agent: str, losses: dict[str, Any], tmp_path: Path) -> None:
     found = sweeps.run(losses, **places(tmp_path))
     best = found.trials["select.prediction"].max()

@@ -57,8 +57,7 @@ def test_the_command_works_beside_a_labs_own_models(lab: Path, run: Run) -> None
     assert trials["status"].tolist() == ["done"], trials["error"].tolist()
 
 
-@pytest.mark.parametrize("code", [None, CONSOLE])
-@pytest.mark.parametrize("arguments", [["check", "small.yaml"], ["show", "results"]])
+@pytest.mark.parametrize(("code", "arguments"), [(CONSOLE, ["check", "small.yaml"]), (None, ["show", "results"])])
 def test_the_command_puts_its_own_home_first(arguments: list[str], code: str | None, lab: Path, run: Run) -> None:
     found = run(command(*arguments, code=code))
     assert "this is the lab" not in found.stderr
