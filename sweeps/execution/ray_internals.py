@@ -139,9 +139,9 @@ def check_loopback(processes: Iterable[int], before: frozenset[str] = frozenset(
     reachable = sorted(address for inode, address in _listening() if inode in inodes)
     if reachable:
         problem = (
-            f"Ray {ray.__version__} was to listen on 127.0.0.1 alone, but a server of it listens on {reachable[0]}"
+            f"Ray was to listen on 127.0.0.1 alone, but a server of it listens on {reachable[0]}: it was shut down"
         )
-        raise InputError(f"{problem}: it was shut down", key="ray", value=ray.__version__)
+        raise InputError(problem, key="ray", value=ray.__version__)
 
 
 def open_sockets(process: int) -> frozenset[str]:

@@ -264,7 +264,7 @@ def has_token(file: Path) -> bool:
     if owners or not stat.S_ISREG(status.st_mode):
         stranger = f"belongs to another user ({user_name(min(owners))}), who could run anything as you"
         raise InputError(
-            f"the token of Ray {stranger if owners else 'is no file'}: remove it, or name another by RAY_AUTH_TOKEN_PATH",
+            f"the token {stranger if owners else 'is no file'}: remove it, or name another by RAY_AUTH_TOKEN_PATH",
             key="token",
             value=str(file),
         )

@@ -8,6 +8,7 @@ gamma values, new for every repeat. The pupil's position is recorded, but does n
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -181,7 +182,7 @@ def _made(spec: SimulatedVideoSpec, cache: Path) -> Path:
             make_private(fresh)
             for name, array in _make(spec).items():
                 np.save(fresh / f"{name}.npy", array)
-            shutil.rmtree(home, ignore_errors=True)
+            shutil.rmtree(home, ignore_errors=True)  # one that another user can have written
             fresh.rename(home)
     return home
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from sweeps.io.disk_cache import warn_once
 
 STRANGER = 54321
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
-VARIABLES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_TMPDIR", "XDG_RUNTIME_DIR")
+VARIABLES = ("HOME", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_TMPDIR", "XDG_RUNTIME_DIR")
 
 
 def mode_of(path: Path) -> int:
@@ -24,27 +25,22 @@ def mode_of(path: Path) -> int:
 
 
 @pytest.fixture
-def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def home() -> Iterator[Path]:
     """A short home folder of a user without settings of Ray."""
     before = {name: os.environ.get(name) for name in VARIABLES}
     for name in VARIABLES:
         os.environ.pop(name, None)
     place = Path("/tmp", f"h{os.getpid()}")
     place.mkdir(mode=0o755)
-    monkeypatch.setenv("HOME", str(place))
+    os.environ["HOME"] = str(place)
     warn_once.cache_clear()
     yield place
     for name, value in before.items():
         os.environ.pop(name, None)
         if value is not None:
             os.environ[name] = value
-    for folder, _, files in os.walk(place, topdown=False):
-        for name in files:
-            Path(folder, name).unlink()
-        for path in [Path(folder), *Path(folder).iterdir()]:
-            if path.is_symlink():
-                path.unlink()
-        Path(folder).rmdir()
+    ray_internals.forget_token()
+    shutil.rmtree(place)
 
 
 # -- the folder -----------------------------------------------------------------------------------------
@@ -85,7 +81,7 @@ def test_the_longest_socket_fits_and_one_byte_more_is_refused(home: Path, monkey
                 assert len(os.fsencode(session / "sockets" / "dash_TaskEventsHead")) == ray_session.SOCKET_BYTES
                 assert mode_of(folder.parent) == 0o700
         else:
-            with pytest.raises(InputError, match="RAY_TMPDIR = .*1 bytes too long") as refused, private_folder():
+            with pytest.raises(InputError, match=r"RAY_TMPDIR = .*1 bytes too long") as refused, private_folder():
                 pass
             assert "\n" not in str(refused.value)
 
@@ -209,7 +205,7 @@ def test_where_home_cannot_be_written_the_token_lies_with_rays_files(
 def test_a_given_token_is_used_and_a_missing_one_named(home: Path) -> None:
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(home / "mine")
     assert token_file() == home / "mine"
-    with pytest.raises(InputError, match="RAY_AUTH_TOKEN_PATH = .*no token in this file"), own_token(home):
+    with pytest.raises(InputError, match=r"RAY_AUTH_TOKEN_PATH = .*no token in this file"), own_token(home):
         pass
     (home / "mine").write_text("b" * 64)
     with own_token(home):
