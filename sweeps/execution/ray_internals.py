@@ -139,7 +139,7 @@ def check_loopback(processes: Iterable[int], before: frozenset[str] = frozenset(
     reachable = sorted(address for inode, address in _listening() if inode in inodes)
     if reachable:
         problem = (
-            f"Ray was to listen on 127.0.0.1 alone, but a server of it listens on {reachable[0]}: it was shut down"
+            f"Ray was to listen on 127.0.0.1 alone, but one of its servers listens on {reachable[0]}: it is shut down"
         )
         raise InputError(problem, key="ray", value=ray.__version__)
 

@@ -66,9 +66,9 @@ def guide(
     Settings are `guidance`, else the section of the sweep's experiment; `areas` take the place of its areas and
     contrast. `data` is where the recordings lie (default: where the sweep found them) and `cache` where features were
     kept (default: where the sweep kept them). `say` gets a line for every target, `shared_cache` is that of
-    `sweeps.run`. Runs in this process, on its GPU if there is one. Rows go to the table `guidance`, pictures and gallery.png to the folder
-    <storage>/galleries/<recording>-<area>-<id>/; what is there already, for the same twins and settings, is not made
-    again.
+    `sweeps.run`. Runs in this process, on its GPU if there is one. Rows go to the table `guidance`, pictures and
+    gallery.png to the folder <storage>/galleries/<recording>-<area>-<id>/; what is there already, for the same twins
+    and settings, is not made again.
     Raises InputError for bad input, and for an area that no twin predicts well enough, before anything is made.
     """
     settings, plan, jobs = plan_guidance(storage, guidance, areas, data, cache)

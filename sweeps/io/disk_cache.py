@@ -55,9 +55,9 @@ class DiskCache:
     A name is a text, or `group/text`: files of a group are used and removed together. Everything in the folder counts,
     files of other formats too. What was used less than `spare_seconds` ago is never removed. A damaged file is removed
     when it is read, as if it had never been there; one that another user can have written is not read. A folder that
-    cannot be written, as on a full disk, and a limit of 0 keep nothing, which is no error. `total` is what the folder holds as far as this process knows: the bytes it has
-    measured, and those it has written since. The limit can be exceeded by what the other processes of the node write
-    between two measurements.
+    cannot be written, as on a full disk, and a limit of 0 keep nothing, which is no error. `total` is what the folder
+    holds as far as this process knows: the bytes it has measured, and those it has written since. The limit can be
+    exceeded by what the other processes of the node write between two measurements.
     """
 
     def __init__(self, folder: Path, limit: float, spare_seconds: float = 0.0) -> None:
