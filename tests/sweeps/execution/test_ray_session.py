@@ -1,4 +1,4 @@
-"""The folder and the token of an own Ray, without starting one."""
+"""The folder and the token of an own Ray, without starting one; the cache of its workers."""
 
 from __future__ import annotations
 
@@ -6,14 +6,21 @@ import os
 import platform
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from sweeps.errors import InputError
+from sweeps.commands.run import run_plan
+from sweeps.errors import InputError, Refusal
 from sweeps.execution import ray_internals, ray_session
 from sweeps.execution.ray_session import own_token, private_folder, token_file
+from sweeps.execution.remote_tasks import claim_code
+from sweeps.experiment.worker_context import WorkerContext
 from sweeps.io.disk_cache import warn_once
+from sweeps.io.import_guard import check_names
+from sweeps.planning.plan import make_plan
 
 STRANGER = 54321
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
@@ -41,6 +48,33 @@ def home() -> Iterator[Path]:
             os.environ[name] = value
     ray_internals.forget_token()
     shutil.rmtree(place)
+
+
+# -- a worker's cache -----------------------------------------------------------------------------------
+
+
+def test_a_worker_refuses_a_cache_that_others_can_write_unless_it_is_shared(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    cache.chmod(0o777)
+    context = WorkerContext({}, "", "", str(cache), {}, {}, {}, digest=check_names())
+    with pytest.raises(Refusal, match=r"cache = .*--shared-cache"):
+        claim_code(context)
+    claim_code(replace(context, shared_cache=True))
+    assert mode_of(cache / f"user-{os.geteuid()}") == 0o700
+
+
+def test_a_run_refuses_a_cache_that_others_can_write_before_it_writes(
+    experiment: dict[str, Any], tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    cache.chmod(0o777)
+    plan = make_plan(experiment, storage=str(tmp_path / "rows"), cache=str(cache))
+    with pytest.raises(InputError, match=r"cache = .*--shared-cache"):
+        run_plan(plan)
+    assert not (tmp_path / "rows").exists()
+    assert replace(plan, shared_cache=True).context().shared_cache
 
 
 # -- the folder -----------------------------------------------------------------------------------------
