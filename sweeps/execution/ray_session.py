@@ -91,7 +91,7 @@ def _start(folder: Path, arguments: Mapping[str, Any]) -> None:
 def _not_started(error: Exception, folder: Path) -> str:
     return (
         f"Ray did not start ({_first_line(error)}); its logs are in {folder}/session_latest/logs. "
-        "On a slow or busy machine RAY_gcs_server_port_wait_time_s=120 lets it take longer"
+        "On a slow or busy machine run it again later, with fewer --cpus, or with RAY_gcs_server_port_wait_time_s=120"
     )
 
 
