@@ -112,6 +112,7 @@ def run(
     cpus: int | None = None,
     quiet: bool = True,
     join: bool = False,
+    shared_cache: bool = False,
 ) -> Result:
     """Run an experiment to its end, or go on with it; what is finished is never done again.
 
@@ -124,6 +125,7 @@ def run(
     cpus: cores of an own local Ray (default: all).
     quiet: show no progress.
     join: work beside a run of the same experiment that is at work in the same storage.
+    shared_cache: take a cache that other users can write, too; their entries are not read.
 
     Returns a Result: `.trials` and `.areas` are DataFrames; `.finished` is False when the run was interrupted, and the
     same call then goes on. Raises InputError for bad input before anything is written, and where another run is at work
@@ -135,10 +137,13 @@ def run(
     from sweeps.io.import_guard import check_names
 
     check_names()
+    from dataclasses import replace
+
     from sweeps.commands.run import run_plan
     from sweeps.planning.plan import make_plan
 
-    return run_plan(make_plan(experiment, data, storage, cache), address, retry_failed, cpus, quiet, join)
+    plan = replace(make_plan(experiment, data, storage, cache), shared_cache=shared_cache)
+    return run_plan(plan, address, retry_failed, cpus, quiet, join)
 
 
 def score(
@@ -151,6 +156,7 @@ def score(
     cpus: int | None = None,
     retry_failed: bool = False,
     quiet: bool = True,
+    shared_cache: bool = False,
 ) -> Result:
     """Compute scores for chosen trials of a finished sweep; they become columns of its tables.
 
@@ -159,7 +165,7 @@ def score(
     trials: "best:N" by the sweep's first objective, "all", or trial ids with commas between.
     data: where the recordings lie (default: where the sweep found them).
     cache: where fits were kept (default: where the sweep kept them).
-    address, cpus, quiet: as in `run`.
+    address, cpus, quiet, shared_cache: as in `run`.
     retry_failed: compute scores again that ended in an error.
 
     A score that a trial has already under its present VERSION is not computed again. Raises InputError for bad input
@@ -173,5 +179,5 @@ def score(
     from sweeps.commands.rescore import plan_scores
     from sweeps.commands.run import run_plan
 
-    plan, _ = plan_scores(storage, scores, trials, data, cache)
+    plan, _ = plan_scores(storage, scores, trials, data, cache, shared_cache)
     return run_plan(plan, address, retry_failed, cpus, quiet)

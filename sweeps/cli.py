@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -23,6 +24,9 @@ ExperimentArgument = Annotated[str, typer.Argument(help="An experiment file, or 
 DataOption = Annotated[str | None, typer.Option(help="Folder or URL that recording paths are relative to.")]
 StorageOption = Annotated[str | None, typer.Option(help="Where rows go: a folder or s3://... (default results/NAME).")]
 CacheOption = Annotated[str | None, typer.Option(help="Feature cache of every node (default ~/.cache/cortex-sweeps).")]
+SharedCacheOption = Annotated[
+    bool, typer.Option("--shared-cache", help="Take a cache that other users can write; their entries are not read.")
+]
 AddressOption = Annotated[str | None, typer.Option(help="A Ray cluster (default: RAY_ADDRESS, else an own local one).")]
 
 
@@ -36,13 +40,14 @@ def run(
     cpus: Annotated[int | None, typer.Option(help="Cores of an own local Ray (default: all).")] = None,
     retry_failed: Annotated[bool, typer.Option(help="Run failed trials again.")] = False,
     join: Annotated[bool, typer.Option(help="Work beside a run that is at work in the same storage.")] = False,
+    shared_cache: SharedCacheOption = False,
 ) -> None:
     """Run an experiment, or go on with it; ends with the answer."""
     from sweeps.commands.run import run_plan
     from sweeps.planning.plan import make_plan
     from sweeps.report.terminal import show as show_answer
 
-    plan = make_plan(experiment, data, storage, cache)
+    plan = replace(make_plan(experiment, data, storage, cache), shared_cache=shared_cache)
     result = run_plan(plan, address, retry_failed, cpus, quiet=False, join=join)
     for notice in result.notices:
         typer.echo(f"note: {notice}")
@@ -109,13 +114,15 @@ def score(
     address: AddressOption = None,
     cpus: Annotated[int | None, typer.Option(help="Cores of an own local Ray (default: all).")] = None,
     retry_failed: Annotated[bool, typer.Option(help="Compute scores again that ended in an error.")] = False,
+    shared_cache: SharedCacheOption = False,
 ) -> None:
     """Compute more scores for chosen trials of a sweep; they become columns of its tables."""
     from sweeps.commands.rescore import plan_scores
     from sweeps.commands.run import run_plan
     from sweeps.report.score_table import show_chosen
 
-    plan, choice = plan_scores(storage, [name.strip() for name in scores.split(",")], trials, data, cache)
+    named = [name.strip() for name in scores.split(",")]
+    plan, choice = plan_scores(storage, named, trials, data, cache, shared_cache)
     result = run_plan(plan, address, retry_failed, cpus, quiet=False)
     if not result.finished:
         typer.echo("interrupted: the same command goes on from here", err=True)
@@ -133,13 +140,14 @@ def confirm(
     again: Annotated[bool, typer.Option(help="Open the confirm set once more; the rows say so.")] = False,
     data: DataOption = None,
     cache: CacheOption = None,
+    shared_cache: SharedCacheOption = False,
 ) -> None:
     """Open the confirm set of a sweep, once: score its best trial on stimuli that took part in nothing."""
     from sweeps.commands.confirm import confirm as open_set
     from sweeps.report.confirmed import show_confirmations
     from sweeps.report.terminal import console_of
 
-    open_set(storage, trial, again, data, cache, typer.echo)
+    open_set(storage, trial, again, data, cache, typer.echo, shared_cache)
     show_confirmations(console_of(sys.stdout), storage)
 
 
@@ -149,13 +157,14 @@ def guide(
     areas: Annotated[str | None, typer.Option(help="Areas to drive, with commas between.")] = None,
     data: DataOption = None,
     cache: CacheOption = None,
+    shared_cache: SharedCacheOption = False,
 ) -> None:
     """Synthesise pictures that drive areas, by the best twin of a sweep, and judge them by its other twins."""
     from sweeps.guidance.guide import guide as synthesise
     from sweeps.guidance.tables import show_guided
 
     named = [name.strip() for name in areas.split(",")] if areas else []
-    show_guided(synthesise(storage, areas=named, data=data, cache=cache, say=typer.echo))
+    show_guided(synthesise(storage, areas=named, data=data, cache=cache, say=typer.echo, shared_cache=shared_cache))
 
 
 @app.command()

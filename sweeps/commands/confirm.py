@@ -18,6 +18,7 @@ from sweeps.commands.rescore import plan_scores
 from sweeps.errors import InputError
 from sweeps.experiment.cells import Cell
 from sweeps.hashing import content_id
+from sweeps.io.private_folder import check_cache
 from sweeps.planning.plan import Plan
 from sweeps.storage.columns import confirmation_row
 from sweeps.storage.current_rows import experiment_of
@@ -50,6 +51,7 @@ def confirm(
     data: str | None = None,
     cache: str | None = None,
     say: Callable[[str], None] = lambda _: None,
+    shared_cache: bool = False,
 ) -> pd.DataFrame:
     """Score a trial of the sweep at `storage` on its confirm set; the new rows of the table `confirmations`.
 
@@ -63,7 +65,8 @@ def confirm(
     if not kept:
         problem = "this sweep keeps no confirm set: write `split: {confirm: 0.1}` in its experiment before it is run"
         raise InputError(problem, file=f"{storage}/experiment.yaml", key="split.confirm", value=kept)
-    plan, choice = plan_scores(storage, SCORES, trial or "best:1", data, cache)
+    plan, choice = plan_scores(storage, SCORES, trial or "best:1", data, cache, shared_cache)
+    check_cache(plan.cache, shared_cache)
     assert plan.chosen is not None, "plan_scores chooses trials"
     trial_id, cells = choice.trials["trial_id"].iloc[0], plan.planner.cells(plan.chosen[0])
     store = Store(storage)

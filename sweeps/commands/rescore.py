@@ -34,7 +34,12 @@ class ChosenTrials:
 
 
 def plan_scores(
-    storage: str, scores: Sequence[str], trials: str, data: str | None = None, cache: str | None = None
+    storage: str,
+    scores: Sequence[str],
+    trials: str,
+    data: str | None = None,
+    cache: str | None = None,
+    shared_cache: bool = False,
 ) -> tuple[Plan, ChosenTrials]:
     """Make the checked plan of the chosen trials and their scores."""
     add_import_paths([str(Path.cwd())])
@@ -55,7 +60,8 @@ def plan_scores(
     configurations = tuple(configuration_of(row) for row in chosen.to_dict("records"))
     _check_same(plan, chosen, storage)
     plugins = plugins_of(plan.experiment, plan.space, configurations)
-    return replace(plan, chosen=configurations, plugins=plugins), ChosenTrials(chosen, list(scores))
+    plan = replace(plan, chosen=configurations, plugins=plugins, shared_cache=shared_cache)
+    return plan, ChosenTrials(chosen, list(scores))
 
 
 def choose(trials: pd.DataFrame, objective: str, wanted: str) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from sweeps.errors import InputError
 from sweeps.experiment.plugins import other_code
 from sweeps.experiment.schema import as_yaml
 from sweeps.hashing import canonical
+from sweeps.io.private_folder import check_cache
 from sweeps.planning.packs import pack_size
 from sweeps.planning.plan import Plan
 from sweeps.planning.run_progress import RunProgress
@@ -71,6 +72,7 @@ def run_plan(
     from sweeps.report.planned import note_contrasts
     from sweeps.report.progress import ProgressDisplay
 
+    check_cache(plan.cache, plan.shared_cache)
     store = Store(plan.storage, RETRY_SECONDS)
     lock = RunLock(store, "run", join, (lambda _: None) if quiet else print)
     with ExitStack() as stack:

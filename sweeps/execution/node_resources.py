@@ -9,9 +9,9 @@ from typing import Any
 
 import ray
 import yaml
-from ray._private.accelerators import NvidiaGPUAcceleratorManager
 
 from sweeps.errors import InputError
+from sweeps.execution import ray_internals
 
 MANY_NODES = 1000
 """Stands for a node kind without a limit."""
@@ -39,10 +39,9 @@ def node_kinds() -> list[NodeKind]:
 
 def reported_kinds() -> list[NodeKind]:
     """List kinds of node that an autoscaler has reported to Ray. Those of Ray 2.60 do not: see `declared_kinds`."""
-    config = ray._private.state.state.get_cluster_config()
     return [
         ({key: float(amount) for key, amount in group.resources.items()}, float(group.max_count))
-        for group in (config.node_group_configs if config else ())
+        for group in ray_internals.reported_groups()
         if group.max_count
     ]
 
@@ -62,7 +61,7 @@ def declared_kinds(file: Path) -> list[NodeKind]:
 
 def on_head(nodes: Sequence[Mapping[str, Any]]) -> bool:
     """Tell whether this process runs on the head of a cluster that somebody else started."""
-    if getattr(ray._private.worker._global_node, "head", False):  # an own local Ray: it starts no further nodes
+    if ray_internals.has_started_head():
         return False
     here = ray.get_runtime_context().get_node_id()
     return any(node["NodeID"] == here and HEAD in node["Resources"] for node in nodes)
@@ -70,8 +69,7 @@ def on_head(nodes: Sequence[Mapping[str, Any]]) -> bool:
 
 def this_machine(cpus: int | None = None) -> dict[str, float]:
     """Give the resources that an own local Ray would have here, with `cpus` cores or all."""
-    gpus = NvidiaGPUAcceleratorManager.get_current_node_num_accelerators()
-    return {"CPU": float(cpus or os.cpu_count() or 1), "GPU": float(gpus)}
+    return {"CPU": float(cpus or os.cpu_count() or 1), "GPU": ray_internals.gpus_here()}
 
 
 def check_resources(resources: Mapping[str, float]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import shutil
 import socket
 import sys
@@ -17,9 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 from ray.job_config import JobConfig
 
 from sweeps.errors import InputError
+from sweeps.execution import ray_internals
+from sweeps.execution.ray_session import has_token, own_ray, token_file
 
 
 @contextmanager
@@ -29,52 +33,38 @@ def connected(address: str | None, cpus: int | None = None, about: Mapping[str, 
     A cluster that is up already (a notebook's own) is used as it is and left running; an own one is shut down.
     `about` becomes metadata of the job, by which the dashboard's job list can be told apart.
     """
-    own = not ray.is_initialized()
-    if own:
-        joins, given = not starts_own(address), address or os.environ.get("RAY_ADDRESS", "")
-        local: dict[str, Any] = {"num_cpus": cpus, "dashboard_host": "127.0.0.1"}
-        try:
-            check_answers(given)
-            with _on_loopback() if not joins or is_on_loopback(given) else nullcontext():
-                ray.init(
-                    address=address if joins else "local",
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                    job_config=JobConfig(metadata=dict(about or {})),
-                    **({} if joins else local),
-                )
-        except (OSError, ValueError, RuntimeError) as error:
-            problem = f"no Ray cluster can be reached: {error}"
-            raise InputError(problem, key="address", value=given or "local") from None
-    try:
-        yield getattr(ray._private.worker._global_node, "webui_url", None) or ""
-    finally:
-        if own:
-            ray.shutdown()
+    if ray.is_initialized():
+        yield ray_internals.dashboard()
+        return
+    arguments = {
+        "log_to_driver": False,
+        "logging_level": logging.ERROR,
+        "job_config": JobConfig(metadata=dict(about or {})),
+    }
+    if starts_own(address):
+        connection = own_ray(num_cpus=cpus, dashboard_host="127.0.0.1", **arguments)
+    else:
+        connection = _joined(address, arguments)
+    with connection:
+        yield ray_internals.dashboard()
 
 
 @contextmanager
-def _on_loopback() -> Iterator[None]:
-    """A Ray that is started inside listens on 127.0.0.1 alone, as it does on macOS; else on every interface.
-
-    Ray has no argument for it: `_node_ip_address="127.0.0.1"` is replaced by the machine's address. Other processes
-    join such a Ray only in here, too.
-    """
-    constants = ray._private.ray_constants
-    usual, constants.ENABLE_RAY_CLUSTER = constants.ENABLE_RAY_CLUSTER, False
+def _joined(address: str | None, arguments: Mapping[str, Any]) -> Iterator[None]:
+    """A connection to a Ray that somebody else has started, and that goes on."""
+    given = address or os.environ.get("RAY_ADDRESS", "")
+    try:
+        check_answers(given)
+        check_token(given, explicit=address not in (None, "auto"))
+        with ray_internals.on_loopback() if ray_internals.is_on_loopback(given) else nullcontext():
+            ray.init(address=address, **arguments)
+    except (OSError, ValueError, RuntimeError, RayError) as error:
+        ray.shutdown()
+        raise InputError(f"no Ray cluster can be reached: {error}", key="address", value=given) from None
     try:
         yield
     finally:
-        constants.ENABLE_RAY_CLUSTER = usual
-
-
-def is_on_loopback(address: str) -> bool:
-    """Whether an address is that of a Ray of this machine that listens on 127.0.0.1 alone."""
-    services = ray._private.services
-    if address == "auto":
-        address = services.find_bootstrap_address(None) or next(iter(services.find_gcs_addresses()), "")
-    host, _, port = address.rpartition(":")
-    return host in ("127.0.0.1", "localhost") and f"127.0.0.1:{port}" in services.find_gcs_addresses()
+        ray.shutdown()
 
 
 def check_answers(address: str) -> None:
@@ -82,6 +72,28 @@ def check_answers(address: str) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+
+
+def check_token(address: str, explicit: bool) -> None:
+    """Refuse a cluster that does not take this process's token, or its lack of one. Raises InputError.
+
+    As Ray does, one that was not named takes the token that is there even where RAY_AUTH_MODE does not ask for it.
+    """
+    mode, file = os.environ.get("RAY_AUTH_MODE"), token_file()
+    if mode is None and not explicit and (file is None or has_token(file)):
+        mode = os.environ["RAY_AUTH_MODE"] = "token"
+        ray_internals.forget_token()
+    how = "`ray get-auth-token` on its head prints it: set RAY_AUTH_TOKEN to it, or write it to ~/.ray/auth_token"
+    if (mode or "").lower() == "token" and file is not None and not has_token(file):
+        raise InputError(f"no token is here for the cluster; {how}", key="token", value=str(file))
+    place = ray_internals.resolved(address)
+    if "://" in place or not place or not ray_internals.refuses_token(place):
+        return
+    if (mode or "").lower() == "token":
+        problem = f"the cluster has another token than {file or 'RAY_AUTH_TOKEN'}"
+    else:
+        problem = "the cluster asks for a token: set RAY_AUTH_MODE=token"
+    raise InputError(f"{problem}; {how}", key="address", value=address)
 
 
 def token_command() -> str:
@@ -92,7 +104,8 @@ def token_command() -> str:
     if os.environ.get("RAY_AUTH_MODE", "").lower() != "token":
         return ""
     command = "ray" if shutil.which("ray") else str(Path(sys.executable).with_name("ray"))
-    return f"{command} get-auth-token"
+    place = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    return f"{f'RAY_AUTH_TOKEN_PATH={shlex.quote(place)} ' if place else ''}{command} get-auth-token"
 
 
 def starts_own(address: str | None) -> bool:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from sweeps.errors import InputError
+from sweeps.errors import InputError, Refusal
 from sweeps.experiment.worker_context import WorkerContext
 from sweeps.io.import_guard import claim_names
+from sweeps.io.private_folder import cache_folder
 
 if TYPE_CHECKING:
     from sweeps.fitting.planted_depths import Truth
@@ -26,8 +27,15 @@ def end_process(actor: Any) -> None:
 
 
 def claim_code(context: WorkerContext) -> None:
-    """Check that this process has the driver's code, that of its plug-ins too, before it imports any; else Refusal."""
+    """Check that this process has the driver's code, that of its plug-ins too, before it imports any; else Refusal.
+
+    Its node's cache must be private to this user, or allowed to be shared.
+    """
     claim_names(context.digest)
+    try:
+        cache_folder(context.cache, context.shared_cache)
+    except InputError as error:
+        raise Refusal(error.problem, key=error.key, value=error.value) from None
     if context.plugins:
         from sweeps.experiment.plugins import claim_plugins
 

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ray import tune
-from ray._private import serialization
 from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune.search import Searcher
 
 from sweeps.errors import InputError, Refusal
+from sweeps.execution.ray_internals import raising_for_memory
 from sweeps.execution.remote_tasks import claim_code, end_process, rungs_of
 from sweeps.execution.report_times import ReportTimes
 from sweeps.execution.telemetry import WorkerTelemetry
@@ -253,21 +253,14 @@ class ProgressCallback(Unsaved, tune.Callback):
 
 
 class ActorOutOfMemoryError(OutOfMemoryError, RayActorError):
-    """An actor that Ray's memory monitor has ended, with the line of Ray's text that says why."""
+    """An actor that Ray's memory monitor has ended, with the line of Ray's text that says why.
+
+    Tune would end the whole run for an error that is not a RayActorError.
+    """
 
     def __init__(self, message: str) -> None:
         self.message = f"the process died: {(message.strip() or 'its node was short of memory').splitlines()[0]}"
         RayActorError.__init__(self, error_msg=self.message)
-
-
-@contextmanager
-def memory_failures() -> Iterator[None]:
-    """Let Ray raise ActorOutOfMemoryError: Tune would end the whole run for an error that is not a RayActorError."""
-    serialization.OutOfMemoryError = ActorOutOfMemoryError  # type: ignore[misc]
-    try:
-        yield
-    finally:
-        serialization.OutOfMemoryError = OutOfMemoryError  # type: ignore[misc]
 
 
 @contextmanager
@@ -300,7 +293,7 @@ def run_packs(
     `trainable` is what runs them; the benchmark of scheduling gives one whose cells sleep.
     """
     searcher = PackSearcher(scheduler, context, resources, workers)
-    with tune_environment() as folder, memory_failures():
+    with tune_environment() as folder, raising_for_memory(ActorOutOfMemoryError):
         tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(

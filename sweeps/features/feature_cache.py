@@ -23,7 +23,8 @@ from sweeps.features.shown_stimuli import ShownStimuli
 from sweeps.features.story_features import text_maps
 from sweeps.hashing import content_id
 from sweeps.io.disk_cache import DiskCache, warn_once
-from sweeps.io.files import locked, replacing
+from sweeps.io.files import OWN_MODE, locked, replacing
+from sweeps.io.private_folder import is_believed
 
 SHARD = 256
 """Stimuli in one shard: what one process computes while others compute the next."""
@@ -91,13 +92,13 @@ class FeatureCache:
         with ExitStack() as stack:
             with suppress(OSError):
                 stack.enter_context(locked(path.with_suffix(".lock")))
-            if path.exists():
+            if is_believed(path):
                 with suppress(SafetensorError):  # damaged: learn again
                     network.load_state_dict(load_file(path))
                     return
             network.learn()  # type: ignore[operator]
             try:
-                with replacing(path) as file:
+                with replacing(path, mode=OWN_MODE) as file:
                     file.write(save({name: value.contiguous() for name, value in network.state_dict().items()}))
             except OSError as error:  # nothing can be written: every process learns anew
                 warn_once(f"{path.parent} cannot be written ({error}): what a network has learned is not saved")

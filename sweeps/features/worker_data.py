@@ -21,6 +21,7 @@ from sweeps.features.kernels import Columns, Kernels, centred_kernels, columns_o
 from sweeps.features.shown_stimuli import ShownStimuli, shown_pictures, shown_texts
 from sweeps.io.disk_cache import DiskCache
 from sweeps.io.lru_cache import LRUCache
+from sweeps.io.private_folder import cache_folder
 from sweeps.probes import Probe, open_probe
 from sweeps.recordings import open_recording
 from sweeps.recordings.recording import Recording
@@ -37,7 +38,7 @@ class WorkerData:
     """Opens what packs need, once per process; every method is a pure function of its arguments."""
 
     def __init__(self, context: WorkerContext) -> None:
-        folder = Path(context.cache).expanduser()
+        folder = cache_folder(context.cache, context.shared_cache)
         self.context = replace(context, cache=str(folder))
         self.split = Split(**context.split)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

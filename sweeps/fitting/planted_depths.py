@@ -19,7 +19,8 @@ from models.readouts import READOUTS
 from sweeps.errors import InputError
 from sweeps.experiment.worker_context import WorkerContext
 from sweeps.hashing import content_id
-from sweeps.io.files import replacing
+from sweeps.io.files import OWN_MODE, replacing
+from sweeps.io.private_folder import cache_folder, is_believed
 from sweeps.recordings import read_spec
 from sweeps.recordings.simulation.simulated import SimulatedSpec, noise_free, recording_folder
 
@@ -76,7 +77,7 @@ def _simulated(context: WorkerContext) -> Iterator[SimulatedSpec]:
 
 
 def _cache(context: WorkerContext) -> Path:
-    return Path(context.cache).expanduser()
+    return cache_folder(context.cache, context.shared_cache)
 
 
 def _file(context: WorkerContext, spec: SimulatedSpec) -> Path:
@@ -90,11 +91,12 @@ def _cached(context: WorkerContext, spec: SimulatedSpec) -> list[Truth] | None:
     """The truth of a recording on disk, or None; that of a shuffled one is empty."""
     if spec.shuffled:
         return []
-    try:
-        rows = json.loads(_file(context, spec).read_text())
-    except FileNotFoundError:
+    file = _file(context, spec)
+    if not is_believed(file):
         return None
-    return [Truth(**{**row, "alike": tuple(row["alike"]), "recording": spec.name}) for row in rows]
+    return [
+        Truth(**{**row, "alike": tuple(row["alike"]), "recording": spec.name}) for row in json.loads(file.read_text())
+    ]
 
 
 def _truths_of(worker: WorkerData, spec: SimulatedSpec) -> list[Truth]:
@@ -111,7 +113,7 @@ def _truths_of(worker: WorkerData, spec: SimulatedSpec) -> list[Truth]:
                 key=f"recordings.{recording.name}.areas.{truth.area}.depth",
                 value=truth.planted,
             )
-    with replacing(_file(worker.context, spec)) as file:
+    with replacing(_file(worker.context, spec), mode=OWN_MODE) as file:
         file.write(json.dumps([asdict(truth) for truth in truths]).encode())
     return truths
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from sweeps.experiment.guidance import Guidance, check_guidance
 from sweeps.experiment.model_paths import model_place
 from sweeps.experiment.schema import Experiment
 from sweeps.guidance.twins import ChosenTwin, Target, choose_twins, targets_of
+from sweeps.io.private_folder import check_cache
 from sweeps.planning.plan import Plan, make_plan
 from sweeps.storage.current_rows import CurrentRows, experiment_of
 from sweeps.storage.load import load
@@ -58,18 +59,21 @@ def guide(
     data: str | None = None,
     cache: str | None = None,
     say: Callable[[str], None] = lambda _: None,
+    shared_cache: bool = False,
 ) -> GuidanceResult:
     """Synthesise pictures that drive areas of the finished sweep at `storage`, and judge them by its other twins.
 
     Settings are `guidance`, else the section of the sweep's experiment; `areas` take the place of its areas and
     contrast. `data` is where the recordings lie (default: where the sweep found them) and `cache` where features were
-    kept (default: where the sweep kept them). `say` gets a line for every target. Runs in this process, on its GPU if
-    there is one. Rows go to the table `guidance`, pictures and gallery.png to the folder
-    <storage>/galleries/<recording>-<area>-<id>/; what is there already, for the same twins and settings, is not made
-    again.
+    kept (default: where the sweep kept them). `say` gets a line for every target, `shared_cache` is that of
+    `sweeps.run`. Runs in this process, on its GPU if there is one. Rows go to the table `guidance`, pictures and
+    gallery.png to the folder <storage>/galleries/<recording>-<area>-<id>/; what is there already, for the same twins
+    and settings, is not made again.
     Raises InputError for bad input, and for an area that no twin predicts well enough, before anything is made.
     """
     settings, plan, jobs = plan_guidance(storage, guidance, areas, data, cache)
+    plan = replace(plan, shared_cache=shared_cache)
+    check_cache(plan.cache, shared_cache)
     from sweeps.features.worker_data import WorkerData
     from sweeps.guidance.rows import gallery_id
     from sweeps.guidance.synthesis import Synthesizer

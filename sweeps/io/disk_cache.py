@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from sweeps.hashing import content_id
-from sweeps.io.files import HALF_WRITTEN_SECONDS, locked, replacing
+from sweeps.io.files import HALF_WRITTEN_SECONDS, OWN_MODE, locked, replacing
+from sweeps.io.private_folder import is_believed, make_private
 
 MARK, HEAD = b"arrays-1", struct.Struct("<8sQ")
 """What every file begins with: the mark of the format and the size of its JSON header in bytes."""
@@ -53,10 +54,10 @@ class DiskCache:
 
     A name is a text, or `group/text`: files of a group are used and removed together. Everything in the folder counts,
     files of other formats too. What was used less than `spare_seconds` ago is never removed. A damaged file is removed
-    when it is read, as if it had never been there. A folder that cannot be written, as on a full disk, and a limit of 0
-    keep nothing, which is no error. `total` is what the folder holds as far as this process knows: the bytes it has
-    measured, and those it has written since. The limit can be exceeded by what the other processes of the node write
-    between two measurements.
+    when it is read, as if it had never been there; one that another user can have written is not read. A folder that
+    cannot be written, as on a full disk, and a limit of 0 keep nothing, which is no error. `total` is what the folder
+    holds as far as this process knows: the bytes it has measured, and those it has written since. The limit can be
+    exceeded by what the other processes of the node write between two measurements.
     """
 
     def __init__(self, folder: Path, limit: float, spare_seconds: float = 0.0) -> None:
@@ -67,6 +68,8 @@ class DiskCache:
     def load(self, name: str) -> Entry | None:
         """The entry of a name; None where there is none or it is damaged."""
         path = self._path(name)
+        if not is_believed(path):
+            return None
         try:
             content = np.fromfile(path, np.uint8)
         except OSError:
@@ -88,8 +91,8 @@ class DiskCache:
         path, parts = self._path(name), _encoded(arrays, facts)
         try:
             if not path.parent.exists():
-                path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as file:
+                make_private(path.parent)
+            with replacing(path, mode=OWN_MODE) as file:
                 file.writelines(parts)
         except OSError as error:
             warn_once(f"{self.folder} cannot be written ({error.strerror}): results are computed anew every time")
@@ -98,8 +101,8 @@ class DiskCache:
         return True
 
     def exists(self, name: str) -> bool:
-        """Whether there is a file of this name, sound or damaged."""
-        return self._path(name).exists()
+        """Whether there is a file of this name that is read, sound or damaged."""
+        return is_believed(self._path(name))
 
     def get(self, key: Any, compute: Callable[[], Arrays]) -> Arrays:
         """The arrays under a key (any JSON value that says all they depend on), else what `compute` gives.

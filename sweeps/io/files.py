@@ -8,11 +8,20 @@ import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import IO
 
+from sweeps.io.private_folder import make_private
+
 NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 """Errors of file systems without hard links."""
+
+ANY_MODE = 0o666
+"""The mode of files where nothing else is asked for, less what the umask takes away."""
+
+OWN_MODE = 0o644
+"""The mode of files that nobody else may write, whatever the umask."""
 
 HALF_WRITTEN_SECONDS = 3600.0
 """A file that was being written this long ago is a dead process's."""
@@ -24,14 +33,15 @@ def fresh_name(path: Path) -> Path:
 
 
 @contextmanager
-def replacing(path: Path, durable: bool = False) -> Iterator[IO[bytes]]:
+def replacing(path: Path, durable: bool = False, mode: int = ANY_MODE) -> Iterator[IO[bytes]]:
     """Give a file to fill that takes the place of `path` when it is left; an error leaves what was there.
 
-    A `durable` one is on the disk by then, whatever happens to the machine. The folder has to be there.
+    A `durable` one is on the disk by then, whatever happens to the machine. The folder has to be there. What the umask
+    allows of `mode` is its mode.
     """
     fresh = fresh_name(path)
     try:
-        with open(fresh, "wb") as file:
+        with open(fresh, "wb", opener=partial(os.open, mode=mode)) as file:
             yield file
             if durable:
                 file.flush()
@@ -42,22 +52,29 @@ def replacing(path: Path, durable: bool = False) -> Iterator[IO[bytes]]:
             fresh.unlink(missing_ok=True)
 
 
-def create_whole(path: Path, content: bytes) -> None:
+def create_whole(path: Path, content: bytes, mode: int = ANY_MODE) -> None:
     """Make a file with all its contents at once; FileExistsError where there is one. The folder has to be there.
 
-    Where the file system knows no hard links, others can see the file while it is still empty.
+    Where the file system knows no hard links, others can see the file while it is still empty. What the umask allows of
+    `mode` is its mode.
     """
     fresh = fresh_name(path)
     try:
-        fresh.write_bytes(content)
+        with open(fresh, "xb", opener=partial(os.open, mode=mode)) as file:
+            file.write(content)
         os.link(fresh, path)
     except OSError as error:
         if error.errno not in NO_LINKS:
             raise
-        with open(path, "xb") as file:
+        with open(path, "xb", opener=partial(os.open, mode=mode)) as file:
             file.write(content)
     finally:
         fresh.unlink(missing_ok=True)
+
+
+def _no_link(path: str, flags: int) -> int:
+    """Open a file; OSError where the name is a link, which could lead to any file of this user."""
+    return os.open(path, flags | os.O_NOFOLLOW, ANY_MODE)
 
 
 @contextmanager
@@ -66,8 +83,8 @@ def locked(path: Path, wait: bool = True) -> Iterator[bool]:
 
     The kernel drops the lock of a process that dies.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "ab") as file:
+    make_private(path.parent)
+    with open(path, "ab", opener=_no_link) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:

@@ -60,7 +60,8 @@ class Plan:
 
     `plugins` come from outside this project, and may lie in `import_paths`. `chosen`: these configurations alone, in
     place of a search (see rescore); the stored experiment stays as it is. `shared`: groups by which recordings that
-    show the same are split together. `notices` say what was changed in the experiment.
+    show the same are split together. `notices` say what was changed in the experiment. `shared_cache`: other users may
+    write into the cache.
     """
 
     experiment: Experiment
@@ -77,6 +78,7 @@ class Plan:
     chosen: tuple[Configuration, ...] | None = None
     shared: Mapping[str, SharedGroups] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
+    shared_cache: bool = False
 
     @property
     def planner(self) -> Planner:
@@ -105,6 +107,7 @@ class Plan:
             import_paths=list(self.import_paths) if self.plugins else [],
             shared={name: [list(groups.strata), groups.places] for name, groups in self.shared.items()},
             splits={recording.name: self.planner.split_text(recording.name) for recording in self.facts},
+            shared_cache=self.shared_cache,
         )
 
     def _depths(self) -> dict[str, list[int]]:

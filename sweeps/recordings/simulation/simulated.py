@@ -26,6 +26,7 @@ from models.backbones import BACKBONES
 from sweeps.errors import InputError
 from sweeps.hashing import content_id
 from sweeps.io.files import fresh_name, locked
+from sweeps.io.private_folder import is_believed, make_private
 from sweeps.io.strict_model import Strict
 from sweeps.recordings.formats.folder import Folder, read_folder
 from sweeps.recordings.readers.screens import ImageSpec
@@ -86,7 +87,7 @@ class SimulatedSpec(RecordingSpec):
         """Open the recording in this node's cache, made there first if need be."""
         home = recording_folder(self, cache)
         with locked(home.with_suffix(".lock")):
-            if not home.exists():
+            if not is_believed(home):
                 _make(self, home, cache)
         recording = read_folder(Folder(str(home)), self.recording_name(), self.image.geometry(), (), drawn=True)
         return replace(recording, fingerprint=self.identity())
@@ -139,7 +140,7 @@ def _make(spec: SimulatedSpec, home: Path, cache: Path) -> None:
     if spec.shuffled:
         responses[fit] = responses[random.permutation(fit)]
     fresh = fresh_name(home)
-    fresh.mkdir(parents=True)
+    make_private(fresh)
     _write_folder(spec, fresh, pictures, table, responses)
     np.save(fresh / "rates.npy", rates[fit])
     shutil.rmtree(home, ignore_errors=True)

@@ -8,6 +8,7 @@ gamma values, new for every repeat. The pupil's position is recorded, but does n
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -18,6 +19,7 @@ from models.inputs.geometry import Geometry
 from sweeps.errors import InputError
 from sweeps.hashing import content_id
 from sweeps.io.files import fresh_name, locked
+from sweeps.io.private_folder import is_believed, make_private
 from sweeps.recordings.readers.clips import ClipRows
 from sweeps.recordings.recording import Recording, RecordingFacts, StimulusSet
 from sweeps.recordings.simulation.video_units import BLOCKS, VideoArea, draw_units, expected, respond, slow_noise
@@ -175,11 +177,12 @@ def _made(spec: SimulatedVideoSpec, cache: Path) -> Path:
     """The folder of the data in this node's cache."""
     home = cache / "simulated" / spec.identity()
     with locked(home.with_suffix(".lock")):
-        if not home.exists():
+        if not is_believed(home):
             fresh = fresh_name(home)
-            fresh.mkdir(parents=True)
+            make_private(fresh)
             for name, array in _make(spec).items():
                 np.save(fresh / f"{name}.npy", array)
+            shutil.rmtree(home, ignore_errors=True)  # one that another user can have written
             fresh.rename(home)
     return home
 

@@ -210,7 +210,7 @@ def test_a_full_disk_keeps_nothing_and_leaves_nothing_half_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Full:
-        def __init__(self, path: Path, mode: str) -> None:
+        def __init__(self, path: Path, mode: str, **_: Any) -> None:
             self.file = open(path, mode)  # noqa: SIM115
 
         def __enter__(self) -> Full:
