@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sweeps.errors import InputError
+from sweeps.errors import InputError, escaped
 from sweeps.io.import_guard import check_names, put_home_first
 
 app = typer.Typer(
@@ -24,6 +24,11 @@ DataOption = Annotated[str | None, typer.Option(help="Folder or URL that recordi
 StorageOption = Annotated[str | None, typer.Option(help="Where rows go: a folder or s3://... (default results/NAME).")]
 CacheOption = Annotated[str | None, typer.Option(help="Feature cache of every node (default ~/.cache/cortex-sweeps).")]
 AddressOption = Annotated[str | None, typer.Option(help="A Ray cluster (default: RAY_ADDRESS, else an own local one).")]
+
+
+def echo(text: str, err: bool = False) -> None:
+    """Print a line; what data or errors bring into it is shown, never followed by the terminal."""
+    typer.echo(escaped(text), err=err)
 
 
 @app.command()
@@ -43,16 +48,18 @@ def run(
     from sweeps.report.terminal import show as show_answer
 
     plan = make_plan(experiment, data, storage, cache)
+    for notice in plan.notices:
+        echo(f"note: {notice}")
     result = run_plan(plan, address, retry_failed, cpus, quiet=False, join=join)
     for notice in result.notices:
-        typer.echo(f"note: {notice}")
+        echo(f"note: {notice}")
     if not result.finished:
-        typer.echo("interrupted: the same command goes on from here", err=True)
+        echo("interrupted: the same command goes on from here", err=True)
         raise typer.Exit(130)
     try:
         show_answer(result.storage)
     except InputError as error:  # every row is durable by now
-        typer.echo(f"finished, but the answer cannot be shown ({error}): `sweeps show {result.storage}` does", err=True)
+        echo(f"finished, but the answer cannot be shown ({error}): `sweeps show {result.storage}` does", err=True)
     counts = result.progress
     if counts.trials and not counts.done and counts.known == counts.known_failed:
         raise typer.Exit(1)
@@ -82,10 +89,10 @@ def check(
         with ReadProgress(console_of(sys.stderr)) as progress:
             problems = read_stimuli(plan, progress.advance)
         for problem in problems:
-            typer.echo(f"error: {problem}", err=True)
+            echo(f"error: {problem}", err=True)
         if problems:
             raise typer.Exit(2)
-        typer.echo("every stimulus can be read")
+        echo("every stimulus can be read")
 
 
 @app.command()
@@ -118,7 +125,7 @@ def score(
     plan, choice = plan_scores(storage, [name.strip() for name in scores.split(",")], trials, data, cache)
     result = run_plan(plan, address, retry_failed, cpus, quiet=False)
     if not result.finished:
-        typer.echo("interrupted: the same command goes on from here", err=True)
+        echo("interrupted: the same command goes on from here", err=True)
         raise typer.Exit(130)
     if show_chosen(result.storage, list(choice.trials["trial_id"]), choice.scores):
         raise typer.Exit(1)
@@ -139,7 +146,7 @@ def confirm(
     from sweeps.report.confirmed import show_confirmations
     from sweeps.report.terminal import console_of
 
-    open_set(storage, trial, again, data, cache, typer.echo)
+    open_set(storage, trial, again, data, cache, echo)
     show_confirmations(console_of(sys.stdout), storage)
 
 
@@ -155,7 +162,7 @@ def guide(
     from sweeps.guidance.tables import show_guided
 
     named = [name.strip() for name in areas.split(",")] if areas else []
-    show_guided(synthesise(storage, areas=named, data=data, cache=cache, say=typer.echo))
+    show_guided(synthesise(storage, areas=named, data=data, cache=cache, say=echo))
 
 
 @app.command()
@@ -165,11 +172,9 @@ def compact(
     """Remove the parts of which every row lies in a folded table; not while a run is at work."""
     from sweeps.storage.compaction import compact as remove_folded
 
-    for compaction in remove_folded(storage, typer.echo):
+    for compaction in remove_folded(storage, echo):
         left = f", {compaction.damaged} damaged left" if compaction.damaged else ""
-        typer.echo(
-            f"{compaction.table}: {compaction.rows} rows in one object, {compaction.removed} parts removed{left}"
-        )
+        echo(f"{compaction.table}: {compaction.rows} rows in one object, {compaction.removed} parts removed{left}")
 
 
 @app.command()
@@ -195,10 +200,10 @@ def forget(
         return
     if not yes and not sys.stdin.isatty():
         raise InputError("needs --yes where nobody can be asked, or --dry-run", key="--trials", value=trials)
-    if forget_trials(storage, trials, agreed, typer.echo) is None:
-        typer.echo("nothing was forgotten")
+    if forget_trials(storage, trials, agreed, echo) is None:
+        echo("nothing was forgotten")
         return
-    typer.echo("forgotten; what the experiment still has of it runs again with the next `sweeps run`")
+    echo("forgotten; what the experiment still has of it runs again with the next `sweeps run`")
 
 
 @app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -211,7 +216,7 @@ def bench(
 
     if name is None:
         for benchmark, (_, purpose) in list_benchmarks().items():
-            typer.echo(f"{benchmark}: {purpose}")
+            echo(f"{benchmark}: {purpose}")
         return
     raise typer.Exit(run_benchmark(name, arguments or []))
 
@@ -229,7 +234,7 @@ def write(
     """Write a small made-up recording in a real layout, to try a reader or to see what it expects."""
     from sweeps.commands.example_data import write_data
 
-    typer.echo(write_data(format_name, folder, seed))
+    echo(write_data(format_name, folder, seed))
 
 
 @data_app.command("formats")
@@ -238,12 +243,12 @@ def formats() -> None:
     from sweeps.commands.example_data import example_formats
 
     for name in example_formats():
-        typer.echo(name)
+        echo(name)
 
 
 def main() -> None:
     """Run the command; bad input is one line and exit code 2, a warning one line."""
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {escaped(str(message))}\n"
     try:
         put_home_first()
         check_names()

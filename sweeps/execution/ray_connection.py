@@ -19,7 +19,7 @@ from typing import Any
 import ray
 from ray.job_config import JobConfig
 
-from sweeps.errors import InputError
+from sweeps.errors import InputError, escaped
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def connected(address: str | None, cpus: int | None = None, about: Mapping[str, 
                     address=address if joins else "local",
                     log_to_driver=False,
                     logging_level=logging.ERROR,
-                    job_config=JobConfig(metadata=dict(about or {})),
+                    job_config=JobConfig(metadata={key: escaped(text) for key, text in (about or {}).items()}),
                     **({} if joins else local),
                 )
         except (OSError, ValueError, RuntimeError) as error:
