@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from sweeps.errors import InputError
+from sweeps.errors import InputError, escaped
 from sweeps.io.import_guard import check_names, put_home_first
 
 app = typer.Typer(
@@ -30,6 +30,11 @@ SharedCacheOption = Annotated[
 AddressOption = Annotated[str | None, typer.Option(help="A Ray cluster (default: RAY_ADDRESS, else an own local one).")]
 
 
+def echo(text: str, err: bool = False) -> None:
+    """Print a line; what data or errors bring into it is shown, never followed by the terminal."""
+    typer.echo(escaped(text), err=err)
+
+
 @app.command()
 def run(
     experiment: ExperimentArgument,
@@ -48,16 +53,18 @@ def run(
     from sweeps.report.terminal import show as show_answer
 
     plan = replace(make_plan(experiment, data, storage, cache), shared_cache=shared_cache)
+    for notice in plan.notices:
+        echo(f"note: {notice}")
     result = run_plan(plan, address, retry_failed, cpus, quiet=False, join=join)
     for notice in result.notices:
-        typer.echo(f"note: {notice}")
+        echo(f"note: {notice}")
     if not result.finished:
-        typer.echo("interrupted: the same command goes on from here", err=True)
+        echo("interrupted: the same command goes on from here", err=True)
         raise typer.Exit(130)
     try:
         show_answer(result.storage)
     except InputError as error:  # every row is durable by now
-        typer.echo(f"finished, but the answer cannot be shown ({error}): `sweeps show {result.storage}` does", err=True)
+        echo(f"finished, but the answer cannot be shown ({error}): `sweeps show {result.storage}` does", err=True)
     counts = result.progress
     if counts.trials and not counts.done and counts.known == counts.known_failed:
         raise typer.Exit(1)
@@ -87,10 +94,10 @@ def check(
         with ReadProgress(console_of(sys.stderr)) as progress:
             problems = read_stimuli(plan, progress.advance)
         for problem in problems:
-            typer.echo(f"error: {problem}", err=True)
+            echo(f"error: {problem}", err=True)
         if problems:
             raise typer.Exit(2)
-        typer.echo("every stimulus can be read")
+        echo("every stimulus can be read")
 
 
 @app.command()
@@ -125,7 +132,7 @@ def score(
     plan, choice = plan_scores(storage, named, trials, data, cache, shared_cache)
     result = run_plan(plan, address, retry_failed, cpus, quiet=False)
     if not result.finished:
-        typer.echo("interrupted: the same command goes on from here", err=True)
+        echo("interrupted: the same command goes on from here", err=True)
         raise typer.Exit(130)
     if show_chosen(result.storage, list(choice.trials["trial_id"]), choice.scores):
         raise typer.Exit(1)
@@ -147,7 +154,7 @@ def confirm(
     from sweeps.report.confirmed import show_confirmations
     from sweeps.report.terminal import console_of
 
-    open_set(storage, trial, again, data, cache, typer.echo, shared_cache)
+    open_set(storage, trial, again, data, cache, echo, shared_cache)
     show_confirmations(console_of(sys.stdout), storage)
 
 
@@ -164,7 +171,7 @@ def guide(
     from sweeps.guidance.tables import show_guided
 
     named = [name.strip() for name in areas.split(",")] if areas else []
-    show_guided(synthesise(storage, areas=named, data=data, cache=cache, say=typer.echo, shared_cache=shared_cache))
+    show_guided(synthesise(storage, areas=named, data=data, cache=cache, say=echo, shared_cache=shared_cache))
 
 
 @app.command()
@@ -174,11 +181,9 @@ def compact(
     """Remove the parts of which every row lies in a folded table; not while a run is at work."""
     from sweeps.storage.compaction import compact as remove_folded
 
-    for compaction in remove_folded(storage, typer.echo):
+    for compaction in remove_folded(storage, echo):
         left = f", {compaction.damaged} damaged left" if compaction.damaged else ""
-        typer.echo(
-            f"{compaction.table}: {compaction.rows} rows in one object, {compaction.removed} parts removed{left}"
-        )
+        echo(f"{compaction.table}: {compaction.rows} rows in one object, {compaction.removed} parts removed{left}")
 
 
 @app.command()
@@ -204,10 +209,10 @@ def forget(
         return
     if not yes and not sys.stdin.isatty():
         raise InputError("needs --yes where nobody can be asked, or --dry-run", key="--trials", value=trials)
-    if forget_trials(storage, trials, agreed, typer.echo) is None:
-        typer.echo("nothing was forgotten")
+    if forget_trials(storage, trials, agreed, echo) is None:
+        echo("nothing was forgotten")
         return
-    typer.echo("forgotten; what the experiment still has of it runs again with the next `sweeps run`")
+    echo("forgotten; what the experiment still has of it runs again with the next `sweeps run`")
 
 
 @app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -220,7 +225,7 @@ def bench(
 
     if name is None:
         for benchmark, (_, purpose) in list_benchmarks().items():
-            typer.echo(f"{benchmark}: {purpose}")
+            echo(f"{benchmark}: {purpose}")
         return
     raise typer.Exit(run_benchmark(name, arguments or []))
 
@@ -238,7 +243,7 @@ def write(
     """Write a small made-up recording in a real layout, to try a reader or to see what it expects."""
     from sweeps.commands.example_data import write_data
 
-    typer.echo(write_data(format_name, folder, seed))
+    echo(write_data(format_name, folder, seed))
 
 
 @data_app.command("formats")
@@ -247,12 +252,12 @@ def formats() -> None:
     from sweeps.commands.example_data import example_formats
 
     for name in example_formats():
-        typer.echo(name)
+        echo(name)
 
 
 def main() -> None:
     """Run the command; bad input is one line and exit code 2, a warning one line."""
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {escaped(str(message))}\n"
     try:
         put_home_first()
         check_names()

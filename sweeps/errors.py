@@ -44,7 +44,7 @@ class InputError(Exception):
 
     def __str__(self) -> str:
         line = "".join(f"{part}: " for part in (self.file, self._setting()) if part)
-        return " ".join(f"{line}{self.problem}{self._choices()}".split())
+        return escaped(" ".join(f"{line}{self.problem}{self._choices()}".split()))
 
     def _setting(self) -> str | None:
         if self.value is ...:
@@ -75,6 +75,25 @@ def _shown(value: Any) -> str:
         return _REPR.repr(value)
     except (ValueError, RecursionError):
         return f"({type(value).__name__})"
+
+
+def escaped(text: str, lines: bool = False) -> str:
+    """The text with every character that is not printed written as Python writes it, for terminals, logs and metrics.
+
+    Those are control characters (ESC, which moves cursors and sets titles, among them), marks that turn the direction
+    of writing, characters of no width, blanks other than the usual one, halves of surrogate pairs. Unicode that is
+    printed stays; so do line breaks where several `lines` are meant.
+
+    >>> print(escaped("V1\x1b[2J"), escaped("\u202e4V"), escaped("Gyrus präcentralis"))
+    V1\\x1b[2J \\u202e4V Gyrus präcentralis
+    """
+    if lines:
+        return "\n".join(map(escaped, text.split("\n")))
+    return text if text.isprintable() else "".join(sign if sign.isprintable() else _code(sign) for sign in text)
+
+
+def _code(sign: str) -> str:
+    return sign.encode("unicode_escape").decode()
 
 
 def shortened(text: str, most: int = 160) -> str:

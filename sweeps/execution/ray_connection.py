@@ -21,7 +21,7 @@ import ray
 from ray.exceptions import RayError
 from ray.job_config import JobConfig
 
-from sweeps.errors import InputError
+from sweeps.errors import InputError, escaped
 from sweeps.execution import ray_internals
 from sweeps.execution.ray_session import has_token, own_ray, token_file
 
@@ -39,7 +39,7 @@ def connected(address: str | None, cpus: int | None = None, about: Mapping[str, 
     arguments = {
         "log_to_driver": False,
         "logging_level": logging.ERROR,
-        "job_config": JobConfig(metadata=dict(about or {})),
+        "job_config": JobConfig(metadata={key: escaped(text) for key, text in (about or {}).items()}),
     }
     if starts_own(address):
         connection = own_ray(num_cpus=cpus, dashboard_host="127.0.0.1", **arguments)

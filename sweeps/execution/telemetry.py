@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from ray.util.metrics import Counter, Gauge
 
+from sweeps.errors import escaped
+
 if TYPE_CHECKING:
     from sweeps.planning.scheduler import Scheduler
 
@@ -42,7 +44,7 @@ class Telemetry:
     """Metrics of one sweep in this process. The first that fails is reported, and is the last: no sweep ends of it."""
 
     def __init__(self, sweep: str, say: Callable[[str], None]) -> None:
-        self.sweep = sweep
+        self.sweep = escaped(sweep)
         self.say = say
         self.counters: dict[str, Counter] = {}
         self.gauges: dict[str, Gauge] = {}
@@ -72,7 +74,7 @@ class Telemetry:
     def set(self, name: str, value: float, label: str = "") -> None:
         """Set a gauge."""
         what, tag = GAUGES[name]
-        labels = {"sweep": self.sweep, **({tag: label} if tag else {})}
+        labels = {"sweep": self.sweep, **({tag: escaped(label)} if tag else {})}
         if name not in self.gauges:
             self.gauges[name] = Gauge(name, what, tuple(labels))
         self.gauges[name].set(value, labels)

@@ -164,7 +164,7 @@ class DepthMaps(_DepthParameters):
     def values(self, area: str, blocks: int) -> tuple[Depth, ...]:
         """Return the depths that any map may read for an area."""
         singles: set[Depth] = set(range(blocks)) if RANDOM in self.maps.values() else set()
-        fixed = {self.resolved(name, blocks, 0)[area] for name, entries in self.maps.items() if entries != RANDOM}
+        fixed = {_of_map(entries, area, blocks) for entries in self.maps.values() if entries != RANDOM}
         return tuple(sorted(singles | fixed, key=blocks_of))
 
     def resolved(self, name: str, blocks: int, seed: int) -> dict[str, Depth]:
@@ -173,11 +173,7 @@ class DepthMaps(_DepthParameters):
         if entries == RANDOM:
             drawn = np.random.default_rng([seed, 31, *name.encode()]).integers(blocks, size=len(self.areas))
             return {area: int(block) for area, block in zip(self.areas, drawn, strict=True)}
-        if entries == ANATOMICAL:
-            entries = ANATOMY[blocks]
-        if isinstance(entries, str):
-            return {area: resolve(entries, blocks) for area in self.areas}
-        return {area: resolve(entries[area], blocks) for area in self.areas}
+        return {area: _of_map(entries, area, blocks) for area in self.areas}
 
     def parameters(self, blocks: int) -> dict[str, tuple[str, ...]]:
         """Name one parameter: which map."""
@@ -214,6 +210,13 @@ Depths = AreaDepths | DepthMaps
 def listed_blocks(entries: Sequence[Entry]) -> int:
     """Return the deepest block that is listed by number, -1 where there is none."""
     return max((max(blocks_of(entry)) for entry in entries if not isinstance(entry, str)), default=-1)
+
+
+def _of_map(entries: Mapping[str, Entry] | str, area: str, blocks: int) -> Depth:
+    """The depth of an area in a map that is not drawn."""
+    if entries == ANATOMICAL:
+        entries = ANATOMY[blocks]
+    return resolve(entries if isinstance(entries, str) else entries[area], blocks)
 
 
 def _resolved(listed: Sequence[Entry], blocks: int) -> tuple[Depth, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +21,9 @@ from sweeps.experiment.depths import (
     Entry,
     listed_blocks,
 )
+from sweeps.experiment.domains import Choice, by_blocks
 
 if TYPE_CHECKING:
-    from sweeps.experiment.domains import Choice
     from sweeps.experiment.space import Space
 
 BLOCK = Parameter(0, "int", low=0)
@@ -112,7 +111,7 @@ def _read_map(key: str, raw: Any, areas: Sequence[str]) -> dict[str, Entry]:
 def check_depths(space: Space) -> None:
     """Refuse depths that a backbone of the space does not have."""
     for choice in space.backbones:
-        counts = _block_counts(space, choice)
+        counts = _block_counts(choice)
         for blocks in counts:
             _check_blocks(space.depths, choice.name, blocks)
         readouts = space.readouts_for({"name": choice.name})
@@ -121,10 +120,10 @@ def check_depths(space: Space) -> None:
             _check_single(space.depths, single[0], max(counts))
 
 
-def _block_counts(space: Space, choice: Choice) -> list[int]:
+def _block_counts(choice: Choice) -> list[int]:
     """List every number of blocks that a choice may have; InputError where its parameters contradict each other."""
     try:
-        return sorted({space.blocks(backbone) for backbone in _corners(choice)})
+        return sorted(by_blocks(choice, choice.boxes()))
     except ValueError as error:
         raise InputError(str(error), key=f"space.backbone.{choice.name}") from None
 
@@ -166,15 +165,3 @@ def _listed(depths: Depths) -> Iterator[tuple[str, Sequence[Entry]]]:
         if not isinstance(entries, str):
             for area, entry in entries.items():
                 yield f"space.depth.maps.{name}.{area}", (entry,)
-
-
-def _corners(choice: Choice) -> Iterator[dict[str, Any]]:
-    """Yield resolved backbones of a choice, with every possible number of blocks (of a range, the least) among them."""
-    blocks = choice.component.blocks
-    if isinstance(blocks, int):
-        yield {"name": choice.name}
-        return
-    needed = choice.domains if ":" in blocks else {blocks: choice.domains[blocks]}
-    lists = [getattr(domain, "values", None) or [getattr(domain, "low", None)] for domain in needed.values()]
-    for row in itertools.product(*lists):
-        yield {"name": choice.name, **dict(zip(needed, row, strict=True))}

@@ -123,9 +123,11 @@ class Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Build the mapping; a duplicate key, of which YAML would keep the last, is an error."""
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for index, key in enumerate(keys):
-            if key != "<<" and key in keys[:index]:
+        known: set[str] = set()
+        for key in keys:
+            if key != "<<" and key in known:
                 raise yaml.MarkedYAMLError(problem=f"duplicate key {key!r}", problem_mark=node.start_mark)
+            known.add(key)
         return super().construct_mapping(node, deep)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from models.backbones import BACKBONES
 from models.component import Component
 from sweeps.experiment.depths import Depth, Depths, plain
-from sweeps.experiment.domains import Choice, Domain, Draws, Range, Values
+from sweeps.experiment.domains import Box, Choice, Domain, Draws, Range, Values, by_blocks, count_points
 
 Configuration = dict[str, Any]
 """A resolved, active configuration: backbone {name, ...}, depth {area: block or list}, readout {name, ...}, seed."""
@@ -40,13 +40,30 @@ class Space:
         return self.depths.values(area, self.blocks(backbone))
 
     def size(self) -> int | None:
-        """Count the grid points; None when some range is continuous."""
+        """Count the grid points, by products; None when some range is continuous."""
         if self.continuous():
             return None
-        return sum(
-            self.depth_count(backbone) * len(self.seeds) * sum(1 for _ in points(self.readouts_for(backbone)))
-            for backbone in points(self.backbones)
+        return len(self.seeds) * sum(
+            backbones * self.depths.count(blocks) * self.readout_count(name)
+            for (name, blocks), backbones in self.backbone_counts().items()
         )
+
+    def backbone_counts(self) -> dict[tuple[str, int], int]:
+        """Count the resolved backbones by name and number of blocks; a continuous range counts as one value."""
+        counts: dict[tuple[str, int], int] = {}
+        for name in dict.fromkeys(choice.name for choice in self.backbones):
+            choices = [choice for choice in self.backbones if choice.name == name]
+            boxes = [box for choice in choices for box in choice.boxes()]
+            for blocks, parts in by_blocks(choices[0], boxes).items():
+                counts[name, blocks] = sum(map(count_points, parts))
+        return counts
+
+    def readout_count(self, backbone: str) -> int:
+        """Count the resolved readouts that fit a backbone."""
+        by_name: dict[str, list[Box]] = {}
+        for choice in self.readouts_for({"name": backbone}):
+            by_name.setdefault(choice.name, []).extend(choice.boxes())
+        return sum(map(count_points, by_name.values()))
 
     def readouts_for(self, backbone: Mapping[str, Any]) -> tuple[Choice, ...]:
         """Return the readouts that fit a backbone, without the parameters that mean nothing with it.
@@ -83,15 +100,11 @@ class Space:
             configuration["depth"], blocks, configuration["seed"], part
         )
 
-    def depth_count(self, backbone: Mapping[str, Any]) -> int:
-        """Count the depth maps that a grid tries with a resolved backbone."""
-        return self.depths.count(self.blocks(backbone))
-
     def grid(self) -> Iterator[Configuration]:
         """Yield every configuration once, backbones outermost, depths innermost."""
         for backbone in points(self.backbones):
-            readouts = list(points(self.readouts_for(backbone)))
-            for readout, seed in itertools.product(readouts, self.seeds):
+            readouts = points(self.readouts_for(backbone))
+            for readout, seed in ((readout, seed) for readout in readouts for seed in self.seeds):
                 for depth in self.depths.grid(self.blocks(backbone), seed):
                     yield make_configuration(backbone, depth, readout, seed)
 

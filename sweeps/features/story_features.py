@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 
 from metrics.timing import lanczos, trim
-from sweeps.errors import InputError
+from sweeps.errors import InputError, escaped
 from sweeps.recordings.recording import Recording
 
 BATCH = 64
@@ -167,7 +167,8 @@ class _Weights:
             problem = (
                 f"{silent.sum()} of {len(silent)} samples of run {self.run} have less than half a word around them"
             )
-            warnings.warn(f"{problem}: they are given the mean of its other samples", RuntimeWarning, stacklevel=4)
+            text = escaped(f"{problem}: they are given the mean of its other samples")
+            warnings.warn(text, RuntimeWarning, stacklevel=4)
         return values
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.backbones import BACKBONES
+from sweeps.report.plain_text import name_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,7 +40,7 @@ def gallery(
     order = {"guided": np.arange(len(pictures.guided)), "unguided": np.arange(len(pictures.unguided)), "natural": best}
     columns = min(COLUMNS, len(pictures.guided))
     figure = Figure(figsize=(1.5 + 1.25 * max(columns, 5), 7.4), dpi=100, layout="constrained")
-    figure.suptitle(title(rows), fontsize=10, x=0.01, ha="left")
+    figure.suptitle(title(rows), fontsize=10, x=0.01, ha="left", parse_math=False)
     grid = figure.add_gridspec(4, columns, height_ratios=[1, 1, 1, 1.2])
     for line, (kind, label) in enumerate(ROWS.items()):
         for column, index in enumerate(order[kind][:columns]):
@@ -62,7 +63,7 @@ def title(rows: Sequence[Mapping[str, Any]]) -> str:
     named = [f"{twin_name(row)} ({row['prediction']:.2f})" for row in rows]
     transfer = f", transfer gain {guide['transfer_gain']:+.2f} sd" if judges else ""
     return (
-        f"{driven(guide)} of {guide['recording']}, {guide['method']}: gain over best natural "
+        f"{driven(guide)} of {name_text(guide['recording'])}, {guide['method']}: gain over best natural "
         f"{guide['gain_over_best']:+.2f} sd, over unguided {guide['gain_over_unguided']:+.2f} sd{transfer}\n"
         f"guide (held-out prediction): {named[0]}\njudges: {'; '.join(named[1:]) or 'none'}"
         "; below each picture: sd by the guide | mean of the judges"
@@ -71,8 +72,8 @@ def title(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def driven(row: Mapping[Any, Any]) -> str:
     """Name the area that a row is about, or its contrast."""
-    contrast = f" - {row['weight']:g} {row['against']}" if isinstance(row["against"], str) else ""
-    return f"{row['area']}{contrast}"
+    contrast = f" - {row['weight']:g} {name_text(row['against'])}" if isinstance(row["against"], str) else ""
+    return f"{name_text(row['area'])}{contrast}"
 
 
 def twin_name(row: Mapping[Any, Any]) -> str:

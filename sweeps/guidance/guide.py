@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 TABLE = "guidance"
 FOLDER = "galleries"
+LONGEST = 80
+"""Characters of a target's name in the name of its folder, which the gallery's id tells from the others."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +151,15 @@ def _parts(guidance: Guidance, plan: Plan, device: str) -> Parts | None:
         raise InputError(f"cannot be used: {error}", key="guidance.pipeline", value=place) from None
 
 
+def folder_name(target: Target) -> str:
+    """Name a target for the storage: of names from data only letters, digits and `.+-` become part of a path.
+
+    >>> folder_name(Target("small", "V4", "x/../../V1"))
+    'small-V4-x_.._.._V1'
+    """
+    return re.sub(r"[^\w.+-]", "_", str(target))[:LONGEST]
+
+
 def _write(store: Store, guidance: Guidance, job: GuidanceJob, synthesizer: Synthesizer) -> None:
     """Make one target's pictures, judge them, and write pictures, gallery and, last, rows."""
     from sweeps.guidance.gallery import gallery
@@ -156,7 +168,7 @@ def _write(store: Store, guidance: Guidance, job: GuidanceJob, synthesizer: Synt
     target, guiding = job.target, job.twins[0]
     pictures = synthesizer.make(target, guiding)
     judgements = [synthesizer.judge(target, twin, pictures) for twin in job.twins]
-    folder = f"{FOLDER}/{target}-{gallery_id(guidance, target, job.twins)}"
+    folder = f"{FOLDER}/{folder_name(target)}-{gallery_id(guidance, target, job.twins)}"
     rows = rows_of(guidance, target, job.twins, judgements, folder)
     rows[0] |= transfers(judgements[1:], best_pictures(guidance, judgements[0]))
     rows[0] |= statistics(synthesizer, target, guiding, pictures)

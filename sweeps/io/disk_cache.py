@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from sweeps.errors import escaped
 from sweeps.hashing import content_id
 from sweeps.io.files import HALF_WRITTEN_SECONDS, OWN_MODE, locked, replacing
 from sweeps.io.private_folder import is_believed, make_private
@@ -164,7 +165,7 @@ class DiskCache:
 @cache
 def warn_once(text: str) -> None:
     """Log a warning, once in a process."""
-    logging.getLogger("sweeps").warning("%s", text)
+    logging.getLogger("sweeps").warning("%s", escaped(text))
 
 
 def _encoded(arrays: Arrays, facts: Mapping[str, Any]) -> list[Any]:

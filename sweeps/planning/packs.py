@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from sweeps.errors import escaped
 from sweeps.experiment.cells import Cell
 from sweeps.experiment.earlier_scores import EarlierScores
 from sweeps.hashing import canonical
@@ -58,7 +59,7 @@ class Pack:
     def __str__(self) -> str:
         first = self.cells[0]
         places = sorted({cell.recording for cell in self.cells})
-        return f"{first.backbone['name']} -> {', '.join(places)}: {len(self.cells)} cells"
+        return escaped(f"{first.backbone['name']} -> {', '.join(places)}: {len(self.cells)} cells")
 
 
 def jobs_of(cells: Iterable[Cell]) -> list[list[Cell]]:
@@ -125,9 +126,24 @@ def pack_size(wanted: int | str, workers: int) -> Callable[[int], int]:
     return size
 
 
+def count_text(count: int) -> str:
+    """Write a count; of one with more than fifteen digits its size, since a space may have more points than atoms.
+
+    >>> count_text(68), count_text(10**30), count_text(16**300)
+    ('68', 'about 1.0e30', 'about 1.7e361')
+    """
+    if count < 10**15:
+        return str(count)
+    power = int(math.log10(count))
+    tenths = count // 10 ** (power - 1)
+    return f"about {tenths // 10}.{tenths % 10}e{power}"
+
+
 def fewest_packs(cells: int) -> int:
     """Count the packs that so many cells are put in for one worker; more workers have more and smaller ones."""
-    size, packs = pack_size("auto", 1), 0
+    size = pack_size("auto", 1)
+    packs = max(0, -((SHARE * MOST_CELLS - cells) // MOST_CELLS))  # full ones, as long as a third of the rest fills one
+    cells -= packs * MOST_CELLS
     while cells > 0:
         cells -= size(cells)
         packs += 1

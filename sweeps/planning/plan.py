@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from sweeps.experiment.schema import (
     parse_experiment,
     read_experiment,
 )
-from sweeps.experiment.space import Configuration, Space, points
+from sweeps.experiment.space import Configuration, Space
 from sweeps.experiment.worker_context import WorkerContext
 from sweeps.io.import_guard import check_names
 from sweeps.planning.checks import (
@@ -40,6 +40,7 @@ from sweeps.planning.checks import (
     check_splits,
     with_ood,
 )
+from sweeps.planning.packs import count_text
 from sweeps.probes import Probe, open_probe
 from sweeps.recordings import describe
 from sweeps.recordings.recording import RecordingFacts
@@ -52,6 +53,12 @@ from sweeps.storage.provenance import commit
 from sweeps.storage.store import Store
 
 DEFAULT_CACHE = "~/.cache/cortex-sweeps"
+
+MANY_TRIALS = 10**6
+"""A larger grid is warned of."""
+
+MEETINGS = 3
+"""Random trials for every cell of a place: exp(-3), 5 % of the cells, are then in none of them."""
 
 
 @dataclass(frozen=True)
@@ -113,10 +120,10 @@ class Plan:
     def _depths(self) -> dict[str, list[int]]:
         """Blocks of each frozen backbone that may be read, simulated truths included."""
         depths: dict[str, set[int]] = {}
-        for choice in self.space.backbones:
-            for backbone in points((choice,)) if not choice.component.trained else ():
-                values = (depth for area in self.space.areas for depth in self.space.depth_values(area, backbone))
-                depths.setdefault(choice.name, set()).update(block for depth in values for block in blocks_of(depth))
+        for name, blocks in self.space.backbone_counts():
+            if not BACKBONES[name].trained:
+                values = (depth for area in self.space.areas for depth in self.space.depths.values(area, blocks))
+                depths.setdefault(name, set()).update(block for depth in values for block in blocks_of(depth))
         for recording in self.facts:
             if recording.truth:
                 teacher = recording.notes["teacher"]["backbone"]
@@ -142,19 +149,33 @@ class Plan:
         return any(len(folds_of(basis, split, seed, shared)) > 1 for basis, shared in bases)
 
     def cell_count(self) -> int | None:
-        """Number of distinct cells of a grid, or None when the space is continuous."""
-        if self.space.continuous():
-            return None
-        total = 0
-        places = [area for facts in self.facts for area in facts.areas if area in self.space.areas]
-        for backbone in points(self.space.backbones):
-            readouts = sum(1 for _ in points(self.space.readouts_for(backbone)))
-            if BACKBONES[backbone["name"]].trained:
-                fits = self.space.depth_count(backbone) * len(places)
-            else:
-                fits = sum(len(self.space.depth_values(area, backbone)) for area in places)
-            total += readouts * len(self.space.seeds) * fits
-        return total
+        """Number of distinct cells of a grid, by products, or None when the space is continuous."""
+        return None if self.space.continuous() else sum(self._cells_by_place().values())
+
+    def _cells_by_place(self) -> dict[tuple[str, str], int]:
+        """Cells of a grid by recording and area."""
+        read = [(facts.name, area) for facts in self.facts for area in facts.areas if area in self.space.areas]
+        cells = dict.fromkeys(read, 0)
+        for (name, blocks), backbones in self.space.backbone_counts().items():
+            several = backbones * self.space.readout_count(name) * len(self.space.seeds)
+            maps = self.space.depths.count(blocks) if BACKBONES[name].trained else 0
+            depths = {area: maps or len(self.space.depths.values(area, blocks)) for area in self.space.areas}
+            for recording, area in read:
+                cells[recording, area] += several * depths[area]
+        return cells
+
+    def large_grid(self) -> tuple[str, ...]:
+        """A warning for a grid of more than MANY_TRIALS: how many random trials would fit nearly all of its cells."""
+        size = None if self.experiment.search.trials else self.space.size()
+        if size is None or size <= MANY_TRIALS or self.chosen is not None:
+            return ()
+        cells = self._cells_by_place().values()
+        trials = MEETINGS * max(cells)
+        grid = f"a grid of {count_text(size)} trials over {count_text(sum(cells))} distinct cells"
+        if trials > min(size // 10, MANY_TRIALS):
+            return (f"{grid}: `search: {{method: random, trials: ...}}` tries as many as there is time for",)
+        random = f"`search: {{method: random, trials: {trials}}}`"
+        return (f"{grid}: {random} would fit some 95% of the same cells",)
 
 
 def make_plan(
@@ -182,7 +203,7 @@ def make_plan(
     except InputError as error:
         error.file = error.file or source
         raise
-    return Plan(
+    plan = Plan(
         experiment=with_ood(checked, facts),
         source=source,
         base=base,
@@ -197,6 +218,7 @@ def make_plan(
         shared=shared,
         notices=notices,
     )
+    return replace(plan, notices=(*notices, *plan.large_grid()))
 
 
 def _read_parts(

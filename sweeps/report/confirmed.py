@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 from rich.console import Console
-from rich.table import Table
 
 from sweeps.report.answers.analysis import number_text
+from sweeps.report.plain_text import PlainTable, name_text, print_line
 from sweeps.storage.objects import attempt
 from sweeps.storage.store import Store
 
@@ -18,15 +18,15 @@ def show_confirmations(console: Console, uri: str) -> None:
         return
     rows = stored.to_pandas().sort_values("opened", kind="stable")
     title = "Confirm set: prediction of stimuli that took part in nothing, 95% bootstrap interval over groups"
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table = PlainTable(title)
     for name in ("opened", "trial", "recording", "area", "prediction", "interval", "stimuli", "when"):
-        table.add_column(name, justify="right" if name in ("prediction", "interval", "stimuli") else "left")
+        table.column(name, justify="right" if name in ("prediction", "interval", "stimuli") else "left")
     for row in rows.to_dict("records"):
-        table.add_row(
+        table.row(
             str(row["opened"]),
             row["trial_id"][:6],
-            row["recording"],
-            row["area"],
+            name_text(row["recording"]),
+            name_text(row["area"]),
             number_text(row["prediction"]),
             f"{number_text(row['prediction_low'])} to {number_text(row['prediction_high'])}",
             str(row["stimuli"]),
@@ -35,4 +35,4 @@ def show_confirmations(console: Console, uri: str) -> None:
     console.print()
     console.print(table)
     if rows["opened"].max() > 1:
-        console.print("opened more than once: only the first opening is a confirmation")
+        print_line(console, "opened more than once: only the first opening is a confirmation")

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 
 from sweeps.report.answers.best_depth import LEVEL, BestDepth
+from sweeps.report.plain_text import name_text
 
 FEW_GROUPS = 20
 """Stimulus groups below which bootstrap intervals are noticeably too narrow, and confidence sets too small."""
@@ -76,7 +77,7 @@ def why_the_best_trial_differs(
     if not other:
         return None
     places = ", ".join(
-        f"{area} at {short_blocks(depths[area])}, its own best being {short_blocks(blocks)}"
+        f"{name_text(area)} at {short_blocks(depths[area])}, its own best being {short_blocks(blocks)}"
         for area, blocks in other.items()
     )
     return (

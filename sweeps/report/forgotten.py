@@ -6,6 +6,7 @@ import pandas as pd
 from rich.console import Console
 
 from sweeps.report.answers.analysis import depths_of, labels
+from sweeps.report.plain_text import print_line
 
 MOST = 10
 """Trials that are listed."""
@@ -13,17 +14,17 @@ MOST = 10
 
 def show_forgotten(trials: pd.DataFrame, of: int, cells: pd.DataFrame, shared: int, console: Console) -> None:
     """Print the trials that go (of so many), the cells that go with them, and how many stay for other trials."""
-    console.print(f"{len(trials)} of {of} trials{_states(trials)}")
+    print_line(console, f"{len(trials)} of {of} trials{_states(trials)}")
     names = labels(trials).tolist() if len(trials) else []
     for name, row in zip(names, trials.head(MOST).to_dict("records"), strict=False):
         error = "" if pd.isna(row["error"]) else f": {row['error']}"
         depths = "/".join(depths_of(pd.Series(row)).values())
         line = f"{row['trial_id']}  {row['status']}  {name} depth {depths} seed {row['config.seed']}{error}"
-        console.print(f"  {line}", markup=False, soft_wrap=True)
+        print_line(console, f"  {line}", soft_wrap=True)
     if len(trials) > MOST:
-        console.print(f"  and {len(trials) - MOST} more")
+        print_line(console, f"  and {len(trials) - MOST} more")
     stay = f"; {shared} stay, since other trials use them" if shared else ""
-    console.print(f"{len(cells)} of their cells{_states(cells)}{stay}")
+    print_line(console, f"{len(cells)} of their cells{_states(cells)}{stay}")
 
 
 def _states(rows: pd.DataFrame) -> str:

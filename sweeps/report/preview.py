@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.table import Table
 
-from sweeps.planning.packs import fewest_packs
+from sweeps.planning.packs import count_text, fewest_packs
 from sweeps.planning.plan import Plan
 from sweeps.probes import shown_kinds
 from sweeps.recordings.recording import RecordingFacts
+from sweeps.report.plain_text import PlainTable, name_text, print_line
 from sweeps.report.split_sizes import split_kind, split_sizes
 from sweeps.scores import SCORES
+
+YEAR = 31_557_600
+"""Seconds."""
 
 
 def preview(plan: Plan, console: Console) -> None:
@@ -18,53 +21,57 @@ def preview(plan: Plan, console: Console) -> None:
     _recordings(plan, console)
     _work(plan, console)
     _scores(plan, console)
-    console.print(f"results: {plan.storage}    cache: {plan.cache}", markup=False)
+    print_line(console, f"results: {plan.storage}    cache: {plan.cache}")
 
 
 def _recordings(plan: Plan, console: Console) -> None:
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    table = PlainTable()
     for name in ("recording", "areas (units)", "stimuli", "groups", "repeats", "splits"):
-        table.add_column(name)
+        table.column(name)
     for facts in plan.facts:
         kind = split_kind(plan, facts)
-        areas = ", ".join(f"{area} ({units})" for area, units in facts.areas.items())
-        table.add_row(facts.name, areas, str(facts.stimuli), str(facts.groups), str(facts.repeats), kind)
+        areas = ", ".join(f"{name_text(area)} ({units})" for area, units in facts.areas.items())
+        table.row(name_text(facts.name), areas, str(facts.stimuli), str(facts.groups), str(facts.repeats), kind)
     console.print(table)
     for facts in plan.facts:
         for key, note in facts.notes.items():
             if isinstance(note, str) or (isinstance(note, int) and not isinstance(note, bool) and note):
-                console.print(f"{facts.name}: {key.replace('_', ' ')}: {note}", markup=False)
+                print_line(console, f"{name_text(facts.name)}: {key.replace('_', ' ')}: {note}")
     for name, groups in plan.shared.items():
-        console.print(f"{name}: {len(groups.places)} groups show what other recordings show: split alike", markup=False)
+        shared = f"{len(groups.places)} groups show what other recordings show: split alike"
+        print_line(console, f"{name_text(name)}: {shared}")
     for line in split_sizes(plan):
-        console.print(line, markup=False)
+        print_line(console, line)
     unread = sorted({area for facts in plan.facts for area in facts.areas} - set(plan.space.areas))
     if unread:
-        console.print(f"areas that no depth is given for, left out: {', '.join(unread)}")
+        print_line(console, f"areas that no depth is given for, left out: {', '.join(map(name_text, unread))}")
 
 
 def _work(plan: Plan, console: Console) -> None:
     search, size, cells = plan.experiment.search, plan.space.size(), plan.cell_count()
-    trials = search.trials or size
-    most = f" of {size}" if size is not None and search.trials else ""
-    console.print(f"{search.method}: {trials} trials{most}; objectives: {', '.join(search.objectives)}")
+    trials = search.trials or size or 0
+    most = f" of {count_text(size)}" if size is not None and search.trials else ""
+    objectives = ", ".join(search.objectives)
+    print_line(console, f"{search.method}: {count_text(trials)} trials{most}; objectives: {objectives}")
     for notice in plan.notices:
-        console.print(notice)
+        print_line(console, notice)
     if cells is not None:
         limit = " at most" if search.trials else ""
-        console.print(f"{cells} distinct cells{limit}; {fewest_packs(cells)} packs or more, the last ones small")
+        packs = f"{count_text(fewest_packs(cells))} packs or more, the last ones small"
+        print_line(console, f"{count_text(cells)} distinct cells{limit}; {packs}")
     pictures = sum(facts.stimuli for facts in plan.facts if facts.pictures)
     probes = sum(len(plan.probes[kind]) for kind in shown_kinds(plan.probes)) if pictures else 0
-    console.print(
+    print_line(
+        console,
         f"every frozen backbone sees {pictures} pictures of the recordings and {probes} of the probes "
-        "(once for each picture size)"
+        "(once for each picture size)",
     )
 
 
 def _scores(plan: Plan, console: Console) -> None:
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    table = PlainTable()
     for name in ("score", "seconds a cell", "what it is; what it needs"):
-        table.add_column(name, justify="right" if name.startswith("seconds") else "left")
+        table.column(name, justify="right" if name.startswith("seconds") else "left")
     for name in plan.experiment.scores:
         score = SCORES[name]
         if score.probe:
@@ -72,22 +79,25 @@ def _scores(plan: Plan, console: Console) -> None:
             needs = f"probe {probe.name}, {len(probe)} pictures" if probe else f"probe {score.probe}: not given, NaN"
         else:
             needs = _missing(plan, name)
-        table.add_row(name, f"{score.seconds:g}", f"{score.summary}; {needs}")
+        table.row(name, f"{score.seconds:g}", f"{score.summary}; {needs}")
     console.print(table)
     total, cells = sum(SCORES[name].seconds for name in plan.experiment.scores), plan.cell_count()
     if cells is not None:
-        console.print(
-            f"scores of {cells} cells: about {_duration(total * cells)} of one core at the quickstart's sizes"
+        duration = _duration(round(1e6 * total) * cells)
+        print_line(
+            console, f"scores of {count_text(cells)} cells: about {duration} of one core at the quickstart's sizes"
         )
     others = ", ".join(f"{name} ({score.seconds:g} s a cell)" for name, score in SCORES.items() if score.on_request)
-    console.print(f"on request, in `scores` or by `sweeps score`: {others}")
+    print_line(console, f"on request, in `scores` or by `sweeps score`: {others}")
 
 
-def _duration(seconds: float) -> str:
-    for unit, length in (("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.0f} s"
+def _duration(microseconds: int) -> str:
+    """A time in words: whole numbers, since those of large spaces are beyond floats."""
+    for unit, seconds in (("years", YEAR), ("h", 3600), ("min", 60)):
+        length = 10**6 * seconds
+        if microseconds >= (2 if unit != "years" else 10) * length:
+            return f"{count_text((microseconds + length // 2) // length)} {unit}"
+    return f"{microseconds / 1e6:.0f} s"
 
 
 def _missing(plan: Plan, name: str) -> str:
@@ -110,7 +120,7 @@ def _missing(plan: Plan, name: str) -> str:
 
 
 def _names(facts: list[RecordingFacts]) -> str:
-    return ", ".join(recording.name for recording in facts)
+    return ", ".join(name_text(recording.name) for recording in facts)
 
 
 def _gaps(name: str, facts: list[RecordingFacts]) -> str:
@@ -120,7 +130,8 @@ def _gaps(name: str, facts: list[RecordingFacts]) -> str:
         gaps = SCORES[name].gaps(recording)
         whole = len(gaps) == len(recording.areas) and len(set(gaps.values())) == 1
         for area, reason in gaps.items():
-            place = recording.name if whole else f"{recording.name}/{area}"
+            name = name_text(recording.name)
+            place = name if whole else f"{name}/{name_text(area)}"
             places.setdefault(reason, []).append(place)
     parts = (f"; NaN in {', '.join(dict.fromkeys(there))}: {reason}" for reason, there in places.items())
     return "".join(parts)

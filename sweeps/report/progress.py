@@ -17,6 +17,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from sweeps.report.plain_text import name_text, print_line
+
 if TYPE_CHECKING:
     from sweeps.planning.plan import Plan
     from sweeps.planning.run_progress import RunProgress
@@ -38,7 +40,7 @@ class ProgressDisplay:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             console=self.console,
             disable=quiet or not self.console.is_terminal,
         )
@@ -60,7 +62,7 @@ class ProgressDisplay:
 
     def say(self, text: str) -> None:
         """Print a line."""
-        self.console.print(text, markup=False, soft_wrap=True)
+        print_line(self.console, text, soft_wrap=True)
 
     def started(self, dashboard: str, workers: int, token_command: str = "") -> None:
         """Print that Ray is up; `token_command` prints the token that its dashboard asks for, if it asks for one."""
@@ -75,7 +77,8 @@ class ProgressDisplay:
         """Print planted depths and the sets that cannot be told apart."""
         for row in rows:
             self.say(
-                f"planted: {row['area']} reads depth {row['planted']} of {row['recording']}'s teacher; "
+                f"planted: {name_text(row['area'])} reads depth {row['planted']} of "
+                f"{name_text(row['recording'])}'s teacher; "
                 f"cannot be told apart: {', '.join(str(depth) for depth in row['alike'])}"
             )
 

@@ -10,6 +10,7 @@ from sweeps.recordings.recording import RecordingFacts
 from sweeps.recordings.split_rows import folds_of, left_out
 from sweeps.recordings.split_settings import NamedRows
 from sweeps.recordings.splits import Fold
+from sweeps.report.plain_text import name_text
 
 SETS = ("train", "select", "report", "confirm")
 
@@ -27,7 +28,7 @@ def split_kind(plan: Plan, facts: RecordingFacts) -> str:
 
 def split_sizes(plan: Plan) -> list[str]:
     """A line for every recording: stimuli (and groups) of its sets, under the first seed."""
-    return [f"split of {facts.name}: {_sizes(plan, facts)}" for facts in plan.facts]
+    return [f"split of {name_text(facts.name)}: {_sizes(plan, facts)}" for facts in plan.facts]
 
 
 def _sizes(plan: Plan, facts: RecordingFacts) -> str:

@@ -11,7 +11,6 @@ from typing import TextIO
 import numpy as np
 import pandas as pd
 from rich.console import Console
-from rich.table import Table
 
 from sweeps.experiment.depths import DepthMaps
 from sweeps.experiment.parse_depths import read_depths
@@ -31,6 +30,7 @@ from sweeps.report.answers.best_depth import CHANCE, BestDepth, best_depths, cel
 from sweeps.report.answers.nested_choice import show_nested
 from sweeps.report.confirmed import show_confirmations
 from sweeps.report.depth_lines import lines_of, short_blocks, why_the_best_trial_differs
+from sweeps.report.plain_text import LONGEST_TWIN, PlainTable, name_text, print_line
 from sweeps.report.planned import contrast_labels
 from sweeps.scores import SCORES
 from sweeps.storage.current_rows import CurrentRows, experiment_of
@@ -55,9 +55,13 @@ def show(uri: str, console: Console | None = None, best: int = 5) -> None:
     objectives = [name for name in experiment.search.objectives if trials[name].notna().any()]
     _counts(console, trials)
     if current.left_out:
-        console.print(f"{current.left_out} rows of other data, splits or versions are in the tables, but not shown")
+        print_line(
+            console, f"{current.left_out} rows of other data, splits or versions are in the tables, but not shown"
+        )
     if current.edited_out:
-        console.print(f"{current.edited_out} rows of configurations that the experiment no longer has are left out")
+        print_line(
+            console, f"{current.edited_out} rows of configurations that the experiment no longer has are left out"
+        )
     if objectives and (trials["status"] == "done").any():
         _trials(console, trials, objectives, best)
     table = by_depth(cells)
@@ -67,7 +71,7 @@ def show(uri: str, console: Console | None = None, best: int = 5) -> None:
     for area in areas:
         _depths(console, area, table, cells, answers.get(area))
         for line in lines_of(answers[area], uri) if area in answers else ():
-            console.print(f"  {line}", markup=False)
+            print_line(console, f"  {line}")
     _difference(console, trials, objectives, {area: answers[area] for area in areas if area in answers})
     show_nested(console, uri, cells, areas)
     _brain(console, cells, areas)
@@ -83,10 +87,10 @@ def console_of(stream: TextIO) -> Console:
 
 def _counts(console: Console, trials: pd.DataFrame) -> None:
     counts = trials["status"].value_counts()
-    console.print("  ".join(f"{number} {status}" for status, number in counts.items()))
+    print_line(console, "  ".join(f"{number} {status}" for status, number in counts.items()))
     for (status, error), rows in trials.dropna(subset=["error"]).groupby(["status", "error"]):
         what = "failed" if status == "failed" else "lack a score"
-        console.print(f"  {len(rows)} {what}: {error}", style="red", markup=False)
+        print_line(console, f"  {len(rows)} {what}: {error}", style="red")
 
 
 def _columns(objectives: list[str]) -> list[str]:
@@ -99,24 +103,20 @@ def _heading(column: str) -> str:
     return f"{'report' if split == 'score' else split}\n{SHORT.get(name, name.replace('_', ' '))}"
 
 
-def _grid(title: str | None) -> Table:
-    return Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
-
-
-def _trial_table(title: str, rows: pd.DataFrame, letters: pd.Series, columns: list[str]) -> Table:
+def _trial_table(title: str, rows: pd.DataFrame, letters: pd.Series, columns: list[str]) -> PlainTable:
     """Trials as rows; twins as letters."""
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
+    table = PlainTable(title, padding=1)
     areas = [str(column).removeprefix("config.depth.") for column in rows if str(column).startswith("config.depth.")]
-    for name in ("\ntrial", "\ntwin", f"depth\n{'/'.join(areas)}", "\nseed"):
-        table.add_column(name, no_wrap=True)
+    for name in ("\ntrial", "\ntwin", f"depth\n{'/'.join(map(name_text, areas))}", "\nseed"):
+        table.column(name, no_wrap=True)
     shown = [column for column in columns if column in rows and rows[column].notna().any()]
     for column in shown:
-        table.add_column(_heading(column), justify="right", no_wrap=True)
+        table.column(_heading(column), justify="right", no_wrap=True)
     for (_, row), letter in zip(rows.iterrows(), letters, strict=True):
         numbers = ["" if pd.isna(row[c]) else f"{row[c]:.3f}" for c in shown]
         depths = depths_of(row)
         read = "/".join(short_blocks(depths[area]) for area in areas if area in depths)
-        table.add_row(row["trial_id"][:6], letter, read, str(row["config.seed"]), *numbers)
+        table.row(row["trial_id"][:6], letter, read, str(row["config.seed"]), *numbers)
     return table
 
 
@@ -138,7 +138,7 @@ def _trials(console: Console, trials: pd.DataFrame, objectives: list[str], best:
         console.print()
         console.print(_trial_table(title, rows, names[rows.index].map(letters), _columns(objectives)))
     for name, letter in letters.items():
-        console.print(f"  twin {letter} = {name}", markup=False)
+        print_line(console, f"  twin {letter} = {name}")
 
 
 def _draws(uri: str, cells: pd.DataFrame) -> dict[str, dict[str, np.ndarray]]:
@@ -160,7 +160,7 @@ def _difference(console: Console, trials: pd.DataFrame, objectives: list[str], a
     reason = why_the_best_trial_differs(depths_of(best), objectives[0], answers)
     if reason:
         console.print()
-        console.print(reason, markup=False)
+        print_line(console, reason)
 
 
 def _depths(console: Console, area: str, table: pd.DataFrame, cells: pd.DataFrame, answer: BestDepth | None) -> None:
@@ -172,20 +172,20 @@ def _depths(console: Console, area: str, table: pd.DataFrame, cells: pd.DataFram
     twins = [str(twin) for twin in best.index[:MOST_TWINS]]
     more = f"; the best {MOST_TWINS} of {len(best)} twins" if len(best) > MOST_TWINS else ""
     full, what = _full_bar(cells[cells["area"] == area], answer)
-    title = f"{area}: select prediction by depth (a full bar is {full:.2f}, {what}{_legend(answer)}{more})"
-    grid = _grid(None)
-    grid.add_column("depth", justify="right")
+    title = f"{name_text(area)}: select prediction by depth (a full bar is {full:.2f}, {what}{_legend(answer)}{more})"
+    grid = PlainTable()
+    grid.column("depth", justify="right")
     for twin in twins:
-        grid.add_column(twin)
+        grid.column(name_text(twin, LONGEST_TWIN))
     scores = rows.set_index(["blocks", TWIN])["select"]
     for depth in sorted(rows["blocks"].unique(), key=_order):
         values = [(twin, float(scores.get((depth, twin), math.nan))) for twin in twins]
-        grid.add_row(
+        grid.row(
             short_blocks(depth),
             *(f"{bar(value / full)} {number_text(value)}{_mark(answer, twin, depth)}" for twin, value in values),
         )
     console.print()
-    console.print(title, style="italic", markup=False)
+    print_line(console, title, style="italic")
     console.print(grid)
 
 
@@ -242,20 +242,22 @@ def _brain(console: Console, cells: pd.DataFrame, areas: list[str]) -> None:
     best = done.loc[done.groupby("area", sort=False)["select.prediction"].idxmax()].set_index("area")
     references = {name: reference for score in SCORES.values() for name, reference in score.shown.items()}
     shown = [name for name in references if f"score.{name}" in best and best[f"score.{name}"].notna().any()]
-    table = _grid("Each area's best cell by select prediction: report scores [the brain's own value, or the best null]")
-    table.add_column("score", no_wrap=True)
+    table = PlainTable(
+        "Each area's best cell by select prediction: report scores [the brain's own value, or the best null]"
+    )
+    table.column("score", no_wrap=True)
     here = [area for area in areas if area in best.index]
     for area in here:
-        table.add_column(area, justify="right")
+        table.column(name_text(area), justify="right")
     for name in shown:
-        table.add_row(
+        table.row(
             name.replace("_", " "),
             *(_beside(best[best.index == area].iloc[0], name, references[name]) for area in here),
         )
     console.print()
     console.print(table)
     for line in nan_reasons(best.loc[here].reset_index(), [name for name in SCORES if SCORES[name].reasons]):
-        console.print(line, markup=False)
+        print_line(console, line)
 
 
 def nan_reasons(rows: pd.DataFrame, names: Sequence[str]) -> list[str]:
@@ -265,7 +267,9 @@ def nan_reasons(rows: pd.DataFrame, names: Sequence[str]) -> list[str]:
         codes = rows.get(f"score.{name}_reason", pd.Series(dtype=float)).dropna()
         for code, areas in rows.loc[codes.index, "area"].groupby(codes):
             reason = SCORES[name].reason(float(code))
-            lines.append(f"{name} in {', '.join(dict.fromkeys(areas))}: NaN ({reason})" if reason else "")
+            lines.append(
+                f"{name} in {', '.join(map(name_text, dict.fromkeys(areas)))}: NaN ({reason})" if reason else ""
+            )
     return [line for line in lines if line]
 
 
@@ -278,9 +282,9 @@ def _beside(row: pd.Series, name: str, reference: str | None) -> str:
 def _truth(console: Console, truths: pd.DataFrame, cells: pd.DataFrame, areas: list[str]) -> None:
     if truths.empty:
         return
-    grid = _grid("Planted against recovered depth")
+    grid = PlainTable("Planted against recovered depth")
     for name in ("area", "planted", "cannot be told apart", "recovered", ""):
-        grid.add_column(name)
+        grid.column(name)
     right = 0
     order = [areas.index(area) if area in areas else len(areas) for area in truths["area"]]
     for _, row in truths.iloc[sorted(range(len(order)), key=order.__getitem__)].iterrows():
@@ -289,10 +293,10 @@ def _truth(console: Console, truths: pd.DataFrame, cells: pd.DataFrame, areas: l
         true = are_recovered(answers, json.loads(row["teacher"]), list(row["alike"]))
         right += int(true.any())
         depth, verdict = _verdict(answers, true)
-        grid.add_row(row["area"], str(row["planted"]), ", ".join(str(d) for d in row["alike"]), depth, verdict)
+        grid.row(name_text(row["area"]), str(row["planted"]), ", ".join(str(d) for d in row["alike"]), depth, verdict)
     console.print()
     console.print(grid)
-    console.print(f"{right} of {len(truths)} areas recovered")
+    print_line(console, f"{right} of {len(truths)} areas recovered")
 
 
 def _verdict(answers: pd.DataFrame, true: pd.Series) -> tuple[str, str]:
@@ -316,18 +320,18 @@ def _contrasts(console: Console, uri: str, cells: pd.DataFrame, experiment: Expe
     if not experiment.contrasts:
         return
     bootstraps = load(uri, "bootstraps")
-    table = _grid("Contrasts of the report prediction, 95% bootstrap interval over stimulus groups")
+    table = PlainTable("Contrasts of the report prediction, 95% bootstrap interval over stimulus groups")
     for name in ("contrast", "left", "right", "difference", "interval", ""):
-        table.add_column(name, justify="left" if name in ("contrast", "") else "right")
+        table.column(name, justify="left" if name in ("contrast", "") else "right")
     maps, label = _maps(experiment, areas), contrast_labels(uri, experiment)
     for contrast in experiment.contrasts:
         result = compare(cells, bootstraps, contrast, maps)
         if result is None:
-            table.add_row(label(contrast), "", "", "", "", "no such cells")
+            table.row(name_text(label(contrast)), "", "", "", "", "no such cells")
             continue
         clear = "above 0" if result.low > 0 else "below 0" if result.high < 0 else "includes 0"
-        table.add_row(
-            label(contrast),
+        table.row(
+            name_text(label(contrast)),
             f"{result.left:.3f}",
             f"{result.right:.3f}",
             f"{result.difference:+.3f}",

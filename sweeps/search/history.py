@@ -30,22 +30,37 @@ class History:
         self.count = 0
         self.scored = 0
         self.numbered: set[str] = set()
-        self._trials: dict[str, tuple[Configuration, Scores]] = {}
+        self.lowest: dict[str, float] = {}
+        self.highest: dict[str, float] = {}
+        self._trials: dict[str, tuple[Configuration, Scores | None]] = {}
 
     def add(self, configuration: Configuration, scores: Scores | None) -> None:
-        """Add a finished trial; one that failed (None) is only counted."""
+        """Add a finished trial; one that failed has no scores (None)."""
         self.count += 1
-        if scores is None:
-            return
-        self.scored += 1
-        self.numbered |= {name for name in self.objectives if not math.isnan(scores.get(name, math.nan))}
+        if scores is not None:
+            self.scored += 1
+            self._note(scores)
         key = canonical(configuration)
         self._trials.pop(key, None)  # the newest come last
         self._trials[key] = (configuration, scores)
         if len(self._trials) > 2 * self.most:
             self.thin()
 
-    def __iter__(self) -> Iterator[tuple[Configuration, Scores]]:
+    def _note(self, scores: Scores) -> None:
+        """Note which objectives are numbers, and between which they lie."""
+        values = {name: float(scores.get(name, math.nan)) for name in self.objectives}
+        self.numbered |= {name for name, value in values.items() if not math.isnan(value)}
+        for name, value in values.items():
+            if math.isfinite(value):
+                self.lowest[name] = min(value, self.lowest.get(name, value))
+                self.highest[name] = max(value, self.highest.get(name, value))
+
+    def below(self, objective: str) -> float:
+        """A value as far below the lowest of an objective as that is below the highest; -1 before there is any."""
+        low, high = self.lowest.get(objective, 0.0), self.highest.get(objective, 0.0)
+        return low - ((high - low) or 1.0)
+
+    def __iter__(self) -> Iterator[tuple[Configuration, Scores | None]]:
         return iter(list(self._trials.values()))
 
     def __len__(self) -> int:
@@ -56,7 +71,7 @@ class History:
         if len(self._trials) <= self.most:
             return
         names = [name for name in self.objectives if name in self.numbered]
-        values = np.array([[scores.get(name, np.nan) for name in names] for _, scores in self], dtype=float)
+        values = np.array([[(scores or {}).get(name, np.nan) for name in names] for _, scores in self], dtype=float)
         stays = np.zeros(len(values), dtype=bool)
         stays[best(values, self.most // 4)] = True
         older = np.flatnonzero(~stays)[: len(values) - self.most]

@@ -28,6 +28,10 @@ class OptunaSearch:
     finished belongs to that generation. The study holds the best and the newest of the finished trials (see History)
     and is made anew when it holds twice as many, and when an objective is dropped or taken up.
 
+    An objective that is no number, and every objective of a trial that failed, is told as a value below all that were
+    seen (see History.below), since Optuna takes no account of trials that it is told as failed, and is drawn to where
+    they lie. When another trial comes out lower than that value, the study is made anew with a lower one.
+
     Proposals depend on the seed and on the order of all calls, on nothing else: one worker repeats itself, with
     several the order in which their trials end decides.
     """
@@ -44,13 +48,15 @@ class OptunaSearch:
         self.running: dict[str, Configuration] = {}
         self.study: Any = None
         self.objectives: list[str] = []
+        self.bad: dict[str, float] = {}
         self.adopted = 0
         self._finished = 0
 
     def propose(self, count: int | None = None) -> list[Configuration]:
         """Propose `count` configurations, or a batch; one that Optuna suggests twice comes twice."""
         active = self._active()
-        if self.study is None or active != self.objectives or self._finished >= 2 * self.history.most:
+        outdated = any(self.history.lowest.get(name, math.inf) <= value for name, value in self.bad.items())
+        if self.study is None or active != self.objectives or outdated or self._finished >= 2 * self.history.most:
             self._begin(active)
         return [self._propose() for _ in range(count or self.batch)]
 
@@ -68,15 +74,7 @@ class OptunaSearch:
         values, key = self._values(scores), canonical(configuration)
         self.running.pop(key, None)
         for number in self.pending.pop(key, []):
-            self._tell(number, values)
-
-    def _tell(self, number: int, values: list[float] | None) -> None:
-        from optuna.trial import TrialState
-
-        self._finished += 1
-        if values is None:
-            self.study.tell(number, state=TrialState.FAIL)
-        else:
+            self._finished += 1
             self.study.tell(number, values)
 
     def adopt(self, configuration: Configuration, scores: Scores | None) -> bool:
@@ -108,23 +106,25 @@ class OptunaSearch:
             raise InputError("every objective is NaN throughout", key="search.objectives", value=self.search.objectives)
         return [name for name in self.search.objectives if name in self.history.numbered]
 
-    def _values(self, scores: Scores | None) -> list[float] | None:
-        if scores is None:
-            return None
-        values = [float(scores.get(name, math.nan)) for name in self.objectives]
-        return None if any(map(math.isnan, values)) else values
+    def _values(self, scores: Scores | None) -> list[float]:
+        """The values that the study is told: a bad one for each that is no number, the same within a study."""
+        values = {name: float((scores or {}).get(name, math.nan)) for name in self.objectives}
+        for name, value in values.items():
+            if not math.isfinite(value):
+                values[name] = self.bad.setdefault(name, self.history.below(name))
+        return list(values.values())
 
     def _begin(self, objectives: list[str]) -> None:
         """Begin a new study with the trials of the history, and with those that run."""
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.objectives = objectives
+        self.objectives, self.bad = objectives, {}
         self.history.thin()
         sampler = self._sampler(self.search.seed + self.history.count)
         self.study = optuna.create_study(directions=["maximize"] * len(objectives), sampler=sampler)
         finished = [(configuration, self._values(scores)) for configuration, scores in self.history]
-        numbers = [self._add(configuration, values) for configuration, values in finished if values is not None]
+        numbers = [self._add(configuration, values) for configuration, values in finished]
         self._finished = sum(number is not None for number in numbers)
         pending, self.pending = self.pending, defaultdict(list)
         for key, earlier in pending.items():

@@ -22,8 +22,13 @@ def random_search(space: Space, search: Search) -> Listed:
     size = space.size()
     if size is None or size > SHUFFLED_BELOW * (search.trials or 1):
         return Listed(distinct(space, draws))
+    return Listed(_shuffled(space, draws))
+
+
+def _shuffled(space: Space, draws: np.random.Generator) -> Iterator[Configuration]:
+    """The grid in a random order; listed when the first is asked for, not when an experiment is checked."""
     grid = list(space.grid())
-    return Listed(grid[index] for index in draws.permutation(len(grid)))
+    yield from (grid[index] for index in draws.permutation(len(grid)))
 
 
 def distinct(space: Space, draws: Draws, advance: Callable[[], None] = lambda: None) -> Iterator[Configuration]:

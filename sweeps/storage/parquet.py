@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from sweeps.errors import escaped
 from sweeps.storage.schema import KEYS, TEXT, TEXTS, unified_schema, unify
 
 GROUP_ROWS, MERGED_ROWS = 10_000, 2_500
@@ -83,7 +84,8 @@ def readable(table: str, name: str, content: bytes) -> pa.Table | None:
 
 def warn_damaged(name: str, error: Exception) -> None:
     """Warn that a file is left out."""
-    warnings.warn(f"{name} is damaged and left out ({' '.join(str(error).split())})", stacklevel=3)
+    reason = " ".join(str(error).split())
+    warnings.warn(escaped(f"{name} is damaged and left out ({reason})"), stacklevel=3)
 
 
 def opened(content: bytes | Path) -> pq.ParquetFile:

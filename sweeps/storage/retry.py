@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from sweeps.errors import InputError
+from sweeps.errors import InputError, escaped
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def with_retries(action: Callable[[], T], place: str, seconds: float) -> T:
             if left <= 0 or not is_transient(error):
                 raise
             if not warned:
-                why = f"{type(error).__name__}: {error}"
+                why = escaped(f"{type(error).__name__}: {error}")
                 logging.getLogger("sweeps").warning("%s does not answer (%s); trying for %.0f s", place, why, left)
                 warned = True
         time.sleep(min(left, random.uniform(0.5, 1.0) * pause))

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sweeps.errors import InputError
+from sweeps.errors import InputError, escaped
 from sweeps.storage.objects import Objects, attempt
 
 FOLDER = "running"
@@ -169,7 +169,7 @@ def _described(other: Mapping[str, Any]) -> str:
     what = NAMES.get(str(other.get("purpose")), "another process")
     if "pid" not in other:
         return what
-    return f"{what} (process {other['pid']} on {other.get('host')}, since {other.get('since')})"
+    return escaped(f"{what} (process {other['pid']} on {other.get('host')}, since {other.get('since')})")
 
 
 def _node() -> str:

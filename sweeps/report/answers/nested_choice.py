@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from rich.console import Console
-from rich.table import Table
 
 from sweeps.report.answers.analysis import TWIN, blocks_read, labels, number_text
+from sweeps.report.plain_text import PlainTable, name_text, print_line
 from sweeps.scores.fold_statistics import SUMS, prediction_of
 from sweeps.storage.objects import attempt
 from sweeps.storage.store import Store
@@ -102,18 +102,19 @@ def show_nested(console: Console, uri: str, cells: pd.DataFrame, areas: list[str
     pairs = set(zip(lacking["recording"], lacking["area"], strict=True))
     missing = sorted(pairs - {(choice.recording, choice.area) for choice in choices})
     if missing:
-        names = ", ".join(f"{recording}/{area}" for recording, area in missing)
-        console.print(f"no nested estimate of {names}: some cells were scored before folds were kept", markup=False)
+        names = ", ".join(f"{name_text(recording)}/{name_text(area)}" for recording, area in missing)
+        print_line(console, f"no nested estimate of {names}: some cells were scored before folds were kept")
 
 
-def _table(choices: Iterable[NestedChoice], cells: pd.DataFrame) -> Table:
+def _table(choices: Iterable[NestedChoice], cells: pd.DataFrame) -> PlainTable:
     title = "Small recordings: report prediction of what each outer fold chose on its own select set (nested)"
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table = PlainTable(title)
     for name in ("area", "recording", "nested", "best depth of all folds", "chosen in folds (depth: times)"):
-        table.add_column(name, justify="right" if name.startswith(("nested", "best")) else "left")
+        table.column(name, justify="right" if name.startswith(("nested", "best")) else "left")
     several = cells[cells["status"] == "done"].pipe(labels).nunique() > 1
     for choice in choices:
         ordered = sorted(choice.wins.items(), key=lambda win: -win[1])
         wins = ", ".join(f"{blocks}{f' of {twin}' if several else ''}: {count}" for (twin, blocks), count in ordered)
-        table.add_row(choice.area, choice.recording, number_text(choice.nested), number_text(choice.plain), wins)
+        names = name_text(choice.area), name_text(choice.recording)
+        table.row(*names, number_text(choice.nested), number_text(choice.plain), wins)
     return table
