@@ -20,6 +20,7 @@ import ray
 from ray.job_config import JobConfig
 
 from sweeps.errors import InputError
+from sweeps.execution.store_environment import warn_of_credentials
 
 
 @contextmanager
@@ -47,6 +48,7 @@ def connected(address: str | None, cpus: int | None = None, about: Mapping[str, 
             problem = f"no Ray cluster can be reached: {error}"
             raise InputError(problem, key="address", value=given or "local") from None
     try:
+        warn_of_credentials()
         yield getattr(ray._private.worker._global_node, "webui_url", None) or ""
     finally:
         if own:

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from sweeps.errors import InputError
+from sweeps.execution.store_environment import adopt_store
 from sweeps.experiment.worker_context import WorkerContext
 from sweeps.io.import_guard import claim_names
+from sweeps.io.secrets import raising_redacted, redacted
 
 if TYPE_CHECKING:
     from sweeps.fitting.planted_depths import Truth
@@ -26,8 +28,12 @@ def end_process(actor: Any) -> None:
 
 
 def claim_code(context: WorkerContext) -> None:
-    """Check that this process has the driver's code, that of its plug-ins too, before it imports any; else Refusal."""
+    """Check that this process has the driver's code, that of its plug-ins too, before it imports any; else Refusal.
+
+    It talks to the driver's object store from then on.
+    """
     claim_names(context.digest)
+    adopt_store(context)
     if context.plugins:
         from sweeps.experiment.plugins import claim_plugins
 
@@ -38,6 +44,7 @@ def find_truths(context: WorkerContext, resources: Mapping[str, float]) -> list[
     """Make simulated recordings and their truths in a worker; the driver imports no torch."""
 
     @ray.remote(num_cpus=resources.get("CPU", 1), num_gpus=resources.get("GPU", 0), max_retries=1)
+    @raising_redacted
     def task(config: str) -> Any:
         """Compute the truths in the worker, or give the words of an InputError."""
         try:
@@ -50,7 +57,7 @@ def find_truths(context: WorkerContext, resources: Mapping[str, float]) -> list[
             torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", "1"))))
             return truths(shared)
         except InputError as error:
-            return str(error)
+            return redacted(str(error))
 
     answer: Any = ray.get(task.remote(context.as_config()))
     if isinstance(answer, str):

@@ -17,6 +17,7 @@ class WorkerContext:
     halving asks. `shared` is, by name, what a recording's split must know of groups that others share: the strata and
     {group: place} of `SharedGroups`. `plugins` come from outside this project, and may lie in `import_paths`; see
     `models.registry`. `splits` are the splits of the recordings as rows hold them, by name.
+    `store` are endpoint and region of S3, where the sweep uses it; see `sweeps.io.filesystem.store_settings`.
     """
 
     experiment: dict[str, Any]
@@ -33,6 +34,7 @@ class WorkerContext:
     import_paths: list[str] = field(default_factory=list)
     shared: dict[str, list[Any]] = field(default_factory=dict)
     splits: dict[str, str] = field(default_factory=dict)
+    store: dict[str, str] = field(default_factory=dict)
 
     def as_config(self) -> str:
         """Write a text for Ray: one that is never copied, whatever the number of packs."""
