@@ -195,9 +195,10 @@ def ray_head(place: Path, server: S3Server) -> Iterator[tuple[str, str]]:
     line = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--num-cpus=2"]
     line += ["--node-ip-address=127.0.0.1", f"--port={port}", "--dashboard-host=127.0.0.1"]
     line += [f"--dashboard-port={dashboard}", f"--temp-dir={place / 'ray'}", "--disable-usage-stats"]
-    variables_of_head = {**variables(place, server), "RAY_AUTH_MODE": "disabled"}
-    with running(line, place / "head.log", variables_of_head):
-        address = f"http://127.0.0.1:{dashboard}"
+    patient = {"RAY_AUTH_MODE": "disabled", "RAY_raylet_start_wait_time_s": "300"}
+    log, address = place / "head.log", f"http://127.0.0.1:{dashboard}"
+    with running(line, log, {**variables(place, server), **patient}):
+        wait_for(lambda: "Ray runtime started" in log.read_text(), 300, "the head is up")
         wait_for(lambda: _answers(f"{address}/api/jobs/"), 120, "the dashboard answers")
         yield f"127.0.0.1:{port}", address
 
@@ -231,10 +232,12 @@ def test_no_secret_is_written_for_a_submitted_job(server: S3Server, experiment: 
     submit = [str(Path(sys.executable).with_name("ray")), "job", "submit", "--submission-id", "small"]
     with ray_head(place, nodes) as (_, dashboard):
         line = [*submit, "--address", dashboard, "--", *sweep(file, place, server)]
-        for _ in range(20):  # a head whose agent is not up yet takes no job
+        for _ in range(5):  # a head whose agent is not up yet takes no job
             with running(line, log, {**variables(place, server), "RAY_AUTH_MODE": "disabled"}) as process:
                 printed = searched(search, process, log, dashboard)
             if "submitted successfully" in printed:
                 break
             log.unlink()
+        else:
+            pytest.fail(f"{printed}\n{(place / 'head.log').read_text()}")
     check(search, server, printed)
