@@ -6,6 +6,7 @@ names are ours (see sweeps.io.import_guard).
 
 from __future__ import annotations
 
+import importlib
 import os
 import socket
 import warnings
@@ -15,7 +16,6 @@ from typing import Any
 
 import ray
 from fsspec import get_filesystem_class
-from ray.tune.execution import class_cache
 
 from sweeps.errors import InputError, Refusal
 from sweeps.experiment.worker_context import WorkerContext
@@ -39,6 +39,7 @@ def credentials_withheld() -> Iterator[None]:
     Ray writes runtime environments into its logs, in clear and readable by all users, and shows them in its dashboard;
     and in a worker a copied key comes before the role of its node.
     """
+    class_cache = tune_actors()
     usual = getattr(class_cache, NAMES, None)
     if usual is not None:
         setattr(class_cache, NAMES, {name for name in usual if not is_credential(name)})
@@ -52,8 +53,9 @@ def credentials_withheld() -> Iterator[None]:
 
 def _refuse_copies() -> None:
     """Raise InputError where Tune would copy a credential of this process, or where that cannot be told."""
+    variables = copied_variables()
     here = sorted(name for name in os.environ if is_credential(name))
-    copied = [name for name in here if name in copied_variables(here)]
+    copied = [name for name in here if (is_secret(name) if variables is None else name in variables)]
     if copied:
         raise InputError(
             f"Ray {ray.__version__} would write it into its logs: use the version of constraints.txt, "
@@ -62,18 +64,26 @@ def _refuse_copies() -> None:
         )
 
 
-def copied_variables(otherwise: list[str]) -> Mapping[str, str] | list[str]:
-    """Give the variables that Tune copies now, by what it makes of an actor; `otherwise` where it does not say."""
+def tune_actors() -> Any:
+    """Give the module in which Tune makes classes of actors; None where it has none."""
+    try:
+        return importlib.import_module("ray.tune.execution.class_cache")
+    except ImportError:
+        return None
+
+
+def copied_variables() -> Mapping[str, str] | None:
+    """Give the variables that Tune copies now, by what it makes of an actor; None where it does not say."""
 
     class Probe:
         """An actor that never starts."""
 
     try:
-        options: Any = class_cache._ActorClassCache().get(Probe)._default_options
+        options: Any = tune_actors()._ActorClassCache().get(Probe)._default_options
         copied: dict[str, str] = options["runtime_env"].get("env_vars", {})
         return copied
     except (AttributeError, KeyError, TypeError):
-        return otherwise
+        return None
 
 
 def warn_of_credentials() -> None:
