@@ -11,6 +11,7 @@ import typer
 
 from sweeps.errors import InputError, escaped
 from sweeps.io.import_guard import check_names, put_home_first
+from sweeps.io.secrets import redacted
 
 app = typer.Typer(
     name="sweeps",
@@ -257,11 +258,11 @@ def formats() -> None:
 
 def main() -> None:
     """Run the command; bad input is one line and exit code 2, a warning one line."""
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {escaped(str(message))}\n"
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {escaped(redacted(str(message)))}\n"
     try:
         put_home_first()
         check_names()
         app()
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {redacted(str(error))}", file=sys.stderr)
         raise SystemExit(2) from None

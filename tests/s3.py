@@ -8,6 +8,7 @@ Unlike a mock it keeps its objects on disk, answers concurrent writers, and hono
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
@@ -19,7 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -111,6 +112,31 @@ class S3Server:
                 s3={"addressing_style": "path"},
             ),
         )
+
+    def other_user(self, name: str = "other") -> S3Server:
+        """The same server by the keys of another user, made now, who may do everything with objects."""
+        iam = boto3.client(
+            "iam",
+            endpoint_url=self.url,
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+            region_name=REGION,
+        )
+        iam.create_user(UserName=name)
+        allowed = {"Effect": "Allow", "Action": ["s3:*"], "Resource": ["arn:aws:s3:::*"]}
+        policy = {"Version": "2012-10-17", "Statement": [allowed]}
+        iam.put_user_policy(UserName=name, PolicyName="all", PolicyDocument=json.dumps(policy))
+        made = iam.create_access_key(UserName=name)["AccessKey"]
+        other = replace(self, access_key=made["AccessKeyId"], secret_key=made["SecretAccessKey"])
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:  # the server learns of its users a moment later
+            try:
+                other.client().put_object(Bucket=self.bucket, Key="ready", Body=b"ready")
+                other.client().delete_object(Bucket=self.bucket, Key="ready")
+                return other
+            except ClientError:
+                time.sleep(0.1)
+        raise RuntimeError("SeaweedFS does not know its new user")
 
 
 class Stoppable:
@@ -218,6 +244,7 @@ def _arguments(data: Path, host: str, ports: list[int]) -> list[str]:
         f"-metricsPort={metrics}",
         "-s3.port.iceberg=0",
         "-s3.port.lance=0",
+        "-s3.iam.readOnly=false",  # see S3Server.other_user
         "-webdav=false",
         "-admin.ui=false",
         "-master.telemetry=false",  # on by default: it would report to a server on the Internet

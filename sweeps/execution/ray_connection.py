@@ -24,6 +24,7 @@ from ray.job_config import JobConfig
 from sweeps.errors import InputError, escaped
 from sweeps.execution import ray_internals
 from sweeps.execution.ray_session import has_token, own_ray, token_file
+from sweeps.execution.store_environment import warn_of_credentials
 
 
 @contextmanager
@@ -34,6 +35,7 @@ def connected(address: str | None, cpus: int | None = None, about: Mapping[str, 
     `about` becomes metadata of the job, by which the dashboard's job list can be told apart.
     """
     if ray.is_initialized():
+        warn_of_credentials()
         yield ray_internals.dashboard()
         return
     arguments = {
@@ -46,6 +48,7 @@ def connected(address: str | None, cpus: int | None = None, about: Mapping[str, 
     else:
         connection = _joined(address, arguments)
     with connection:
+        warn_of_credentials()
         yield ray_internals.dashboard()
 
 

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from sweeps.errors import InputError, Refusal
+from sweeps.execution.store_environment import adopt_store
 from sweeps.experiment.worker_context import WorkerContext
 from sweeps.io.import_guard import claim_names
 from sweeps.io.private_folder import cache_folder
+from sweeps.io.secrets import raising_redacted, redacted
 
 if TYPE_CHECKING:
     from sweeps.fitting.planted_depths import Truth
@@ -29,9 +31,11 @@ def end_process(actor: Any) -> None:
 def claim_code(context: WorkerContext) -> None:
     """Check that this process has the driver's code, that of its plug-ins too, before it imports any; else Refusal.
 
-    Its node's cache must be private to this user, or allowed to be shared.
+    Its node's cache must be private to this user, or allowed to be shared. It talks to the driver's object store from
+    then on.
     """
     claim_names(context.digest)
+    adopt_store(context)
     try:
         cache_folder(context.cache, context.shared_cache)
     except InputError as error:
@@ -46,6 +50,7 @@ def find_truths(context: WorkerContext, resources: Mapping[str, float]) -> list[
     """Make simulated recordings and their truths in a worker; the driver imports no torch."""
 
     @ray.remote(num_cpus=resources.get("CPU", 1), num_gpus=resources.get("GPU", 0), max_retries=1)
+    @raising_redacted
     def task(config: str) -> Any:
         """Compute the truths in the worker, or give the words of an InputError."""
         try:
@@ -58,7 +63,7 @@ def find_truths(context: WorkerContext, resources: Mapping[str, float]) -> list[
             torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", "1"))))
             return truths(shared)
         except InputError as error:
-            return str(error)
+            return redacted(str(error))
 
     answer: Any = ray.get(task.remote(context.as_config()))
     if isinstance(answer, str):

@@ -23,8 +23,10 @@ from sweeps.errors import InputError, Refusal
 from sweeps.execution.ray_internals import raising_for_memory
 from sweeps.execution.remote_tasks import claim_code, end_process, rungs_of
 from sweeps.execution.report_times import ReportTimes
+from sweeps.execution.store_environment import credentials_withheld, with_advice
 from sweeps.execution.telemetry import WorkerTelemetry
 from sweeps.experiment.worker_context import WorkerContext
+from sweeps.io.secrets import raising_redacted, redacted
 from sweeps.planning.failures import ProcessFailure, failure_of, last_line
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ class SweepPack(tune.Trainable):
     writes their rows as one part and reports the part's name: a row is durable before the driver hears of it.
     """
 
+    @raising_redacted
     def setup(self, config: dict[str, Any]) -> None:
         """Check the code of this process, then open what its packs share."""
         self._refused = ""
@@ -58,7 +61,7 @@ class SweepPack(tune.Trainable):
             claim_code(context)
             self._open(context)
         except Refusal as error:
-            self._refused = str(error)
+            self._refused = redacted(str(error))
         else:
             self._load(config)
 
@@ -80,7 +83,7 @@ class SweepPack(tune.Trainable):
         try:
             self._take(config)
         except Refusal as error:
-            self._refused = str(error)
+            self._refused = redacted(str(error))
         except Exception as error:
             self._broken = error
 
@@ -102,6 +105,7 @@ class SweepPack(tune.Trainable):
             self._load(new_config)
         return True
 
+    @raising_redacted
     def step(self) -> dict[str, Any]:
         """Fit and score cells until it is time to report."""
         if self._refused:
@@ -213,7 +217,7 @@ class PackSearcher(Unsaved, Searcher):
             return
         limit = f"no cell was finished in {self.times.limit / 60:g} minutes (compute.limit_minutes)"
         failure = ProcessFailure.OVERDUE if late else failure_of(error)
-        self.guarded(lambda: self.scheduler.failed(token, limit if late else last_line(error), failure))
+        self.guarded(lambda: self.scheduler.failed(token, limit if late else with_advice(last_line(error)), failure))
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         """There is nothing that Tune could tell."""
@@ -293,7 +297,7 @@ def run_packs(
     `trainable` is what runs them; the benchmark of scheduling gives one whose cells sleep.
     """
     searcher = PackSearcher(scheduler, context, resources, workers)
-    with tune_environment() as folder, raising_for_memory(ActorOutOfMemoryError):
+    with tune_environment() as folder, raising_for_memory(ActorOutOfMemoryError), credentials_withheld():
         tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(

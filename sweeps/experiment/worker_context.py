@@ -18,6 +18,7 @@ class WorkerContext:
     {group: place} of `SharedGroups`. `plugins` come from outside this project, and may lie in `import_paths`; see
     `models.registry`. `splits` are the splits of the recordings as rows hold them, by name.
     `shared_cache`: other users may write into `cache`, see `sweeps.io.private_folder`.
+    `store` are endpoint and region of S3, where the sweep uses it; see `sweeps.io.filesystem.store_settings`.
     """
 
     experiment: dict[str, Any]
@@ -35,6 +36,7 @@ class WorkerContext:
     shared: dict[str, list[Any]] = field(default_factory=dict)
     splits: dict[str, str] = field(default_factory=dict)
     shared_cache: bool = False
+    store: dict[str, str] = field(default_factory=dict)
 
     def as_config(self) -> str:
         """Write a text for Ray: one that is never copied, whatever the number of packs."""

@@ -10,10 +10,15 @@ import fsspec
 
 from sweeps.errors import InputError
 from sweeps.io.pointers import refuse_dangling, refuse_pointer
+from sweeps.io.secrets import refuse_secrets, texts_within
+
+STORE_VARIABLES = {"endpoint": ("AWS_ENDPOINT_URL_S3",), "region": ("AWS_DEFAULT_REGION", "AWS_REGION")}
+"""What tells one S3 from another, and the variables that S3's clients read it from."""
 
 
 def open_filesystem(url: str) -> tuple[Any, str]:
     """Open the fsspec file system of a path or URL and the path inside it; listings are never cached."""
+    refuse_secrets(url)
     remote = "://" in url and not url.startswith(("file://", "local://"))
     try:
         return fsspec.url_to_fs(url, **({"use_listings_cache": False} if remote else {}))
@@ -44,3 +49,45 @@ def read_bytes(url: str) -> bytes:
         raise InputError("no such file", file=url) from error
     refuse_pointer(content, url)
     return content
+
+
+def uses_s3(value: Any) -> bool:
+    """Tell whether a text in nested mappings and lists is an address on S3."""
+    return any(text.startswith(("s3://", "s3a://")) for _, text in texts_within(value))
+
+
+def store_settings() -> dict[str, str]:
+    """Give endpoint and region of S3 as this process's environment and configuration files have them, else ''.
+
+    Raises InputError where these cannot be read, or where the endpoint holds credentials.
+    """
+    from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
+    from botocore.session import Session  # type: ignore[import-untyped]
+
+    session = Session()
+    try:
+        configured = _configured_endpoint(session)
+        region = session.get_config_variable("region")
+    except BotoCoreError as error:
+        raise InputError(f"cannot be used: {error}", key="AWS configuration") from None
+    given = fsspec.config.conf.get("s3", {})  # which comes before botocore's own
+    client = given.get("client_kwargs", {})
+    endpoint = str(given.get("endpoint_url") or client.get("endpoint_url") or configured)
+    refuse_secrets(endpoint, key="AWS_ENDPOINT_URL")
+    region = client.get("region_name") or region or os.environ.get("AWS_REGION", "")
+    return {"endpoint": endpoint.rstrip("/"), "region": str(region)}
+
+
+def _configured_endpoint(session: Any) -> str:
+    """The endpoint that botocore takes for S3: of the environment, else of the profile."""
+    profile = session.get_scoped_config()
+    if session.get_config_variable("ignore_configured_endpoint_urls"):
+        return ""
+    services = session.full_config.get("services", {}).get(profile.get("services", ""), {})
+    stated = (
+        os.environ.get("AWS_ENDPOINT_URL_S3"),
+        os.environ.get("AWS_ENDPOINT_URL"),
+        services.get("s3", {}).get("endpoint_url"),
+        profile.get("endpoint_url"),
+    )
+    return next((endpoint for endpoint in stated if endpoint), "")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import Enum
 
+from sweeps.io.secrets import redacted
+
 
 class ProcessFailure(Enum):
     """What ended the process of a pack."""
@@ -27,7 +29,7 @@ def failure_of(error: str) -> ProcessFailure:
 
 
 def last_line(error: str) -> str:
-    """Give the most telling line of a traceback: the last that names an error, else the last of all."""
+    """Give the most telling line of a traceback: the last that names an error, else the last of all; no secrets."""
     lines = [line.strip() for line in error.splitlines() if line.strip()]
     named = [line for line in lines if "Error" in line.split(":")[0] and not line.startswith("File")]
-    return " ".join((named or lines or ["the process of the pack died"])[-1].split())
+    return redacted(" ".join((named or lines or ["the process of the pack died"])[-1].split()))

@@ -26,7 +26,9 @@ from sweeps.experiment.schema import (
 )
 from sweeps.experiment.space import Configuration, Space
 from sweeps.experiment.worker_context import WorkerContext
+from sweeps.io.filesystem import store_settings, uses_s3
 from sweeps.io.import_guard import check_names
+from sweeps.io.secrets import refuse_secrets_within
 from sweeps.planning.checks import (
     basis_of,
     check_backbones,
@@ -115,6 +117,7 @@ class Plan:
             shared={name: [list(groups.strata), groups.places] for name, groups in self.shared.items()},
             splits={recording.name: self.planner.split_text(recording.name) for recording in self.facts},
             shared_cache=self.shared_cache,
+            store=store_settings() if uses_s3([self.storage, self.base, self.experiment.model_dump()]) else {},
         )
 
     def _depths(self) -> dict[str, list[int]]:
@@ -194,6 +197,7 @@ def make_plan(
     add_import_paths(import_paths)
     checked, source, base = _read(experiment, data)
     notices: tuple[str, ...] = ()
+    _refuse_secrets(checked, source, {"--data": data, "--storage": storage, "--cache": cache})
     checked = with_places(checked, base)
     try:
         facts, space, probes, shared = _read_parts(checked, base)
@@ -219,6 +223,14 @@ def make_plan(
         notices=notices,
     )
     return replace(plan, notices=(*notices, *plan.large_grid()))
+
+
+def _refuse_secrets(experiment: Experiment, source: str, options: Mapping[str, str | None]) -> None:
+    """Refuse credentials in a URL of the experiment or of the options, or in the endpoint of an S3 that they use."""
+    refuse_secrets_within(options)
+    refuse_secrets_within(experiment.model_dump(), source)
+    if uses_s3([options, experiment.model_dump()]):
+        store_settings()
 
 
 def _read_parts(

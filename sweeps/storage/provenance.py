@@ -14,14 +14,15 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from sweeps.io.import_guard import home
+from sweeps.io.secrets import redacted
 from sweeps.storage.schema import SCHEMA_VERSION
 
 
 def describe_error(error: BaseException) -> str:
-    """Describe an error in one line: type, message and place."""
+    """Describe an error in one line: type, message without secrets, and place."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" (at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}{place}"
+    return f"{type(error).__name__}: {redacted(' '.join(str(error).split()))}{place}"
 
 
 def provenance(commit: str, device: str | None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from sweeps.errors import InputError, escaped
+from sweeps.io.secrets import redacted
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ KINDS = (
 
 def storage_error(uri: str, error: Exception) -> InputError:
     """Describe what went wrong with a storage place, in the user's words; credentials are never repeated."""
-    text = f"{type(error).__name__}: {error}"
+    text = redacted(f"{type(error).__name__}: {error}")
     meanings = (kind.meaning for kind in KINDS if any(word in text for word in kind.words))
     return InputError(next(meanings, f"cannot be written ({text})"), key="storage", value=uri)
 
@@ -139,7 +140,7 @@ def with_retries(action: Callable[[], T], place: str, seconds: float) -> T:
             if left <= 0 or not is_transient(error):
                 raise
             if not warned:
-                why = escaped(f"{type(error).__name__}: {error}")
+                why = escaped(redacted(f"{type(error).__name__}: {error}"))
                 logging.getLogger("sweeps").warning("%s does not answer (%s); trying for %.0f s", place, why, left)
                 warned = True
         time.sleep(min(left, random.uniform(0.5, 1.0) * pause))
