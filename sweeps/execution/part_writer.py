@@ -32,9 +32,7 @@ class PartWriter:
     """
 
     def __init__(self, uri: str, limit_minutes: float | None = None) -> None:
-        third = (
-            math.inf if limit_minutes is None else 20.0 * limit_minutes
-        )  # a worker that waits is not a cell that hangs
+        third = math.inf if limit_minutes is None else 20.0 * limit_minutes
         self.store, self.write_seconds = Store(uri), min(WRITE_SECONDS, third)
         self.store.put_seconds = min(PUT_SECONDS, third)
         self.store.waiting = Waiting(say=lambda line: None)  # the driver says it
