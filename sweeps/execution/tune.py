@@ -210,7 +210,7 @@ class PackSearcher(Unsaved, Searcher):
         if result.get("refused"):
             self.problem = self.problem or InputError(result["refused"])
             return
-        part, handed = result.get("part"), result.get("handed", [])
+        part, handed = str(result.get("part") or ""), result.get("handed", [])
         if part or handed:
             began = time.monotonic()
             self.guarded(lambda: self.scheduler.absorb(part, handed))

@@ -12,6 +12,7 @@ import sweeps
 from sweeps.execution import node_troubles, part_writer
 from sweeps.execution.node_troubles import NodeTroubles
 from sweeps.execution.part_writer import PartWriter
+from sweeps.storage import retry
 from sweeps.storage.row_log import RowLog
 from sweeps.storage.store import Store
 
@@ -23,6 +24,11 @@ class Denied(Store):
 
     arrives, tries = False, 0
     error = PermissionError("Access Denied")
+
+    def fail(self) -> None:
+        """Try, and fail."""
+        self.tries += 1
+        raise self.error
 
     def put_part(self, table: str, name: str, content: bytes) -> None:
         self.tries += 1
@@ -58,6 +64,20 @@ def test_rows_of_a_node_that_is_denied_are_written_by_the_driver_once(
     assert sorted(sweeps.load(row_log.store.uri, "cells")["cell_id"]) == ["a", "b"]
     assert len(row_log.store.part_names("cells")) == 1
     assert writer.report({})["handed"] == []
+
+
+def test_an_endpoint_that_a_node_does_not_reach_is_tried_for_a_while(
+    writer: PartWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(writer.store, Denied)
+    monkeypatch.setattr(Denied, "error", ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"))
+    monkeypatch.setattr(Denied, "put_part", lambda self, *part: self.patiently(lambda: Denied.fail(self)))
+    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.01)
+    writer.write_seconds = 0.1
+    report = writer.report({"cells": ROWS})
+    assert "does not answer" in report["trouble"]
+    assert len(report["handed"]) == 1
+    assert writer.store.tries > 2
 
 
 def test_who_could_not_write_tries_again_later(writer: PartWriter, monkeypatch: pytest.MonkeyPatch) -> None:
