@@ -38,6 +38,7 @@ from machine import describe_machine
 
 import sweeps
 from sweeps.commands.run import scheduler_of, settle
+from sweeps.execution.part_writer import PartWriter
 from sweeps.execution.ray_connection import connected
 from sweeps.execution.tune import SweepPack, run_packs
 from sweeps.experiment.cells import Cell
@@ -96,7 +97,7 @@ class SleepingPack(SweepPack):
 
     def _open(self, context: WorkerContext) -> None:
         self._runner = SleepingRunner(context)
-        self._store = Store(context.storage)
+        self._writer = PartWriter(context.storage)
         wait_for_others(Path(context.cache))
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from sweeps.errors import InputError, escaped
+from sweeps.errors import InputError, Unavailable, escaped
 from sweeps.io.import_guard import check_names, put_home_first
 from sweeps.io.secrets import redacted
 
@@ -257,7 +257,7 @@ def formats() -> None:
 
 
 def main() -> None:
-    """Run the command; bad input is one line and exit code 2, a warning one line."""
+    """Run the command; bad input is one line and exit code 2, what is away for now one and 75, a warning one line."""
     warnings.formatwarning = lambda message, *_, **__: f"warning: {escaped(redacted(str(message)))}\n"
     try:
         put_home_first()
@@ -265,4 +265,4 @@ def main() -> None:
         app()
     except InputError as error:
         print(f"error: {redacted(str(error))}", file=sys.stderr)
-        raise SystemExit(2) from None
+        raise SystemExit(75 if isinstance(error, Unavailable) else 2) from None

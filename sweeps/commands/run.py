@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sweeps.commands.truth_rows import truth_ids, truths_known, write_truths
-from sweeps.errors import InputError
+from sweeps.errors import InputError, Unavailable
 from sweeps.experiment.plugins import other_code
 from sweeps.experiment.schema import as_yaml
 from sweeps.hashing import canonical
@@ -22,7 +22,8 @@ from sweeps.search.methods import make_proposer
 from sweeps.search.proposer import Listed, Proposer
 from sweeps.storage.current_rows import NAME, CurrentRows
 from sweeps.storage.objects import attempt
-from sweeps.storage.retry import RETRY_SECONDS
+from sweeps.storage.provenance import describe_error
+from sweeps.storage.retry import RETRY_SECONDS, is_environment, is_of_ray, meaning_of, warn
 from sweeps.storage.row_log import RowLog
 from sweeps.storage.run_lock import RunLock
 from sweeps.storage.store import Store
@@ -73,14 +74,15 @@ def run_plan(
     from sweeps.report.progress import ProgressDisplay
 
     check_cache(plan.cache, plan.shared_cache)
-    store = Store(plan.storage, RETRY_SECONDS)
-    lock = RunLock(store, "run", join, (lambda _: None) if quiet else print)
-    with ExitStack() as stack:
+    store = Store(plan.storage, 60 * plan.experiment.compute.storage_patience_minutes)
+    lock = RunLock(Store(plan.storage, RETRY_SECONDS), "run", join, (lambda _: None) if quiet else print)
+    with named_environment(plan.storage), ExitStack() as stack:
         stack.enter_context(lock)
         row_log = attempt(lambda: RowLog(store, plan.columns()), plan.storage)
         note_contrasts(plan, row_log)
         scheduler = scheduler_of(plan, row_log, retry_failed, lambda: lock.shared)
         display = stack.enter_context(ProgressDisplay(plan, scheduler.progress, quiet))
+        store.begin(warn if quiet else display.say)
         if scheduler.finished and truths_known(plan, row_log):
             display.say("nothing to fit: every cell is known")
             settle(scheduler)
@@ -158,10 +160,37 @@ def _run_packs(
 
     try:
         with remote_tasks.halved(plan.context()) as context:
-            tune.run_packs(scheduler, context, resources, workers, update)
+            tune.run_packs(scheduler, context, resources, workers, update, say=scheduler.row_log.store.waiting.say)
     finally:
         metrics.update(force=True)
         settle(scheduler)
+    check_complete(scheduler)
+
+
+def check_complete(scheduler: Scheduler) -> None:
+    """Raise Unavailable where cells are left that their environment kept from their rows."""
+    left = scheduler.unfinished
+    if left:
+        cells = sum(len(pack.cells) for pack, _ in left)
+        pack, why = left[0]
+        problem = f"{cells} cells are not finished ({pack}: {why}); the same command goes on with them"
+        raise Unavailable(problem)
+
+
+@contextmanager
+def named_environment(storage: str) -> Iterator[None]:
+    """Let what a store, a disk, credentials or Ray raise be one line: every row that is durable stays."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        if not is_environment(error):
+            raise
+        goes_on = "what was finished is there, and the same command goes on"
+        if is_of_ray(error):
+            raise Unavailable(f"Ray failed ({describe_error(error)}); {goes_on}") from error
+        raise Unavailable(f"{meaning_of(error)}; {goes_on}", key="storage", value=storage) from error
 
 
 def settle(scheduler: Scheduler) -> None:

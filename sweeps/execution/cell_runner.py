@@ -21,6 +21,7 @@ from sweeps.fitting.fit_cells import fits_of
 from sweeps.fitting.predictors import Predictor, frozen_network, has_predictor, is_linear, predictors_of
 from sweeps.fitting.successive_halving import Decide, SuccessiveHalving
 from sweeps.hashing import canonical
+from sweeps.io.filesystem import join
 from sweeps.io.lru_cache import LRUCache
 from sweeps.scores import SCORES, cell_columns
 from sweeps.scores.fold_statistics import FoldStatistics, fold_statistics
@@ -28,6 +29,7 @@ from sweeps.scores.interval import draws
 from sweeps.scores.view import CellView
 from sweeps.storage.columns import Outcome, bootstrap_row, cell_row, fold_row
 from sweeps.storage.provenance import describe_error, joined_errors, joined_plugins, provenance
+from sweeps.storage.retry import EnvironmentProblem, is_environment, is_missing
 
 Rows = tuple[list[dict[str, Any]], list[dict[str, Any]]]
 """Rows of the tables `cells` and `bootstraps`."""
@@ -82,7 +84,8 @@ class CellRunner:
 
         `earlier` is, by cell_id, what rows that lack a score already have: only what is missing is computed. A cell
         that raises becomes a `failed` row with its error, or, where it was done before, a `done` row that lacks the new
-        scores; a score that raises is NaN with its error in a `done` row. Nothing is raised from here.
+        scores; a score that raises is NaN with its error in a `done` row. EnvironmentProblem is raised where a disk, a
+        store, data that were there before or Ray kept a job from its rows; those after it are not tried.
         """
         start = time.perf_counter()
         again = [job for job in jobs if any(cell.cell_id in earlier for cell in job)]  # done before: never ended now
@@ -102,6 +105,8 @@ class CellRunner:
         try:
             scores = self._scores_of(cells, fits, attempts)
         except Exception as error:
+            if self._is_environment(error):
+                raise EnvironmentProblem(describe_error(error)) from error
             attempts = self._timed(attempts, start)
             text = describe_error(error)
             failed = zip(cells, attempts, strict=True)
@@ -114,6 +119,11 @@ class CellRunner:
         by_fold = ((row, result.folds) for row, result in pairs if result.folds is not None)
         self._fold_rows += [fold_row(row, folds.select, folds.sums) for row, folds in by_fold]
         return rows, [bootstrap_row(row, **result.draws) for row, result in pairs if result.draws is not None]
+
+    def _is_environment(self, error: Exception) -> bool:
+        """Whether neither the cell nor its data are to blame; data that the driver has read may be away by now."""
+        paths = (join(self.worker.context.base, str(raw.get("path", ""))) for raw in self.worker.context.recordings)
+        return is_environment(error) or is_missing(error, [path.partition("://")[2] or path for path in paths if path])
 
     def take_folds(self) -> list[dict[str, Any]]:
         """Give rows of the table `folds` beside the rows that were given so far, each once."""
@@ -182,6 +192,8 @@ class CellRunner:
                 try:
                     columns = SCORES[name].computed(view) if len(view.rows) else SCORES[name].unavailable()
                 except Exception as error:
+                    if self._is_environment(error):
+                        raise
                     errors[name] = describe_error(error)
                     columns = SCORES[name].unavailable()
                 scores |= {f"{PREFIX[split]}.{column}": float(value) for column, value in columns.items()}

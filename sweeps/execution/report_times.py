@@ -9,6 +9,9 @@ REPORT_SECONDS, REPORT_MOST = 2.0, 120.0
 """A pack writes its finished rows as one part about this often, a new process its first ones at once; with many workers
 less often, see `report_seconds`."""
 
+WAIT_SECONDS = 180.0
+"""More than a worker waits between two reports of what keeps it from its work."""
+
 STEP_SECONDS = 0.005
 """What Tune itself takes for the report of a step."""
 
@@ -37,12 +40,13 @@ class ReportTimes:
         return report_seconds(self.workers, self.absorbing)
 
     def note_absorbed(self, seconds: float) -> None:
-        """Note how long the driver took for the rows of a report."""
-        self.absorbing += 0.1 * (seconds - self.absorbing)
+        """Note how long the driver took for the rows of a report; meanwhile no pack could report."""
+        self.absorbing += 0.1 * (min(seconds, REPORT_MOST) - self.absorbing)
+        self.due = {trial_id: due + seconds for trial_id, due in self.due.items()}
 
-    def note_report(self, trial_id: str) -> None:
-        """Note that a pack has begun or reported."""
-        self.due[trial_id] = time.monotonic() + self.limit + self.seconds()
+    def note_report(self, trial_id: str, waits: bool = False) -> None:
+        """Note that a pack has begun or reported; one that `waits` for its environment may take longer to say more."""
+        self.due[trial_id] = time.monotonic() + self.limit + self.seconds() + waits * WAIT_SECONDS
 
     def forget(self, trial_id: str) -> None:
         """Note that a pack has ended."""

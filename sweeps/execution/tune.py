@@ -20,6 +20,7 @@ from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune.search import Searcher
 
 from sweeps.errors import InputError, Refusal
+from sweeps.execution.node_troubles import NodeTroubles
 from sweeps.execution.ray_internals import raising_for_memory
 from sweeps.execution.remote_tasks import claim_code, end_process, rungs_of
 from sweeps.execution.report_times import ReportTimes
@@ -27,7 +28,7 @@ from sweeps.execution.store_environment import credentials_withheld, with_advice
 from sweeps.execution.telemetry import WorkerTelemetry
 from sweeps.experiment.worker_context import WorkerContext
 from sweeps.io.secrets import raising_redacted, redacted
-from sweeps.planning.failures import ProcessFailure, failure_of, last_line
+from sweeps.planning.failures import HELD, ProcessFailure, failure_of, last_line
 
 if TYPE_CHECKING:
     from sweeps.planning.scheduler import Scheduler
@@ -44,13 +45,14 @@ class SweepPack(tune.Trainable):
     """One pack at a time, in a process that lives through many packs.
 
     Each step fits cells for about two seconds (longer with many workers; the first one: what is fitted in one go),
-    writes their rows as one part and reports the part's name: a row is durable before the driver hears of it.
+    writes their rows as one part and reports the part's name: a row is durable before the driver hears of it. Where
+    this node cannot write, the part goes to the driver. What a store or a disk keeps from its cells is given back.
     """
 
     @raising_redacted
     def setup(self, config: dict[str, Any]) -> None:
         """Check the code of this process, then open what its packs share."""
-        self._refused = ""
+        self._refused = self._away = ""
         self._fresh = True
         self._runner: Any = None
         self._config = config["context"]
@@ -69,23 +71,28 @@ class SweepPack(tune.Trainable):
         import torch
 
         from sweeps.execution.cell_runner import CellRunner
+        from sweeps.execution.part_writer import PartWriter
         from sweeps.features.worker_data import WorkerData
-        from sweeps.storage.retry import RETRY_SECONDS
-        from sweeps.storage.store import Store
 
         torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", "1"))))
         self._runner = CellRunner(WorkerData(context), rungs_of(context))
-        self._store = Store(context.storage, RETRY_SECONDS)
+        self._writer = PartWriter(context.storage, context.experiment["compute"]["limit_minutes"])
 
     def _load(self, config: Mapping[str, Any]) -> None:
         """Take up a pack. What goes wrong is raised by its first step, so that the pack is tried again."""
         self._broken: Exception | None = None
+        self._away = ""
         try:
             self._take(config)
-        except Refusal as error:
-            self._refused = redacted(str(error))
         except Exception as error:
-            self._broken = error
+            from sweeps.storage.retry import is_environment
+
+            if isinstance(error, Refusal) and not is_environment(error):
+                self._refused = redacted(str(error))
+            elif isinstance(error, InputError) or is_environment(error):  # the driver has read the same data
+                self._away = redacted(str(error))
+            else:
+                self._broken = error
 
     def _take(self, config: Mapping[str, Any]) -> None:
         from sweeps.planning.packs import Pack, jobs_of
@@ -112,22 +119,27 @@ class SweepPack(tune.Trainable):
             return {"refused": self._refused, "part": "", "done": True}
         if self._broken is not None:
             raise self._broken
+        if self._away:
+            return self._writer.give_back(self._away)
+        from sweeps.storage.retry import EnvironmentProblem
+
         cells: list[dict[str, Any]] = []
         replicates: list[dict[str, Any]] = []
         until, done = time.monotonic() + (0.0 if self._fresh else self._seconds), True
         self._fresh = False
-        for rows, draws in self._rows:
-            cells += rows
-            replicates += draws
-            if time.monotonic() > until:
-                done = False
-                break
-        for table, beside in (("bootstraps", replicates), ("folds", self._runner.take_folds())):
-            if beside:
-                self._store.write_part(table, beside)
-        part = self._store.write_part("cells", cells) if cells else ""
+        try:
+            for rows, draws in self._rows:
+                cells += rows
+                replicates += draws
+                if time.monotonic() > until:
+                    done = False
+                    break
+        except EnvironmentProblem as problem:
+            self._away, done = redacted(str(problem)), False
+        tables = {"bootstraps": replicates, "folds": self._runner.take_folds(), "cells": cells}
+        report = self._writer.report(tables, self._away)
         self._telemetry.update()
-        return {"part": part, "cells": len(cells), "done": done}
+        return {**report, "cells": len(cells), "done": done}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: rows are the only state, and they are durable."""
@@ -159,9 +171,15 @@ class PackSearcher(Unsaved, Searcher):
     """Hands the scheduler's packs to Tune, and what comes back to the scheduler."""
 
     def __init__(
-        self, scheduler: Scheduler, context: WorkerContext, resources: Mapping[str, float], workers: int
+        self,
+        scheduler: Scheduler,
+        context: WorkerContext,
+        resources: Mapping[str, float],
+        workers: int,
+        say: Callable[[str], None] = print,
     ) -> None:
         super().__init__()
+        self.troubles = NodeTroubles(say)
         self.scheduler = scheduler
         self.context = context.as_config()
         self.resources = dict(resources)
@@ -190,12 +208,17 @@ class PackSearcher(Unsaved, Searcher):
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Take up the rows of a step."""
-        self.times.note_report(trial_id)
+        self.times.note_report(trial_id, waits=bool(result.get("trouble")))
+        if result.get("trouble"):
+            self.troubles.note(result["node"], result["trouble"])
         if result.get("refused"):
             self.problem = self.problem or InputError(result["refused"])
-        elif result.get("part"):
+            return
+        part, handed = str(result.get("part") or ""), result.get("handed", [])
+        if part or handed:
             began = time.monotonic()
-            self.guarded(lambda: self.scheduler.absorb(result["part"]))
+            self.guarded(lambda: self.scheduler.absorb(part, handed))
+            handed.clear()  # Tune keeps the last result of every pack
             self.times.note_absorbed(time.monotonic() - began)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -207,7 +230,8 @@ class PackSearcher(Unsaved, Searcher):
             self.times.forget(trial_id)
         token = self.tokens.pop(trial_id, None)
         if token is not None and self.problem is None:
-            self.guarded(lambda: self.scheduler.done(token))
+            why = str(result["trouble"]) if result and result.get("given_back") else ""
+            self.guarded(lambda: self.scheduler.returned(token, why) if why else self.scheduler.done(token))
 
     def trial_failed(self, trial_id: str, error: str) -> None:
         """Take up that the process of a pack is gone."""
@@ -263,7 +287,9 @@ class ActorOutOfMemoryError(OutOfMemoryError, RayActorError):
     """
 
     def __init__(self, message: str) -> None:
-        self.message = f"the process died: {(message.strip() or 'its node was short of memory').splitlines()[0]}"
+        first, *others = (message.strip() or "its node was short of memory").splitlines()
+        sizes = "".join(f"; {size[0]}" for line in others for size in HELD.finditer(line))
+        self.message = f"the process died: {first}{sizes}"
         RayActorError.__init__(self, error_msg=self.message)
 
 
@@ -291,12 +317,14 @@ def run_packs(
     workers: int,
     update: Callable[[], None],
     trainable: type[SweepPack] = SweepPack,
+    say: Callable[[str], None] = print,
 ) -> None:
     """Run the scheduler's packs under Ray Tune until it is finished; Tune's own state lies in a temporary folder.
 
-    `trainable` is what runs them; the benchmark of scheduling gives one whose cells sleep.
+    `trainable` is what runs them; the benchmark of scheduling gives one whose cells sleep. `say` is told what keeps
+    nodes from their work.
     """
-    searcher = PackSearcher(scheduler, context, resources, workers)
+    searcher = PackSearcher(scheduler, context, resources, workers, say)
     with tune_environment() as folder, raising_for_memory(ActorOutOfMemoryError), credentials_withheld():
         tune.Tuner(
             trainable,

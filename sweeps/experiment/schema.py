@@ -55,6 +55,7 @@ class Compute(Strict):
     cells_per_pack: Annotated[int, Ge(1)] | Literal["auto"] = "auto"
     max_failures: int = Field(3, ge=0)
     limit_minutes: float | None = Field(None, gt=0)
+    storage_patience_minutes: float = Field(60, ge=0)
     cache: str | None = None
     cache_gb: float = Field(50, gt=0)
     fits_gb: float = Field(5, ge=0)

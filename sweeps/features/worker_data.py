@@ -68,7 +68,7 @@ class WorkerData:
             except InputError as error:
                 if "://" in f"{self.context.base}{raw.get('path', '')}":
                     raise  # an object store may answer at the next try
-                raise Refusal(str(error)) from None
+                raise Refusal(str(error)) from error
             if recording is not None:
                 self._check(recording)
                 return recording

@@ -19,6 +19,7 @@ MEANT = {
     "compute.cells_per_pack": "pack_size cells per_pack chunk_size",
     "compute.max_failures": "retry retries max_retries failures",
     "compute.limit_minutes": "timeout time_limit max_time minutes walltime",
+    "compute.storage_patience_minutes": "storage_timeout storage_patience patience_minutes",
     "compute.cache": "cache cache_dir cache_folder cache_path tmp tmpdir",
     "compute": "resources resource cluster hardware ray",
     "recordings": "data dataset datasets recording session sessions subjects animals mice",

@@ -23,13 +23,17 @@ class Pack:
 
     `attempt` counts how often its cells were tried before, earlier runs included; `failures` how many processes
     failed at them in this run since they were last parted. A `suspect` one lost its process when a node was short of
-    memory. `earlier` gives, by cell_id, what earlier rows of its cells hold.
+    memory. `losses` counts the processes that it lost to its environment since it last finished a cell, and `since` is
+    when (time.monotonic) a store or a disk first kept it from that; neither is a failure. `earlier` gives, by cell_id,
+    what earlier rows of its cells hold.
     """
 
     cells: tuple[Cell, ...]
     attempt: int = 0
     failures: int = 0
     suspect: bool = False
+    losses: int = 0
+    since: float | None = None
     earlier: dict[str, EarlierScores] = field(default_factory=dict)
 
     def as_config(self) -> str:
@@ -51,6 +55,12 @@ class Pack:
         jobs = jobs_of(self.cells)
         middle = len(jobs) // 2
         return self._half(jobs[:middle]), self._half(jobs[middle:])
+
+    def parted(self) -> list[Pack]:
+        """Cut it into two packs of the same attempt, or give it whole where its cells are fitted in one go."""
+        jobs = jobs_of(self.cells)
+        parts = (jobs[: len(jobs) // 2], jobs[len(jobs) // 2 :])
+        return [replace(self, cells=tuple(cell for job in part for cell in job)) for part in parts if part]
 
     def _half(self, jobs: Sequence[Sequence[Cell]]) -> Pack:
         cells = tuple(cell for job in jobs for cell in job)

@@ -11,15 +11,16 @@ import random
 import time
 import uuid
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from metrics.inference.area_order import area_ranks
+from sweeps.errors import InputError
 from sweeps.experiment.cells import Cell
 from sweeps.experiment.earlier_scores import NOTHING_EARLIER
 from sweeps.experiment.schema import settings_text
-from sweeps.planning.failures import ProcessFailure
+from sweeps.planning.failures import MOST_LOSSES, ProcessFailure
 from sweeps.planning.finished_rows import FinishedRows, WantedRows
 from sweeps.planning.packs import Pack, form_packs, jobs_of
 from sweeps.planning.proposals import Proposals
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 POLL_OTHERS_SECONDS = 1.0
 """How often a run looks for the rows of others that work beside it."""
 
+ABSORB_TRIES, ABSORB_PAUSE = 5, 1.0
+"""How often a part is looked for, and the seconds between: a shared folder may show it late."""
+
 TURN_SECONDS = 0.1
 """Longest time in the optimizer between two polls of the workers."""
 
@@ -47,7 +51,8 @@ class Scheduler:
     """Decides which pack runs next, and takes up what packs give; every finished row is durable before it counts.
 
     A cell is `unpacked` once a trial needs it, then lies in a pack of the `queue`, then in one of the `running` ones by
-    token, and at last is a row. `shared` tells whether other runs work beside this one in the same storage.
+    token, and at last is a row. What its environment kept from that for too long is `unfinished`, with the reason: no
+    row, and the next run tries it again. `shared` tells whether other runs work beside this one in the same storage.
     """
 
     def __init__(
@@ -68,6 +73,7 @@ class Scheduler:
         self.unpacked: list[Cell] = []
         self.queue: deque[Pack] = deque()
         self.running: dict[str, Pack] = {}
+        self.unfinished: list[tuple[Pack, str]] = []
         self._polled_at = -math.inf
 
     @property
@@ -167,9 +173,28 @@ class Scheduler:
 
     # -- what packs give ----------------------------------------------------------------------------
 
-    def absorb(self, part: str) -> None:
-        """Take up a part of the cells table that a worker has written."""
-        self._record(self.row_log.absorb("cells", part))
+    def absorb(self, part: str, handed: Iterable[tuple[str, str, bytes]] = ()) -> None:
+        """Take up a part of the cells table that a worker has written; InputError where it is not there to be read.
+
+        Parts (table, name, bytes) that it has `handed` over, since it could not write them itself, are written first.
+        """
+        for table, name, content in handed:
+            rows = self.row_log.take_over(table, name, content)
+            self._record(rows if table == "cells" else [])
+        if part:
+            self._record(self._read(part))
+
+    def _read(self, part: str) -> list[dict[str, Any]]:
+        for tries_left in reversed(range(ABSORB_TRIES)):
+            try:
+                return self.row_log.absorb("cells", part)
+            except FileNotFoundError:
+                if not tries_left:
+                    problem = "a worker has written rows there, but they are not there for the driver: this folder is "
+                    problem += "not shared by the nodes; use one that is, or an object store"
+                    raise InputError(problem, key="storage", value=self.row_log.store.uri) from None
+                time.sleep(ABSORB_PAUSE)
+        return []
 
     def _record(self, rows: Sequence[Mapping[str, Any]]) -> None:
         cells = self.finished_rows.cells
@@ -190,24 +215,56 @@ class Scheduler:
         if left:
             self.queue.append(replace(pack, cells=left))
 
+    def returned(self, token: str, why: str) -> None:
+        """End a pack that a store, a disk or a mount has kept from its cells: they are tried again, and nothing counts.
+
+        It is parted, so that cells that can be fitted do not wait behind one that cannot. One that finished no cell for
+        `compute.storage_patience_minutes` is left unfinished.
+        """
+        pack, now = self.running.pop(token), time.monotonic()
+        left = self._unfinished(pack)
+        if not left:
+            return
+        since = pack.since if pack.since is not None and len(left) == len(pack.cells) else now
+        rest = replace(pack, cells=left, since=since)
+        minutes = self.experiment.compute.storage_patience_minutes
+        if now - since > 60 * minutes:
+            self.unfinished.append((rest, f"{why} (for {minutes:g} minutes: compute.storage_patience_minutes)"))
+        else:
+            self.queue.extend(rest.parted())
+
+    def _lost(self, pack: Pack, failure: ProcessFailure) -> None:
+        """Run a pack again whose process its environment has ended, MOST_LOSSES times in a row at most."""
+        pack = replace(pack, losses=pack.losses + 1)
+        if pack.losses <= MOST_LOSSES:
+            self.queue.appendleft(pack)
+            return
+        why = f"{pack.losses} times in a row its process ended before a cell was done: {failure.value}"
+        advice = "take nodes that are not taken back so soon, or make its fits shorter"
+        self.unfinished.append((pack, f"{why}; {advice}"))
+
     def failed(self, token: str, error: str, failure: ProcessFailure = ProcessFailure.PROCESS) -> None:
         """End a pack whose process is gone. Its finished rows count; the rest is tried again.
 
-        The loss of a node has no cause in a cell: the rest is packed as it was. Otherwise it is tried once more whole,
-        then halved until the failing cell is alone, which after `max_failures` further tries is failed. What was
-        overdue would take as long again: it is halved at once, and failed once alone. What failed when memory was short
-        is tried again beside none of its kind, and is failed only where nothing ran beside it. What earlier runs tried
-        does not count.
+        What its environment did (see `ProcessFailure.counts`) has no cause in a cell: the rest is packed as it was; so
+        it is where the pack had finished cells before. Otherwise it is tried once more whole, then halved until the
+        failing cell is alone, which after `max_failures` further tries is failed. What was overdue would take as long
+        again: it is halved at once, and failed once alone. What failed when memory was short is tried again beside none
+        of its kind, and is failed only where nothing ran beside it. What earlier runs tried does not count.
         """
         pack = self.running.pop(token)
         self._record(self.row_log.catch_up("cells"))
         left = self._unfinished(pack)
         if not left:
             return
-        rest = replace(pack, cells=left, suspect=pack.suspect or failure is ProcessFailure.MEMORY)
+        progress = len(left) < len(pack.cells)
+        losses = 0 if progress else pack.losses
+        rest = replace(pack, cells=left, losses=losses, suspect=pack.suspect or failure is ProcessFailure.MEMORY)
         again = replace(rest, attempt=pack.attempt + 1, failures=pack.failures + 1)
         alone, overdue = len(jobs_of(left)) == 1, failure is ProcessFailure.OVERDUE
-        if failure is ProcessFailure.NODE:
+        if not failure.counts:
+            self._lost(rest, failure)
+        elif progress and not overdue:
             self.queue.appendleft(rest)
         elif alone and failure is ProcessFailure.MEMORY and not self._last_try(pack):
             self.queue.appendleft(again)

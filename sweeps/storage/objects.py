@@ -14,7 +14,7 @@ from fsspec.implementations.local import LocalFileSystem
 from sweeps.errors import InputError
 from sweeps.io.files import create_whole, replacing
 from sweeps.io.filesystem import open_filesystem
-from sweeps.storage.retry import storage_error, with_retries
+from sweeps.storage.retry import Waiting, is_environment, storage_error, with_retries
 
 PUT_SECONDS = 300.0
 CHECK_SECONDS = 20.0
@@ -27,12 +27,13 @@ class Objects:
     """Objects by name in a local folder or under an object-store URL.
 
     Each is written by one PUT (a file of more than 100 MB by a multipart upload, which appears as a whole too; locally
-    by write and rename). Listings are never cached. Calls of an object store that is away or busy are retried for up to
-    `retry_seconds`.
+    by write and rename). Listings are never cached. Calls of a store that is away or busy are retried for up to
+    `retry_seconds`, after `begin` those that are refused, too.
     """
 
     def __init__(self, uri: str, retry_seconds: float = 0.0) -> None:
-        self.uri, self.retry_seconds = uri.rstrip("/"), retry_seconds
+        self.uri, self.retry_seconds, self.put_seconds = uri.rstrip("/"), retry_seconds, PUT_SECONDS
+        self.waiting = Waiting(renew=self.renew_credentials)
         self.fs, root = open_filesystem(self.uri)
         self.local = isinstance(self.fs, LocalFileSystem)
         self.root = root.rstrip("/")
@@ -40,18 +41,44 @@ class Objects:
     def __reduce__(self) -> tuple[type[Self], tuple[str, float]]:
         return type(self), (self.uri, self.retry_seconds)
 
-    def _remote(self, action: str, *arguments: Any, **options: Any) -> Any:
-        """Call the file system; calls of an object store are retried."""
-        call = functools.partial(getattr(self.fs, action), *arguments, **options)
-        return call() if self.local else with_retries(call, self.uri, self.retry_seconds)
+    def begin(self, say: Callable[[str], None]) -> None:
+        """Let everything be waited for that keeps from this place, and tell `say`: for who has written here before.
+
+        A role that is changed, a token that expires and a disk that is full in mid-run may be mended.
+        """
+        self.waiting = Waiting(is_environment, say, self.renew_credentials)
+
+    def renew_credentials(self) -> None:
+        """Read the credentials of an object store anew: those of a file or a role may have been renewed."""
+        if not self.local:
+            with suppress(Exception):  # the next call says what is wrong
+                self.fs.connect(refresh=True)
+
+    def patiently(self, action: Callable[[], T]) -> T:
+        """Run an action, with retries; who has waited for all of `retry_seconds` in vain does not wait again."""
+        if not self.retry_seconds:
+            return action()
+        try:
+            return with_retries(action, self.uri, self.retry_seconds, self.waiting)
+        except Exception as error:
+            if self.waiting.waits_for(error):
+                self.retry_seconds = 0.0
+            raise
+
+    def _call(self, action: str, *arguments: Any, **options: Any) -> Any:
+        """Call the file system, with retries."""
+        return self.patiently(functools.partial(getattr(self.fs, action), *arguments, **options))
 
     def put(self, name: str, content: bytes) -> None:
         """Write an object as a whole: it exists with all its bytes, or not at all."""
         if self.local:
-            with self._replaced(name) as file:
-                file.write(content)
+            self.patiently(lambda: self._put_file(name, content))
         else:
-            self._remote("pipe_file", f"{self.root}/{name}", content, timeout=PUT_SECONDS)
+            self._call("pipe_file", f"{self.root}/{name}", content, timeout=self.put_seconds)
+
+    def _put_file(self, name: str, content: bytes) -> None:
+        with self._replaced(name) as file:
+            file.write(content)
 
     def create(self, name: str, content: bytes) -> bool:
         """Write an object unless there is one; whether it was written. A store without conditional puts overwrites."""
@@ -61,7 +88,7 @@ class Objects:
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
                 create_whole(Path(path), content)
             else:
-                self._remote("pipe_file", path, content, mode="create", timeout=PUT_SECONDS)
+                self._call("pipe_file", path, content, mode="create", timeout=PUT_SECONDS)
         except FileExistsError:
             return False
         except OSError as error:
@@ -81,9 +108,9 @@ class Objects:
                 Path(path).unlink(missing_ok=True)
             if len(paths) == 1 and not self.local:
                 with suppress(FileNotFoundError):
-                    self._remote("rm_file", paths[0])
+                    self._call("rm_file", paths[0])
             elif paths and not self.local:
-                self._remote("rm", paths)
+                self._call("rm", paths)
                 folders = {name.rpartition("/")[0] for name in names}
                 left = {f"{folder}/{name}" for folder in folders for name in self.names(folder)}
                 if left & set(names):  # s3fs does not say so when a bulk removal is refused
@@ -103,7 +130,7 @@ class Objects:
             with tempfile.NamedTemporaryFile() as file:
                 yield file
                 file.flush()
-                self._remote("put_file", file.name, f"{self.root}/{name}", timeout=PUT_SECONDS)
+                self._call("put_file", file.name, f"{self.root}/{name}", timeout=PUT_SECONDS)
 
     @contextmanager
     def _replaced(self, name: str) -> Iterator[IO[bytes]]:
@@ -119,14 +146,14 @@ class Objects:
         """
         whole = {} if self.local else {"max_concurrency": 1}
         try:
-            return bytes(self._remote("cat_file", f"{self.root}/{name}", **whole))
+            return bytes(self._call("cat_file", f"{self.root}/{name}", **whole))
         except FileNotFoundError:
             return None
 
     def names(self, folder: str) -> list[str]:
         """List the objects in a folder by name, sorted; none where there is no such folder."""
         try:
-            paths = self._remote("ls", f"{self.root}/{folder}", detail=False)
+            paths = self._call("ls", f"{self.root}/{folder}", detail=False)
         except FileNotFoundError:
             return []
         names = (str(path).rsplit("/", 1)[-1] for path in paths)

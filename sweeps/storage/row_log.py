@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
 from sweeps.storage.columns import schema_of
-from sweeps.storage.parquet import merge, readable
+from sweeps.storage.parquet import from_bytes, merge, readable
 from sweeps.storage.store import Store
 
 TABLES = ("trials", "cells", "bootstraps", "truths")
@@ -86,6 +87,14 @@ class RowLog:
         if rows:
             self._add(table, *self.store.write_rows(table, rows))
 
+    def take_over(self, table: str, part: str, content: bytes) -> list[dict[str, Any]]:
+        """Write a part that a worker could not write itself; its rows, once they are durable (none known already)."""
+        if part in self.parts[table]:
+            return []
+        self.store.put_part(table, part, content)
+        self._add(table, part, content)
+        return list(from_bytes(content).to_pylist())
+
     def _unread(self, table: str) -> list[str]:
         known = self.parts[table] | self.damaged
         return [name for name in self.store.part_names(table) if name not in known]
@@ -122,13 +131,16 @@ class RowLog:
         if time.monotonic() >= self.fold_at:
             self.fold(("trials", "cells"))
 
+    def _write_fold(self, table: str) -> None:
+        self.store.write_fold(table, *self._pieces(table))
+
     def fold(self, tables: Iterable[str] = ()) -> None:
         """Replace the folded objects of those tables (of all without any) that have news."""
         began = time.monotonic()
         with plain_memory():
             for table in tables or self.tables:
                 if table in self.stale:
-                    self.store.write_fold(table, *self._pieces(table))
+                    self.store.patiently(partial(self._write_fold, table))
                     self.fresh[table] = {}
                     self.stale.discard(table)
         ended = time.monotonic()

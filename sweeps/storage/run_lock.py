@@ -25,6 +25,9 @@ STALL_SECONDS = 35.0
 
 POLL_SECONDS = 0.5
 
+RELEASE_SECONDS = 15.0
+"""How long a store that is away is waited for to remove a lock; what is left behind is presumed dead."""
+
 CONFLICTS = {
     "run": {"run", "compact", "forget"},
     "guide": {"compact", "forget"},
@@ -48,6 +51,7 @@ class RunLock:
 
     def __init__(self, store: Objects, purpose: str, join: bool = False, say: Callable[[str], None] = print) -> None:
         self.store, self.purpose, self.join, self.say = store, purpose, join, say
+        self.impatient = Objects(store.uri)  # a heartbeat that is late is worth nothing
         self.shared = False
         self.stale: set[str] = set()
         self.name = ""
@@ -101,6 +105,7 @@ class RunLock:
     def __exit__(self, *_: object) -> None:
         self._released.set()
         self._thread.join()
+        self.store = Objects(self.store.uri, RELEASE_SECONDS)
         with suppress(Exception):  # what is left behind is presumed dead
             self._discard(self.name)
         with suppress(OSError):  # a run that was refused leaves nothing behind, not even folders
@@ -156,10 +161,10 @@ class RunLock:
         due = time.monotonic() + HEARTBEAT_SECONDS
         while not self._released.wait(min(POLL_SECONDS, HEARTBEAT_SECONDS) if self.store.local else HEARTBEAT_SECONDS):
             try:
-                self.shared = len({*self.store.names(FOLDER)} - self.stale) > 1
+                self.shared = len({*self.impatient.names(FOLDER)} - self.stale) > 1
                 if time.monotonic() >= due:
                     self.content["beat"] += 1
-                    self.store.put(f"{FOLDER}/{self.name}", json.dumps(self.content).encode())
+                    self.impatient.put(f"{FOLDER}/{self.name}", json.dumps(self.content).encode())
                     due = time.monotonic() + HEARTBEAT_SECONDS
             except Exception as error:  # the store may be away for a while
                 logging.getLogger("sweeps").debug("the heartbeat of the run lock was not written: %s", error)

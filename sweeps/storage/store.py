@@ -46,11 +46,13 @@ class Store(Objects):
 
     def write_rows(self, table: str, rows: list[dict[str, Any]]) -> tuple[str, bytes]:
         """Write rows as one part; its name, once it is durable, and its bytes."""
-        from sweeps.storage.columns import as_table
-
-        name, content = f"{uuid.uuid4().hex}.parquet", to_bytes(as_table(table, rows))
-        self.put(f"parts/{table}/{name}", content)
+        name, content = part_of(table, rows)
+        self.put_part(table, name, content)
         return name, content
+
+    def put_part(self, table: str, name: str, content: bytes) -> None:
+        """Write the bytes of a part; they are durable when this returns."""
+        self.put(f"parts/{table}/{name}", content)
 
     def get_part(self, table: str, name: str) -> bytes:
         """Read the bytes of a part by name; FileNotFoundError when it is gone (compacted meanwhile)."""
@@ -148,6 +150,13 @@ class Store(Objects):
         """What tombstones name every row of these keys by, those included that the fold does not choose."""
         parts = [self.read_fold(table)[0], *(self.part_or_none(table, name) for name in self.part_names(table))]
         return {name for part in parts if part is not None for name in row_names(table, _of(part, table, keys))}
+
+
+def part_of(table: str, rows: list[dict[str, Any]]) -> tuple[str, bytes]:
+    """Make a part of rows: its name, which no other part has, and its bytes."""
+    from sweeps.storage.columns import as_table
+
+    return f"{uuid.uuid4().hex}.parquet", to_bytes(as_table(table, rows))
 
 
 def _of(rows: pa.Table, table: str, keys: Sequence[str] | None) -> pa.Table:

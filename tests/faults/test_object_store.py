@@ -154,7 +154,8 @@ def test_what_is_retried(error: Exception, later: bool) -> None:
         (EndpointConnectionError(endpoint_url="http://127.0.0.1:1"), "the object store does not answer"),
         (OSError(errno.EROFS, "Read-only file system"), "the file system is read-only"),
         (NotADirectoryError(), "a file is in the way"),
-        (OSError(errno.ENOSPC, "No space left"), "cannot be written (OSError: [Errno 28] No space left)"),
+        (OSError(errno.ENOSPC, "No space left"), "cannot be written: the disk is full"),
+        (OSError(errno.EIO, "Input/output error"), "cannot be written (OSError: [Errno 5] Input/output error)"),
     ],
 )
 def test_what_an_error_means_is_said_without_credentials(error: Exception, meaning: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sweeps.execution import report_times
-from sweeps.execution.report_times import REPORT_SECONDS, ReportTimes, report_seconds
+from sweeps.execution.report_times import REPORT_MOST, REPORT_SECONDS, WAIT_SECONDS, ReportTimes, report_seconds
 
 
 class Clock:
@@ -40,6 +40,26 @@ def test_a_pack_is_overdue_once_when_limit_and_report_have_passed(clock: Clock) 
     clock.now = 1000.0
     assert times.take_overdue() == ["b"]
     assert times.overdue == {"a", "b"}
+
+
+def test_a_driver_that_waits_for_its_store_makes_nobody_overdue(clock: Clock) -> None:
+    times = ReportTimes(2, limit_minutes=1.0)
+    times.note_report("a")
+    clock.now = 1200.0
+    times.note_absorbed(1200.0)
+    assert times.take_overdue() == []
+    assert times.seconds() <= REPORT_MOST
+    clock.now += 60.0 + times.seconds() + 0.1
+    assert times.take_overdue() == ["a"]
+
+
+def test_a_worker_that_waits_has_longer(clock: Clock) -> None:
+    times = ReportTimes(2, limit_minutes=1.0)
+    times.note_report("a", waits=True)
+    clock.now = 60.0 + WAIT_SECONDS
+    assert times.take_overdue() == []
+    clock.now += REPORT_SECONDS + 0.1
+    assert times.take_overdue() == ["a"]
 
 
 def test_without_a_limit_nothing_is_overdue(clock: Clock) -> None:
