@@ -36,6 +36,9 @@ def run(
     cpus: Annotated[int | None, typer.Option(help="Cores of an own local Ray (default: all).")] = None,
     retry_failed: Annotated[bool, typer.Option(help="Run failed trials again.")] = False,
     join: Annotated[bool, typer.Option(help="Work beside a run that is at work in the same storage.")] = False,
+    require_all_nodes: Annotated[
+        bool, typer.Option("--require-all-nodes", help="Refuse where a node is not ready, instead of leaving it out.")
+    ] = False,
 ) -> None:
     """Run an experiment, or go on with it; ends with the answer."""
     from sweeps.commands.run import run_plan
@@ -43,7 +46,7 @@ def run(
     from sweeps.report.terminal import show as show_answer
 
     plan = make_plan(experiment, data, storage, cache)
-    result = run_plan(plan, address, retry_failed, cpus, quiet=False, join=join)
+    result = run_plan(plan, address, retry_failed, cpus, False, join, require_all_nodes)
     for notice in result.notices:
         typer.echo(f"note: {notice}")
     if not result.finished:

@@ -20,6 +20,7 @@ import ray
 from ray.job_config import JobConfig
 
 from sweeps.errors import InputError
+from sweeps.execution.node_resources import this_machine
 
 
 @contextmanager
@@ -32,7 +33,8 @@ def connected(address: str | None, cpus: int | None = None, about: Mapping[str, 
     own = not ray.is_initialized()
     if own:
         joins, given = not starts_own(address), address or os.environ.get("RAY_ADDRESS", "")
-        local: dict[str, Any] = {"num_cpus": cpus, "dashboard_host": "127.0.0.1"}
+        cores = cpus or int(this_machine()["CPU"])  # Ray would count the host's
+        local: dict[str, Any] = {"num_cpus": cores, "dashboard_host": "127.0.0.1"}
         try:
             check_answers(given)
             with _on_loopback() if not joins or is_on_loopback(given) else nullcontext():
