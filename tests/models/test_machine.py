@@ -55,9 +55,7 @@ def test_cores_are_those_of_the_control_group(tmp_path: Path, lines: str, files:
     assert core_count(*control_groups(tmp_path, lines, files)) == cores
 
 
-def test_cores_are_those_of_the_affinity_where_there_are_fewer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cores_are_those_of_the_affinity_where_there_are_fewer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 5}, raising=False)
     assert core_count(*control_groups(tmp_path, "0::/", {"cpu.max": "400000 100000"})) == 2
     assert core_count(tmp_path / "none", tmp_path / "none") == 2
