@@ -51,7 +51,8 @@ def late_problem(context: WorkerContext, gpu: bool) -> str:
         return ""
     checks = checks_of(context, None, None)
     problem, notes = finding_of([*checks, check_gpu] if gpu else checks)
-    print(*notes, sep="\n", flush=True)
+    for note in notes:
+        print(note, flush=True)  # in the worker's log
     return problem
 
 

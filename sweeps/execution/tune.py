@@ -144,9 +144,8 @@ class SweepPack(tune.Trainable):
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
         """What one pack asks of the cluster: resources, and a node that was not left out."""
         selector = config.get("selector")
-        return tune.PlacementGroupFactory(
-            [dict(config["resources"])], **({"bundle_label_selector": [selector]} if selector else {})
-        )
+        where: dict[str, Any] = {"bundle_label_selector": [selector]} if selector else {}
+        return tune.PlacementGroupFactory([dict(config["resources"])], **where)
 
     def __repr__(self) -> str:
         """The sweep: Ray asks for this once, when the process has started, and many packs follow."""

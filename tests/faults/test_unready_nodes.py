@@ -97,14 +97,13 @@ def test_nodes_that_the_store_denies_or_that_do_not_reach_it_get_no_pack(
 def test_a_node_that_comes_later_proves_the_same(
     experiment: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    held = slow_sweep(experiment, cells_per_pack=2, workers=3)
-    parts = tmp_path / "rows" / "parts" / "cells"
+    held = slow_sweep(experiment, seeds=4, cells_per_pack=2, workers=3)
     homes = [{"HOME": str(tmp_path / name)} for name in ("first", "later")]
     late: list[str] = []
     with cluster_of(homes[0]) as (cluster, ids):
 
         def join() -> None:
-            wait_for(lambda: list(parts.glob("*.parquet")), 300, "the first rows are written")
+            wait_for((tmp_path / "rows" / "experiment.yaml").exists, 300, "the proofs are over")
             late.extend(joined(cluster, environment) for environment in (UNWRITABLE, homes[1]))
 
         joining = threading.Thread(target=join)
@@ -112,7 +111,7 @@ def test_a_node_that_comes_later_proves_the_same(
         result = ran(held, str(tmp_path / "rows"))
         joining.join()
         used, lines = hosts(), capsys.readouterr().out
-    assert (result.finished, result.progress.failed, result.progress.done) == (True, 0, 24)
+    assert (result.finished, result.progress.failed, result.progress.done) == (True, 0, 48)
     assert f"left out: node {ray.util.get_node_ip_address()} ({late[0][:8]}): cache = " in lines
     assert lines.count("left out") == 1
     assert used >= {ids[0], late[0]}
