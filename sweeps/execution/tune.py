@@ -112,7 +112,7 @@ class SweepPack(tune.Trainable):
         """Fit and score cells until it is time to report."""
         if self._bad_node:
             node = ray.get_runtime_context().get_node_id()
-            return {"bad_node": {node: self._bad_node}, "part": "", "done": True}
+            return {"bad_node": node, "problem": self._bad_node, "part": "", "done": True}
         if self._refused:
             return {"refused": self._refused, "part": "", "done": True}
         if self._broken is not None:
@@ -209,7 +209,7 @@ class PackSearcher(Unsaved, Searcher):
         if error:
             return
         if result and result.get("bad_node"):
-            self._leave_out(trial_id, result["bad_node"])
+            self._leave_out(trial_id, {result["bad_node"]: result["problem"]})
         elif result:
             self.on_trial_result(trial_id, result)
             self.times.forget(trial_id)

@@ -6,15 +6,17 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from inline import plan_of
+from ray._private.dict import flatten_dict
 from s3 import S3Server, seaweedfs
 
 from sweeps.commands.run import scheduler_of
 from sweeps.errors import InputError
-from sweeps.execution import cluster_nodes, node_proof
+from sweeps.execution import cluster_nodes, node_proof, tune
 from sweeps.execution.cluster_nodes import ClusterNodes
 from sweeps.execution.node_proof import (
     check_cache,
@@ -269,17 +271,29 @@ def test_every_node_may_be_required(nodes: tuple[ClusterNodes, list[str]]) -> No
     assert lines == []
 
 
-def test_a_pack_of_a_new_node_that_is_unfit_is_not_blamed(nodes: tuple[ClusterNodes, list[str]], plan: Plan) -> None:
+def test_a_pack_of_a_new_node_that_is_unfit_is_not_blamed(
+    nodes: tuple[ClusterNodes, list[str]], plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cluster, _ = nodes
     scheduler = scheduler_of(plan, RowLog(Store(plan.storage), plan.columns()), False)
     scheduler.pack_size = lambda cells: 100
     searcher = PackSearcher(scheduler, plan.context(), cluster, 1)
     first = searcher.suggest("first")
-    searcher.on_trial_complete("first", {"bad_node": {"aaaaaaaaaa": "denied"}, "part": "", "done": True})
+    searcher.on_trial_complete("first", unfit("aaaaaaaaaa", monkeypatch))
     second = searcher.suggest("second")
     assert second["pack"] == first["pack"]
     assert (first["selector"], second["selector"]) == (None, {"ray.io/node-id": "!in(aaaaaaaaaa)"})
     assert (scheduler.progress.failed, searcher.problem) == (0, None)
-    searcher.on_trial_complete("second", {"bad_node": {node["NodeID"]: "denied" for node in NODES}, "done": True})
-    assert searcher.problem is not None
-    assert searcher.suggest("third") == "FINISHED"
+    searcher.on_trial_complete("second", unfit("bbbbbbbbbb", monkeypatch))
+    searcher.suggest("third")
+    searcher.on_trial_complete("third", unfit("cccccccccc", monkeypatch))
+    assert str(searcher.problem).startswith("cluster: no node is ready: ")
+    assert searcher.suggest("fourth") == "FINISHED"
+
+
+def unfit(node: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What Tune gives the searcher of a step on an unfit node."""
+    pack = object.__new__(SweepPack)
+    pack._bad_node = "denied"
+    monkeypatch.setattr(tune.ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: node))
+    return dict(flatten_dict(pack.step()))
