@@ -38,6 +38,7 @@ from machine import describe_machine
 
 import sweeps
 from sweeps.commands.run import scheduler_of, settle
+from sweeps.execution.cluster_nodes import ClusterNodes
 from sweeps.execution.part_writer import PartWriter
 from sweeps.execution.ray_connection import connected
 from sweeps.execution.tune import SweepPack, run_packs
@@ -213,7 +214,7 @@ def run_one(workers: int, cells: int, sleep: tuple[float, float] | None) -> dict
         with connected(None, workers):
             asked = time.time()
             pack = SleepingPack if sleep else RealPack
-            run_packs(sweep, plan.context(), {"CPU": 1.0}, workers, meter.update, pack)
+            run_packs(sweep, plan.context(), ClusterNodes({"CPU": 1.0}), workers, meter.update, pack)
         settle(sweep)
         assert (sweep.progress.done, sweep.finished) == (cells, True), sweep.progress
         rows = sweeps.load(plan.storage, "cells")

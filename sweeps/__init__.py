@@ -113,6 +113,7 @@ def run(
     quiet: bool = True,
     join: bool = False,
     shared_cache: bool = False,
+    require_all_nodes: bool = False,
 ) -> Result:
     """Run an experiment to its end, or go on with it; what is finished is never done again.
 
@@ -122,10 +123,11 @@ def run(
     data: the folder or URL that paths of recordings are relative to (default: the file's folder).
     cache: the folder of every node for features and fits (default: "~/.cache/cortex-sweeps").
     retry_failed: run trials again that ended in an error.
-    cpus: cores of an own local Ray (default: all).
+    cpus: cores of an own local Ray (default: all that this process may use).
     quiet: show no progress.
     join: work beside a run of the same experiment that is at work in the same storage.
     shared_cache: take a cache that other users can write, too; their entries are not read.
+    require_all_nodes: raise InputError where a node of the cluster is not ready, instead of leaving it out.
 
     Returns a Result: `.trials` and `.areas` are DataFrames; `.finished` is False when the run was interrupted, and the
     same call then goes on. Raises InputError for bad input before anything is written, and where another run is at work
@@ -143,7 +145,7 @@ def run(
     from sweeps.planning.plan import make_plan
 
     plan = replace(make_plan(experiment, data, storage, cache), shared_cache=shared_cache)
-    return run_plan(plan, address, retry_failed, cpus, quiet, join)
+    return run_plan(plan, address, retry_failed, cpus, quiet, join, require_all_nodes)
 
 
 def score(

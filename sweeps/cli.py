@@ -47,6 +47,9 @@ def run(
     retry_failed: Annotated[bool, typer.Option(help="Run failed trials again.")] = False,
     join: Annotated[bool, typer.Option(help="Work beside a run that is at work in the same storage.")] = False,
     shared_cache: SharedCacheOption = False,
+    require_all_nodes: Annotated[
+        bool, typer.Option("--require-all-nodes", help="Refuse where a node is not ready, instead of leaving it out.")
+    ] = False,
 ) -> None:
     """Run an experiment, or go on with it; ends with the answer."""
     from sweeps.commands.run import run_plan
@@ -56,7 +59,7 @@ def run(
     plan = replace(make_plan(experiment, data, storage, cache), shared_cache=shared_cache)
     for notice in plan.notices:
         echo(f"note: {notice}")
-    result = run_plan(plan, address, retry_failed, cpus, quiet=False, join=join)
+    result = run_plan(plan, address, retry_failed, cpus, False, join, require_all_nodes)
     for notice in result.notices:
         echo(f"note: {notice}")
     if not result.finished:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -31,6 +31,7 @@ from sweeps.storage.store import Store
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sweeps.execution.cluster_nodes import ClusterNodes
     from sweeps.report.progress import ProgressDisplay
 
 
@@ -68,6 +69,7 @@ def run_plan(
     cpus: int | None = None,
     quiet: bool = True,
     join: bool = False,
+    require_all_nodes: bool = False,
 ) -> Result:
     """Run a checked plan to its end, or go on with it; the arguments are those of `sweeps.run`."""
     from sweeps.report.planned import note_contrasts
@@ -88,7 +90,7 @@ def run_plan(
             settle(scheduler)
             write_experiment(plan)
         else:
-            _execute(plan, scheduler, address, cpus, display)
+            _execute(plan, scheduler, address, cpus, display, require_all_nodes)
     notices = scheduler.proposals.proposer.notices()
     return Result(plan.storage, scheduler.progress, notices, scheduler.finished)
 
@@ -127,8 +129,15 @@ def scheduler_of(
     return scheduler
 
 
-def _execute(plan: Plan, scheduler: Scheduler, address: str | None, cpus: int | None, display: ProgressDisplay) -> None:
-    from sweeps.execution import node_resources, ray_connection
+def _execute(
+    plan: Plan,
+    scheduler: Scheduler,
+    address: str | None,
+    cpus: int | None,
+    display: ProgressDisplay,
+    require_all_nodes: bool,
+) -> None:
+    from sweeps.execution import cluster_nodes, node_resources, ray_connection
 
     if ray_connection.starts_own(address):
         here = [node_resources.this_machine(cpus)]
@@ -137,19 +146,18 @@ def _execute(plan: Plan, scheduler: Scheduler, address: str | None, cpus: int | 
     with ray_connection.connected(address, cpus, about) as dashboard:
         resources = _resources(plan, node_resources.has_gpu())
         _naming(plan, lambda: node_resources.check_resources(resources))
-        workers = plan.experiment.compute.workers
-        count = node_resources.worker_count(resources) if workers == "auto" else int(workers)
-        scheduler.pack_size = pack_size(plan.experiment.compute.cells_per_pack, count)
-        display.started(dashboard, count, ray_connection.token_command())
-        scheduler.row_log.fold()
-        write_experiment(plan)
-        write_truths(plan, scheduler.row_log, resources, display)
-        _run_packs(plan, scheduler, resources, count, display)
+        with cluster_nodes.proven_nodes(plan.context(), resources, require_all_nodes, display.say) as nodes:
+            workers = plan.experiment.compute.workers
+            count = node_resources.worker_count(resources, nodes.left_out) if workers == "auto" else int(workers)
+            scheduler.pack_size = pack_size(plan.experiment.compute.cells_per_pack, count)
+            display.started(dashboard, count, ray_connection.token_command())
+            scheduler.row_log.fold()
+            write_experiment(plan)
+            write_truths(plan, scheduler.row_log, nodes, display)
+            _run_packs(plan, scheduler, nodes, count, display)
 
 
-def _run_packs(
-    plan: Plan, scheduler: Scheduler, resources: Mapping[str, float], workers: int, display: ProgressDisplay
-) -> None:
+def _run_packs(plan: Plan, scheduler: Scheduler, nodes: ClusterNodes, workers: int, display: ProgressDisplay) -> None:
     from sweeps.execution import remote_tasks, telemetry, tune
 
     metrics = telemetry.SweepTelemetry(plan.experiment.name, scheduler, display.say)
@@ -159,8 +167,8 @@ def _run_packs(
         metrics.update()
 
     try:
-        with remote_tasks.halved(plan.context()) as context:
-            tune.run_packs(scheduler, context, resources, workers, update, say=scheduler.row_log.store.waiting.say)
+        with remote_tasks.halved(nodes.told(plan.context()), nodes.selector()) as context:
+            tune.run_packs(scheduler, context, nodes, workers, update, say=scheduler.row_log.store.waiting.say)
     finally:
         metrics.update(force=True)
         settle(scheduler)

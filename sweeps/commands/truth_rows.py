@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from sweeps.storage.columns import truth_row
 from sweeps.storage.row_log import RowLog
 
 if TYPE_CHECKING:
+    from sweeps.execution.cluster_nodes import ClusterNodes
     from sweeps.report.progress import ProgressDisplay
 
 
@@ -33,12 +33,12 @@ def truths_known(plan: Plan, row_log: RowLog) -> bool:
     return set(truth_ids(plan).values()) <= known
 
 
-def write_truths(plan: Plan, row_log: RowLog, resources: Mapping[str, float], display: ProgressDisplay) -> None:
+def write_truths(plan: Plan, row_log: RowLog, nodes: ClusterNodes, display: ProgressDisplay) -> None:
     """Write the truths of simulated recordings, and show which depths of them cannot be told apart."""
     if not any("teacher" in recording.notes for recording in plan.facts):
         return
     if not truths_known(plan, row_log) or not truth_ids(plan):
-        truths = _truths(plan, resources, display)
+        truths = _truths(plan, nodes, display)
         ids = truth_ids(plan)
         row_log.write("truths", [truth_row(ids[truth.recording, truth.area], asdict(truth)) for truth in truths])
     row_log.fold()
@@ -46,7 +46,7 @@ def write_truths(plan: Plan, row_log: RowLog, resources: Mapping[str, float], di
     display.truths([rows[truth_id] for truth_id in truth_ids(plan).values()])
 
 
-def _truths(plan: Plan, resources: Mapping[str, float], display: ProgressDisplay) -> list[Truth]:
+def _truths(plan: Plan, nodes: ClusterNodes, display: ProgressDisplay) -> list[Truth]:
     """Truths as this node has kept them, else made by a worker."""
     from sweeps.execution.remote_tasks import find_truths
 
@@ -54,4 +54,4 @@ def _truths(plan: Plan, resources: Mapping[str, float], display: ProgressDisplay
     if truths is not None:
         return truths
     display.say("making the simulated recording, and the depths that cannot be told apart in it")
-    return find_truths(plan.context(), resources)
+    return find_truths(plan.context(), nodes.resources, nodes.selector())

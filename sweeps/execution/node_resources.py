@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +28,12 @@ NodeKind = tuple[dict[str, float], float]
 """Resources of a node, and how many such nodes there are or may be; -1 is without a limit."""
 
 
-def node_kinds() -> list[NodeKind]:
-    """List the resources of each node that is up, or of each kind that the autoscaler may start, with their number."""
-    nodes = [node for node in ray.nodes() if node["Alive"]]
+def node_kinds(left_out: Collection[str] = ()) -> list[NodeKind]:
+    """List the resources of each node that is up, or of each kind that the autoscaler may start, with their number.
+
+    Nodes `left_out` by their id do not count.
+    """
+    nodes = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] not in left_out]
     declared = declared_kinds(Path(CLUSTER_FILE).expanduser())
     startable = reported_kinds() or (declared if declared and on_head(nodes) else [])
     return startable or [(dict(node["Resources"]), 1.0) for node in nodes]
@@ -61,15 +63,22 @@ def declared_kinds(file: Path) -> list[NodeKind]:
 
 def on_head(nodes: Sequence[Mapping[str, Any]]) -> bool:
     """Tell whether this process runs on the head of a cluster that somebody else started."""
-    if ray_internals.has_started_head():
+    if is_own():  # it starts no further nodes
         return False
     here = ray.get_runtime_context().get_node_id()
     return any(node["NodeID"] == here and HEAD in node["Resources"] for node in nodes)
 
 
+def is_own() -> bool:
+    """Tell whether this process has started the Ray that it is connected to, which is this machine alone."""
+    return ray_internals.has_started_head()
+
+
 def this_machine(cpus: int | None = None) -> dict[str, float]:
-    """Give the resources that an own local Ray would have here, with `cpus` cores or all."""
-    return {"CPU": float(cpus or os.cpu_count() or 1), "GPU": ray_internals.gpus_here()}
+    """Give the resources that an own local Ray would have here, with `cpus` cores or all that its group may use."""
+    from models.machine import core_count
+
+    return {"CPU": float(cpus or core_count()), "GPU": ray_internals.gpus_here()}
 
 
 def check_resources(resources: Mapping[str, float]) -> None:
@@ -90,11 +99,11 @@ def check_kinds(kinds: Sequence[Mapping[str, float]], resources: Mapping[str, fl
     )
 
 
-def worker_count(resources: Mapping[str, float]) -> int:
-    """Count how many packs the cluster can run at once, with every node that it may start."""
+def worker_count(resources: Mapping[str, float], left_out: Collection[str] = ()) -> int:
+    """Count how many packs the cluster can run at once, with every node that it may start, without those left out."""
     per_kind = [
         (min(kind.get(key, 0.0) // amount for key, amount in resources.items() if amount), count)
-        for kind, count in node_kinds()
+        for kind, count in node_kinds(left_out)
     ]
     return max(1, int(sum(packs * (count if count > 0 else MANY_NODES) for packs, count in per_kind)))
 

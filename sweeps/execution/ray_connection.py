@@ -23,6 +23,7 @@ from ray.job_config import JobConfig
 
 from sweeps.errors import InputError, escaped
 from sweeps.execution import ray_internals
+from sweeps.execution.node_resources import this_machine
 from sweeps.execution.ray_session import has_token, own_ray, token_file
 from sweeps.execution.store_environment import warn_of_credentials
 
@@ -44,7 +45,8 @@ def connected(address: str | None, cpus: int | None = None, about: Mapping[str, 
         "job_config": JobConfig(metadata={key: escaped(text) for key, text in (about or {}).items()}),
     }
     if starts_own(address):
-        connection = own_ray(num_cpus=cpus, dashboard_host="127.0.0.1", **arguments)
+        cores = cpus or int(this_machine()["CPU"])  # Ray would count those of the host
+        connection = own_ray(num_cpus=cores, dashboard_host="127.0.0.1", **arguments)
     else:
         connection = _joined(address, arguments)
     with connection:

@@ -46,8 +46,10 @@ def claim_code(context: WorkerContext) -> None:
         claim_plugins(context.plugins, context.import_paths)
 
 
-def find_truths(context: WorkerContext, resources: Mapping[str, float]) -> list[Truth]:
-    """Make simulated recordings and their truths in a worker; the driver imports no torch."""
+def find_truths(
+    context: WorkerContext, resources: Mapping[str, float], selector: dict[str, str] | None = None
+) -> list[Truth]:
+    """Make simulated recordings and their truths in a worker on a node of `selector`; the driver imports no torch."""
 
     @ray.remote(num_cpus=resources.get("CPU", 1), num_gpus=resources.get("GPU", 0), max_retries=1)
     @raising_redacted
@@ -65,7 +67,7 @@ def find_truths(context: WorkerContext, resources: Mapping[str, float]) -> list[
         except InputError as error:
             return redacted(str(error))
 
-    answer: Any = ray.get(task.remote(context.as_config()))
+    answer: Any = ray.get(task.options(label_selector=selector).remote(context.as_config()))
     if isinstance(answer, str):
         raise InputError(answer)
     return list(answer)
@@ -85,13 +87,14 @@ class RungActor:
 
 
 @contextmanager
-def halved(context: WorkerContext) -> Iterator[WorkerContext]:
-    """Give the context with the actor that its halving asks; the actor ends with the sweep."""
+def halved(context: WorkerContext, selector: dict[str, str] | None = None) -> Iterator[WorkerContext]:
+    """Give the context with the actor that its halving asks, on a node of `selector`; it ends with the sweep."""
     if not context.halving:
         yield context
         return
     name = f"cortex-sweeps-halving-{uuid.uuid4().hex}"
-    actor: Any = ray.remote(RungActor).options(name=name, num_cpus=0).remote(context.halving["factor"])
+    options = {"name": name, "num_cpus": 0, "label_selector": selector}
+    actor: Any = ray.remote(RungActor).options(**options).remote(context.halving["factor"])
     try:
         yield replace(context, rungs=name)
     finally:

@@ -15,11 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import ray
 from ray import tune
 from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune.search import Searcher
 
 from sweeps.errors import InputError, Refusal
+from sweeps.execution.cluster_nodes import ClusterNodes
+from sweeps.execution.node_proof import late_problem
 from sweeps.execution.node_troubles import NodeTroubles
 from sweeps.execution.ray_internals import raising_for_memory
 from sweeps.execution.remote_tasks import claim_code, end_process, rungs_of
@@ -51,7 +54,7 @@ class SweepPack(tune.Trainable):
 
     @raising_redacted
     def setup(self, config: dict[str, Any]) -> None:
-        """Check the code of this process, then open what its packs share."""
+        """Check the code of this process, on a new node all that nodes prove, then open what its packs share."""
         self._refused = self._away = ""
         self._fresh = True
         self._runner: Any = None
@@ -59,6 +62,9 @@ class SweepPack(tune.Trainable):
         context = WorkerContext.from_config(self._config)
         self._sweep = context.sweep
         self._telemetry = WorkerTelemetry(context.sweep)
+        self._bad_node = late_problem(context, bool(config["resources"].get("GPU")))
+        if self._bad_node:
+            return
         try:
             claim_code(context)
             self._open(context)
@@ -115,6 +121,9 @@ class SweepPack(tune.Trainable):
     @raising_redacted
     def step(self) -> dict[str, Any]:
         """Fit and score cells until it is time to report."""
+        if self._bad_node:
+            node = ray.get_runtime_context().get_node_id()
+            return {"bad_node": node, "problem": self._bad_node, "part": "", "done": True}
         if self._refused:
             return {"refused": self._refused, "part": "", "done": True}
         if self._broken is not None:
@@ -149,8 +158,10 @@ class SweepPack(tune.Trainable):
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        """What one pack asks of the cluster."""
-        return tune.PlacementGroupFactory([dict(config["resources"])])
+        """What one pack asks of the cluster: resources, and a node that was not left out."""
+        selector = config.get("selector")
+        where: dict[str, Any] = {"bundle_label_selector": [selector]} if selector else {}
+        return tune.PlacementGroupFactory([dict(config["resources"])], **where)
 
     def __repr__(self) -> str:
         """The sweep: Ray asks for this once, when the process has started, and many packs follow."""
@@ -174,7 +185,7 @@ class PackSearcher(Unsaved, Searcher):
         self,
         scheduler: Scheduler,
         context: WorkerContext,
-        resources: Mapping[str, float],
+        nodes: ClusterNodes,
         workers: int,
         say: Callable[[str], None] = print,
     ) -> None:
@@ -182,7 +193,7 @@ class PackSearcher(Unsaved, Searcher):
         self.troubles = NodeTroubles(say)
         self.scheduler = scheduler
         self.context = context.as_config()
-        self.resources = dict(resources)
+        self.nodes = nodes
         self.tokens: dict[str, str] = {}
         self.times = ReportTimes(workers, scheduler.experiment.compute.limit_minutes)
         self.problem: Exception | None = None
@@ -196,7 +207,8 @@ class PackSearcher(Unsaved, Searcher):
         token, pack = next_pack
         self.tokens[trial_id] = token
         own = {"pack": pack.as_config(), "report": self.times.seconds()}
-        return {"context": self.context, "resources": self.resources, **own}
+        where = {"resources": dict(self.nodes.resources), "selector": self.nodes.selector()}
+        return {"context": self.context, **where, **own}
 
     def guarded(self, action: Callable[[], Any]) -> Any:
         """Run an action of the scheduler; its first error ends the run and is raised when Tune has stopped."""
@@ -225,13 +237,23 @@ class PackSearcher(Unsaved, Searcher):
         """Take up the last step of a pack; a failed one comes through `trial_failed`."""
         if error:
             return
-        if result:
+        if result and result.get("bad_node"):
+            self._leave_out(trial_id, {result["bad_node"]: result["problem"]})
+        elif result:
             self.on_trial_result(trial_id, result)
             self.times.forget(trial_id)
         token = self.tokens.pop(trial_id, None)
         if token is not None and self.problem is None:
             why = str(result["trouble"]) if result and result.get("given_back") else ""
             self.guarded(lambda: self.scheduler.returned(token, why) if why else self.scheduler.done(token))
+
+    def _leave_out(self, trial_id: str, problems: Mapping[str, str]) -> None:
+        """Take up that a new node has proven unfit; its pack runs elsewhere."""
+        self.problem = self.problem or self.nodes.leave_out(problems)
+        token = self.tokens.pop(trial_id, None)
+        self.times.forget(trial_id)
+        if token is not None:
+            self.guarded(lambda: self.scheduler.failed(token, "its node is unfit", ProcessFailure.NODE))
 
     def trial_failed(self, trial_id: str, error: str) -> None:
         """Take up that the process of a pack is gone."""
@@ -313,7 +335,7 @@ def tune_environment() -> Iterator[str]:
 def run_packs(
     scheduler: Scheduler,
     context: WorkerContext,
-    resources: Mapping[str, float],
+    nodes: ClusterNodes,
     workers: int,
     update: Callable[[], None],
     trainable: type[SweepPack] = SweepPack,
@@ -324,7 +346,7 @@ def run_packs(
     `trainable` is what runs them; the benchmark of scheduling gives one whose cells sleep. `say` is told what keeps
     nodes from their work.
     """
-    searcher = PackSearcher(scheduler, context, resources, workers, say)
+    searcher = PackSearcher(scheduler, context, nodes, workers, say)
     with tune_environment() as folder, raising_for_memory(ActorOutOfMemoryError), credentials_withheld():
         tune.Tuner(
             trainable,

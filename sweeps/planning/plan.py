@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -215,7 +217,7 @@ def make_plan(
         probes=probes,
         space=space,
         storage=_storage_place(checked, source, storage),
-        cache=cache or checked.compute.cache or DEFAULT_CACHE,
+        cache=_cache_place(checked, source, cache),
         digest=digest,
         plugins=plugins,
         import_paths=import_paths,
@@ -264,6 +266,18 @@ def _storage_place(experiment: Experiment, source: str, storage: str | None) -> 
         error.file, error.key, error.value = None if storage else source, "storage", place
         raise
     return place if "://" in place else str(Path(place).expanduser().resolve())
+
+
+def _cache_place(experiment: Experiment, source: str, cache: str | None) -> str:
+    """The cache of every node: a relative folder is below the current one, as `storage` is; ~ is each node's own.
+
+    Raises InputError for a URL: features are mapped from a disk of the node.
+    """
+    place = cache or experiment.compute.cache or DEFAULT_CACHE
+    if re.match(r"[\w+.:-]+:/", place):
+        file, key = (None, "--cache") if cache else (source, "compute.cache")
+        raise InputError("must be a folder of every node, not a URL", file=file, key=key, value=place)
+    return place if place.startswith("~") else os.path.abspath(place)
 
 
 def _import_paths(experiment: Experiment | str | Path | Mapping[str, Any]) -> tuple[str, ...]:

@@ -61,7 +61,7 @@ SWEEPS = [
     ["__main__"],
 ]
 MODELS = [
-    ["registry", "noise", "inputs", "__init__"],
+    ["registry", "noise", "inputs", "machine", "__init__"],
     ["component", "modulators"],
     ["objectives", "linear", "spiking_sheet"],
     ["backbones", "readouts"],

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
+from models.machine import available_bytes, core_count
 from models.training.data import steps
 from models.training.stacked.grouping import structure
 from models.training.stacked.member import Member
@@ -28,9 +27,6 @@ MOST = 64
 
 MEMORY = 0.5
 """Share of the free memory that a stack may fill, as far as its need is foreseen."""
-
-MEMINFO = Path("/proc/meminfo")
-"""Where Linux lists the memory that is available."""
 
 CLEARLY, HOPELESS = 0.9, 2.0
 """A stack is taken if a step of it takes clearly less for each member than alone. If the first, which warms up, takes
@@ -75,18 +71,10 @@ def forget() -> None:
 
 
 def free_bytes(device: torch.device) -> float:
-    """Estimate the memory that a process may fill: what is free on a GPU, its share of what is available otherwise.
-
-    Where the system does not tell what is available (only Linux does), that is half of the memory there is.
-    """
+    """Estimate the memory that a process may fill: what is free on a GPU, its share of what is available otherwise."""
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
-    if MEMINFO.exists():
-        lines = dict(line.split(":") for line in MEMINFO.read_text().splitlines())
-        available = float(lines["MemAvailable"].split()[0]) * 1024
-    else:
-        available = 0.5 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return available / (os.cpu_count() or 1)
+    return available_bytes() / core_count()
 
 
 def out_of_memory(error: Exception) -> bool:

@@ -204,7 +204,7 @@ def test_room_goes_with_the_free_memory(monkeypatch):
 
 def test_free_memory_is_known_on_systems_without_meminfo(monkeypatch, tmp_path):
     linux = free_bytes(torch.device("cpu"))
-    monkeypatch.setattr("models.training.stacked.strategy.MEMINFO", tmp_path / "none")
+    monkeypatch.setattr("models.machine.MEMINFO", tmp_path / "none")
     elsewhere = free_bytes(torch.device("cpu"))
     assert 0 < elsewhere < 1e15
     assert elsewhere / 10 < linux < elsewhere * 2.1
