@@ -125,9 +125,10 @@ def run(
     quiet: show no progress.
     join: work beside a run of the same experiment that is at work in the same storage.
 
-    Returns a Result: `.trials` and `.areas` are DataFrames; `.finished` is False when the run was interrupted, and the
-    same call then goes on. Raises InputError for bad input before anything is written, and where another run is at work
-    in the same storage.
+    Returns a Result: `.trials` and `.areas` are DataFrames; `.finished` is False when the run was interrupted (Ctrl-C,
+    a notebook's stop), and the same call then goes on. SIGTERM and SIGHUP raise SystemExit once what is under way is
+    written, unless the program handles them itself. Raises InputError for bad input before anything is written, and
+    where another run is at work in the same storage.
 
     >>> result = run("quickstart", storage="results/quickstart", cpus=2)  # doctest: +SKIP
     >>> result.trials["status"].value_counts()  # doctest: +SKIP
@@ -138,7 +139,9 @@ def run(
     from sweeps.commands.run import run_plan
     from sweeps.planning.plan import make_plan
 
-    return run_plan(make_plan(experiment, data, storage, cache), address, retry_failed, cpus, quiet, join)
+    return _unless_terminated(
+        run_plan(make_plan(experiment, data, storage, cache), address, retry_failed, cpus, quiet, join)
+    )
 
 
 def score(
@@ -174,4 +177,13 @@ def score(
     from sweeps.commands.run import run_plan
 
     plan, _ = plan_scores(storage, scores, trials, data, cache)
-    return run_plan(plan, address, retry_failed, cpus, quiet)
+    return _unless_terminated(run_plan(plan, address, retry_failed, cpus, quiet))
+
+
+def _unless_terminated(result: Result) -> Result:
+    """Give the result; SIGTERM and SIGHUP end the program, as they would have without a run."""
+    from signal import SIGINT
+
+    if result.signal not in (0, SIGINT):
+        raise SystemExit(128 + result.signal)
+    return result

@@ -82,5 +82,9 @@ def shortened(text: str, most: int = 160) -> str:
     return text if len(text) <= most else f"{text[: most - 40]} ... {text[-30:]}"
 
 
+class Unavailable(InputError):
+    """What a run needs is away for now, such as its storage or Ray's head: the same command goes on when it is back."""
+
+
 class Refusal(InputError):
     """Bad input that only a worker can see, such as other data or other code on its node: it ends the sweep."""

@@ -19,6 +19,7 @@ from typing import Any
 import ray
 from ray.job_config import JobConfig
 
+from sweeps import interrupts
 from sweeps.errors import InputError
 
 
@@ -35,7 +36,7 @@ def connected(address: str | None, cpus: int | None = None, about: Mapping[str, 
         local: dict[str, Any] = {"num_cpus": cpus, "dashboard_host": "127.0.0.1"}
         try:
             check_answers(given)
-            with _on_loopback() if not joins or is_on_loopback(given) else nullcontext():
+            with _on_loopback() if not joins or is_on_loopback(given) else nullcontext(), _whole():
                 ray.init(
                     address=address if joins else "local",
                     log_to_driver=False,
@@ -50,7 +51,23 @@ def connected(address: str | None, cpus: int | None = None, about: Mapping[str, 
         yield getattr(ray._private.worker._global_node, "webui_url", None) or ""
     finally:
         if own:
-            ray.shutdown()
+            _shut_down()
+
+
+@contextmanager
+def _whole() -> Iterator[None]:
+    """Let Ray start or be joined as a whole: an interrupt waits for it, a second one ends what has been started."""
+    try:
+        with interrupts.postponed(), interrupts.kept():
+            yield
+    except KeyboardInterrupt:
+        _shut_down()
+        raise
+
+
+def _shut_down() -> None:
+    with interrupts.shielded():
+        ray.shutdown()
 
 
 @contextmanager

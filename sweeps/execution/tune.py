@@ -20,6 +20,7 @@ from ray._private import serialization
 from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune.search import Searcher
 
+from sweeps import interrupts
 from sweeps.errors import InputError, Refusal
 from sweeps.execution.remote_tasks import claim_code, end_process, rungs_of
 from sweeps.execution.report_times import ReportTimes
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from sweeps.planning.scheduler import Scheduler
 
 TUNE_ENVIRONMENT = {
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # sweeps.interrupts takes it, and SIGTERM and SIGHUP
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
     "TUNE_WARN_THRESHOLD_S": "30",
@@ -238,12 +240,15 @@ class ProgressCallback(Unsaved, tune.Callback):
         self.searcher.times.note_report(trial.trial_id)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Note that a pack's process died, or that its step raised."""
+        """Note that a pack's process died, or that its step raised; while the sweep ends that is nobody's fault."""
+        if interrupts.received():
+            return
         file = trial.error_file
         self.searcher.trial_failed(trial.trial_id, Path(file).read_text() if file else "no error was recorded")
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Let the display and the fold keep time."""
+        """Let the display and the fold keep time; here, where nothing is half done, a postponed interrupt is raised."""
+        interrupts.check()
         late = self.searcher.times.take_overdue()
         for trial in trials:
             if trial.trial_id in late:
@@ -287,6 +292,16 @@ def tune_environment() -> Iterator[str]:
                 os.environ[name] = value
 
 
+@contextmanager
+def _named_by_interrupt() -> Iterator[None]:
+    """Let an error be that of an interrupt which has come: one that ends a whole group of processes ends Ray's, too."""
+    try:
+        yield
+    except Exception:
+        interrupts.check()
+        raise
+
+
 def run_packs(
     scheduler: Scheduler,
     context: WorkerContext,
@@ -300,7 +315,7 @@ def run_packs(
     `trainable` is what runs them; the benchmark of scheduling gives one whose cells sleep.
     """
     searcher = PackSearcher(scheduler, context, resources, workers)
-    with tune_environment() as folder, memory_failures():
+    with tune_environment() as folder, memory_failures(), _named_by_interrupt():
         tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(

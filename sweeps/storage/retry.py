@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
+from sweeps import interrupts
 from sweeps.errors import InputError
 
 
@@ -128,7 +129,7 @@ def with_retries(action: Callable[[], T], place: str, seconds: float) -> T:
     """Return what an action gives; while its store is away or busy it is retried, for up to `seconds`.
 
     Pauses double from FIRST_PAUSE to LONGEST_PAUSE and are drawn between half and all of that, so that workers do not
-    come back together. Refusals, and what is not there, are raised at once.
+    come back together. Refusals, and what is not there, are raised at once. An interrupt ends the wait.
     """
     until, pause, warned = time.monotonic() + seconds, FIRST_PAUSE, False
     while True:
@@ -142,5 +143,5 @@ def with_retries(action: Callable[[], T], place: str, seconds: float) -> T:
                 why = f"{type(error).__name__}: {error}"
                 logging.getLogger("sweeps").warning("%s does not answer (%s); trying for %.0f s", place, why, left)
                 warned = True
-        time.sleep(min(left, random.uniform(0.5, 1.0) * pause))
+        interrupts.pause(min(left, random.uniform(0.5, 1.0) * pause))
         pause = min(LONGEST_PAUSE, 2 * pause)
