@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from typing import Annotated, Any
@@ -269,9 +270,13 @@ def main() -> None:
         put_home_first()
         check_names()
         app()
+    except Unavailable as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        os._exit(75)  # nothing waits for a Ray or a store that does not answer
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(75 if isinstance(error, Unavailable) else 2) from None
+        raise SystemExit(2) from None
     except SystemExit as end:
         raise SystemExit(streams.code(end.code, finishes=sys.argv[1:2] in [[name] for name in FINISHING])) from None
     finally:

@@ -41,6 +41,7 @@ class _Signals:
         """Begin anew."""
         self.first, self.count, self.latest = 0, 0, float("-inf")
         self.postponed, self.shielded, self.over = 0, 0, False
+        self.demanded: Interrupted | None = None
 
     def take(self, number: int, frame: FrameType | None) -> None:
         """Handle a signal: end the process, raise Interrupted, or leave a note for `check`."""
@@ -107,9 +108,18 @@ def exit_code() -> int:
 
 
 def check() -> None:
-    """Raise Interrupted where a signal has come; in the main thread alone."""
-    if _SIGNALS.first and _in_main_thread():
+    """Raise Interrupted where a signal has come or an end was demanded; in the main thread alone."""
+    if not _in_main_thread():
+        return
+    if _SIGNALS.first:
         raise Interrupted
+    if _SIGNALS.demanded is not None:
+        raise _SIGNALS.demanded
+
+
+def demand(end: Interrupted) -> None:
+    """Ask the main thread to raise this at its next `check`, for another thread that has seen why."""
+    _SIGNALS.demanded = end
 
 
 def pause(seconds: float) -> None:

@@ -21,6 +21,7 @@ from ray.job_config import JobConfig
 
 from sweeps import interrupts
 from sweeps.errors import InputError
+from sweeps.execution.head_watch import HeadLost, HeadWatch
 
 
 @contextmanager
@@ -47,11 +48,24 @@ def connected(address: str | None, cpus: int | None = None, about: Mapping[str, 
         except (OSError, ValueError, RuntimeError) as error:
             problem = f"no Ray cluster can be reached: {error}"
             raise InputError(problem, key="address", value=given or "local") from None
+    watch = HeadWatch(_head())
     try:
-        yield getattr(ray._private.worker._global_node, "webui_url", None) or ""
+        with watch:
+            yield getattr(ray._private.worker._global_node, "webui_url", None) or ""
+    except HeadLost:
+        raise watch.problem() from None
+    except InputError:
+        raise
+    except Exception as error:
+        raise watch.named(error) from None
     finally:
-        if own:
+        if own and not watch.lost:  # else it would wait until Ray ends the process
             _shut_down()
+
+
+def _head() -> str:
+    """The address of the head's GCS, empty through a Ray client."""
+    return "" if ray.util.client.ray.is_connected() else str(ray.get_runtime_context().gcs_address)
 
 
 @contextmanager

@@ -7,7 +7,10 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 from sweeps import interrupts
@@ -30,7 +33,14 @@ class ErrorKind:
     codes: frozenset[str] = frozenset()
 
 
+CLOCK = "this machine's clock differs from that of the object store: set it (NTP)"
+
 KINDS = (
+    ErrorKind(CLOCK, words=("RequestTimeTooSkewed", "Signature not yet current", "Signature expired")),
+    ErrorKind(
+        "the credentials have expired: renew them",
+        words=("ExpiredToken", "TokenRefreshRequired", "Token has expired", "token provided has expired", "SSOToken"),
+    ),
     ErrorKind(
         "no AWS credentials were found (environment, profile or role)",
         words=("NoCredentials", "Unable to locate credentials"),
@@ -91,8 +101,31 @@ KINDS = (
 def storage_error(uri: str, error: Exception) -> InputError:
     """Describe what went wrong with a storage place, in the user's words; credentials are never repeated."""
     text = f"{type(error).__name__}: {error}"
-    meanings = (kind.meaning for kind in KINDS if any(word in text for word in kind.words))
-    return InputError(next(meanings, f"cannot be written ({text})"), key="storage", value=uri)
+    codes = " ".join(_code(cause) for cause in _causes(error))
+    meanings = (kind.meaning for kind in KINDS if any(word in f"{codes} {text}" for word in kind.words))
+    meaning = next(meanings, f"cannot be written ({text})")
+    return InputError(_with_minutes(meaning, error) if meaning == CLOCK else meaning, key="storage", value=uri)
+
+
+def _code(error: BaseException) -> str:
+    response = getattr(error, "response", None)
+    return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
+
+
+def _with_minutes(meaning: str, error: BaseException) -> str:
+    """Say by how much the clock is off, as far as the answer of the store bears its own time."""
+    for cause in _causes(error):
+        response = getattr(cause, "response", None) or {}
+        with suppress(KeyError, TypeError, ValueError):
+            theirs = parsedate_to_datetime(response["ResponseMetadata"]["HTTPHeaders"]["date"])
+            minutes = (_now() - theirs).total_seconds() / 60
+            place = "ahead of" if minutes > 0 else "behind"
+            return meaning.replace("differs from", f"is {abs(minutes):.0f} minutes {place}")
+    return meaning
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def is_transient(error: BaseException) -> bool:
