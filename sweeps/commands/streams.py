@@ -60,9 +60,7 @@ def _open_closed() -> None:
             os.open(os.devnull, os.O_RDWR)  # the lowest free number is this one
 
 
-def _forgiving(
-    number: int, stream: TextIO | None, errors: str, line_buffering: bool
-) -> tuple[ForgivingFile, TextIO]:
+def _forgiving(number: int, stream: TextIO | None, errors: str, line_buffering: bool) -> tuple[ForgivingFile, TextIO]:
     """Give the file and the text stream of a standard stream; `errors` is for characters that it cannot encode."""
     if stream is None:  # it was closed; by now another file may have its number
         number = os.open(os.devnull, os.O_WRONLY)

@@ -1,7 +1,7 @@
 """Looks whether Ray's head still answers, and ends the run in one line when it is gone.
 
-Ray itself would end the process without a word to Python, after `RAY_gcs_rpc_server_reconnect_timeout_s`, and every call
-to Ray, `ray.shutdown` included, may hang until then.
+Ray itself would end the process without a word to Python, after `RAY_gcs_rpc_server_reconnect_timeout_s`, and every
+call to Ray, `ray.shutdown` included, may hang until then.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 from sweeps import interrupts
 from sweeps.errors import Unavailable
 
-RAYS_SECONDS = float(os.environ.get("RAY_gcs_rpc_server_reconnect_timeout_s", "60"))
+RAYS_SECONDS = float(os.environ.get("RAY_gcs_rpc_server_reconnect_timeout_s", "60"))  # noqa: SIM112
 """Seconds after which Ray ends a process whose head is gone."""
 
 PROBE_SECONDS, ANSWER_SECONDS = 2.0, 5.0
@@ -25,7 +25,7 @@ class HeadLost(interrupts.Interrupted):
 
 
 class HeadWatch:
-    """Tries to reach a head of Ray at host:port every PROBE_SECONDS, in a thread; at no address there is nothing to see.
+    """Tries to reach a head of Ray at host:port every PROBE_SECONDS, in a thread; without an address it does nothing.
 
     After half of `patience` (and at least three attempts in a row) without an answer, HeadLost is raised where the run
     looks for interrupts; a run that hangs in a call to Ray is ended with a line and exit code 75 after five sixths.
@@ -61,12 +61,10 @@ class HeadWatch:
             f"Ray's head at {self.address} no longer answers: start Ray again, and the same command goes on from here"
         )
 
-    def named(self, error: Exception) -> Exception:
-        """Give the error, or where the head is gone that it is."""
-        if not self.address or isinstance(error, Unavailable) or self.answers():
-            return error
-        self.lost = True
-        return self.problem()
+    def is_gone(self) -> bool:
+        """Tell whether an error that has come may be that of a head which does not answer."""
+        self.lost = self.lost or (bool(self.address) and not self.answers())
+        return self.lost
 
     def _look(self) -> None:
         began, failures = time.monotonic(), 0

@@ -56,8 +56,10 @@ def connected(address: str | None, cpus: int | None = None, about: Mapping[str, 
         raise watch.problem() from None
     except InputError:
         raise
-    except Exception as error:
-        raise watch.named(error) from None
+    except Exception:
+        if watch.is_gone():
+            raise watch.problem() from None
+        raise
     finally:
         if own and not watch.lost:  # else it would wait until Ray ends the process
             _shut_down()

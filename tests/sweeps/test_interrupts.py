@@ -34,9 +34,7 @@ def send(number: int) -> None:
     os.kill(os.getpid(), number)
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
-)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_raises_and_gives_its_exit_code(number: int, code: int) -> None:
     with handled():
         with pytest.raises(Interrupted):
@@ -47,7 +45,7 @@ def test_a_signal_raises_and_gives_its_exit_code(number: int, code: int) -> None
 
 def test_a_postponed_signal_waits_for_the_end_and_a_second_one_does_not() -> None:
     done = []
-    with handled(), pytest.raises(Interrupted), postponed():
+    with handled(), pytest.raises(Interrupted), postponed():  # noqa: PT012
         send(signal.SIGTERM)
         done.append("written")
         with postponed():
@@ -64,7 +62,7 @@ def test_a_postponed_signal_waits_for_the_end_and_a_second_one_does_not() -> Non
 
 def test_an_echo_is_no_second_signal() -> None:
     """`timeout` signals the process, and then its whole group."""
-    with handled(), pytest.raises(Interrupted), postponed():
+    with handled(), pytest.raises(Interrupted), postponed():  # noqa: PT012
         send(signal.SIGTERM)
         send(signal.SIGTERM)
         assert not interrupts.is_urgent()
@@ -76,7 +74,7 @@ def test_waiting_for_a_store_ends_with_a_postponed_signal() -> None:
 
     timer = threading.Timer(0.3, send, [signal.SIGTERM])
     began = time.monotonic()
-    with handled(), pytest.raises(Interrupted), postponed():
+    with handled(), pytest.raises(Interrupted), postponed():  # noqa: PT012
         timer.start()
         with_retries(away, "s3://somewhere", 60.0)
     assert time.monotonic() - began < 30
@@ -92,7 +90,7 @@ def test_a_thread_waits_on_and_changes_no_handler() -> None:
             interrupts.pause(0.2)
             ended.append(signal.getsignal(signal.SIGTERM))
 
-    with handled(), pytest.raises(Interrupted), postponed():
+    with handled(), pytest.raises(Interrupted), postponed():  # noqa: PT012
         send(signal.SIGINT)
         thread = threading.Thread(target=work)
         thread.start()
@@ -124,7 +122,7 @@ def test_handlers_of_others_do_not_stay_and_their_exit_is_an_interrupt() -> None
         sys.exit(1)
 
     with handled():
-        with pytest.raises(Interrupted), interrupts.kept():
+        with pytest.raises(Interrupted), interrupts.kept():  # noqa: PT012
             signal.signal(signal.SIGTERM, leave)
             send(signal.SIGTERM)
         assert interrupts.exit_code() == 143
@@ -133,7 +131,9 @@ def test_handlers_of_others_do_not_stay_and_their_exit_is_an_interrupt() -> None
 
 def test_a_closed_terminal_does_not_end_what_was_started_meanwhile() -> None:
     with handled(), interrupts.kept():
-        child = subprocess.Popen([sys.executable, "-c", "import signal; print(signal.pthread_sigmask(0, []))"], stdout=-1)
+        child = subprocess.Popen(
+            [sys.executable, "-c", "import signal; print(signal.pthread_sigmask(0, []))"], stdout=-1
+        )
     assert child.communicate()[0].decode().strip() == "{<Signals.SIGHUP: 1>}"
     assert signal.SIGHUP not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
