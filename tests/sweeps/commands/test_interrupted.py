@@ -32,6 +32,13 @@ def handlers() -> Iterator[None]:
         signal.signal(number, handler)
 
 
+@pytest.fixture
+def experiment(experiment: dict[str, Any]) -> dict[str, Any]:
+    """One without a network."""
+    space = {"backbone": "pixels", "depth": {"shared": [0]}, "readout": {"ridge": {"pool": 4}}}
+    return {**experiment, "space": space, "scores": ["prediction"]}
+
+
 def sending(number: int) -> Any:
     def send(*_: Any) -> None:
         os.kill(os.getpid(), number)
