@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -56,7 +56,8 @@ class _Signals:
 
     def _exit(self) -> None:
         if not self.over:
-            os.write(2, EXIT_LINE)
+            with suppress(OSError):
+                os.write(2, EXIT_LINE)
         os._exit(128 + self.first)
 
 

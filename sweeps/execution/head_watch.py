@@ -10,6 +10,7 @@ import os
 import socket
 import threading
 import time
+from contextlib import suppress
 
 from sweeps import interrupts
 from sweeps.errors import Unavailable
@@ -78,5 +79,6 @@ class HeadWatch:
                 self.lost = True
                 interrupts.demand(HeadLost())
             if failures >= 3 and silent > self.patience * 5 / 6:
-                os.write(2, f"error: {self.problem()}\n".encode())
+                with suppress(OSError):
+                    os.write(2, f"error: {self.problem()}\n".encode())
                 os._exit(75)
