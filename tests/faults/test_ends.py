@@ -163,8 +163,9 @@ def test_a_lost_head_ends_the_run_in_one_line_and_it_goes_on(
     log = tmp_path / "log"
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "object_store_memory": 10**8})
+    address = cluster.address
     try:
-        with group([*arguments, "--address", cluster.address], log, RAY_AUTH_MODE="disabled") as process:
+        with group([*arguments, "--address", address], log, RAY_AUTH_MODE="disabled") as process:
             wait_for_rows(process, tmp_path)
             assert process.poll() is None, log.read_text()
             os.kill(cluster.head_node.all_processes["gcs_server"][0].process.pid, signal.SIGKILL)
@@ -172,7 +173,7 @@ def test_a_lost_head_ends_the_run_in_one_line_and_it_goes_on(
     finally:
         cluster.shutdown()
     assert code == 75, lines
-    assert lines[-1].startswith(f"error: Ray's head at {cluster.address} no longer answers: start Ray again"), lines
+    assert lines[-1].startswith(f"error: Ray's head at {address} no longer answers: start Ray again"), lines
     assert len(lines) <= 4, lines
     with group([*arguments, "--cpus", "2"], log) as process:
         assert process.wait(timeout=SECONDS) == 0, log.read_text()
