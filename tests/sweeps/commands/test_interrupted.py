@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -109,3 +110,20 @@ sweeps.cli.main()
 def test_what_is_away_for_now_has_an_exit_code_of_its_own() -> None:
     ended = subprocess.run([sys.executable, "-c", AWAY], env=environment(), capture_output=True, text=True, timeout=100)
     assert (ended.returncode, ended.stderr) == (75, "error: storage = 's3://lab': does not answer\n")
+
+
+def test_a_postponed_interrupt_is_raised_between_two_steps_and_blames_no_pack(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGTERM of a whole group ends Ray's processes, too: their deaths are nobody's fault."""
+    from sweeps.execution.tune import ProgressCallback
+
+    calls: list[str] = []
+    searcher: Any = SimpleNamespace(trial_failed=lambda *_: calls.append("failed"))
+    trial: Any = SimpleNamespace(error_file=None, trial_id="0")
+    callback = ProgressCallback(searcher, lambda: calls.append("updated"))
+    callback.on_trial_error(0, [], trial)
+    assert calls == ["failed"]
+    with interrupts.handled(), pytest.raises(interrupts.Interrupted), interrupts.postponed():  # noqa: PT012
+        sending(signal.SIGTERM)()
+        callback.on_trial_error(0, [], trial)
+        callback.on_step_end(0, [])
+    assert calls == ["failed"]

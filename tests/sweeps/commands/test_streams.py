@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,15 +46,22 @@ def test_a_full_disk_is_one_line() -> None:
     assert (ended.returncode, ended.stderr) == (1, "error: the output cannot be written: No space left on device\n")
 
 
-@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", ">&- 2>&- <&-", "> /dev/null 2> /dev/full"])
+@pytest.mark.parametrize("closed", [">&- 2>&- <&-", "> /dev/null 2> /dev/full"])
 def test_closed_streams_are_nowhere(closed: str) -> None:
     ended = sweeps("data formats", closed)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
+def test_a_file_does_not_take_the_number_of_a_closed_stream(tmp_path: Path) -> None:
+    """What native code prints would be written into it."""
+    code = f"from sweeps.commands.streams import Streams; Streams(); f = open({str(tmp_path / 'f')!r}, 'w'); "
+    line = f'{sys.executable} -c "{code} f.write(str(f.fileno()))" <&- >&- 2>&-'
+    subprocess.run(["bash", "-c", line], env=environment(), timeout=120, check=True)
+    assert int((tmp_path / "f").read_text()) > 2
+
+
 def test_bad_input_keeps_its_exit_code_where_nobody_reads() -> None:
-    assert sweeps("show /nowhere/at/all", ">&- 2>&-").returncode == 2
-    assert sweeps("show /nowhere/at/all", "> /dev/full").returncode == 2
+    assert sweeps("show /nowhere/at/all", "> /dev/full 2>&-").returncode == 2
 
 
 def test_characters_that_a_terminal_lacks_do_not_end_a_command() -> None:
