@@ -64,6 +64,7 @@ def test_bad_input_keeps_its_exit_code_where_nobody_reads() -> None:
     assert sweeps("show /nowhere/at/all", "> /dev/full 2>&-").returncode == 2
 
 
+@pytest.mark.slow
 def test_characters_that_a_terminal_lacks_do_not_end_a_command() -> None:
     ended = subprocess.run(
         command("check", "quickstart"),
