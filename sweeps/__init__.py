@@ -129,9 +129,10 @@ def run(
     shared_cache: take a cache that other users can write, too; their entries are not read.
     require_all_nodes: raise InputError where a node of the cluster is not ready, instead of leaving it out.
 
-    Returns a Result: `.trials` and `.areas` are DataFrames; `.finished` is False when the run was interrupted, and the
-    same call then goes on. Raises InputError for bad input before anything is written, and where another run is at work
-    in the same storage.
+    Returns a Result: `.trials` and `.areas` are DataFrames; `.finished` is False when the run was interrupted (Ctrl-C,
+    a notebook's stop), and the same call then goes on. SIGTERM and SIGHUP raise SystemExit once what is under way is
+    written, unless the program handles them itself. Raises InputError for bad input before anything is written, and
+    where another run is at work in the same storage.
 
     >>> result = run("quickstart", storage="results/quickstart", cpus=2)  # doctest: +SKIP
     >>> result.trials["status"].value_counts()  # doctest: +SKIP
@@ -145,7 +146,7 @@ def run(
     from sweeps.planning.plan import make_plan
 
     plan = replace(make_plan(experiment, data, storage, cache), shared_cache=shared_cache)
-    return run_plan(plan, address, retry_failed, cpus, quiet, join, require_all_nodes)
+    return _unless_terminated(run_plan(plan, address, retry_failed, cpus, quiet, join, require_all_nodes))
 
 
 def score(
@@ -182,4 +183,13 @@ def score(
     from sweeps.commands.run import run_plan
 
     plan, _ = plan_scores(storage, scores, trials, data, cache, shared_cache)
-    return run_plan(plan, address, retry_failed, cpus, quiet)
+    return _unless_terminated(run_plan(plan, address, retry_failed, cpus, quiet))
+
+
+def _unless_terminated(result: Result) -> Result:
+    """Give the result; SIGTERM and SIGHUP end the program, as they would have without a run."""
+    from signal import SIGINT
+
+    if result.signal not in (0, SIGINT):
+        raise SystemExit(128 + result.signal)
+    return result

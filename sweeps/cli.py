@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from sweeps import interrupts
+from sweeps.commands.streams import Streams
 from sweeps.errors import InputError, Unavailable, escaped
 from sweeps.io.import_guard import check_names, put_home_first
 from sweeps.io.secrets import redacted
 
+FINISHING = ("run", "score")
+"""Commands that finish their work when nobody reads their output any more, and go on after an interrupt."""
+
+
+class Commands(TyperGroup):
+    """The commands. An interrupt is one line, and 128 plus the signal's number as the exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            goes_on = ": the same command goes on from here" if ctx.invoked_subcommand in FINISHING else ""
+            echo(f"interrupted{goes_on}", err=True)
+            raise typer.Exit(interrupts.exit_code()) from None
+
+
 app = typer.Typer(
+    cls=Commands,
     name="sweeps",
     help="Sweeps over digital twins of visual cortex.",
     no_args_is_help=True,
@@ -63,8 +85,7 @@ def run(
     for notice in result.notices:
         echo(f"note: {notice}")
     if not result.finished:
-        echo("interrupted: the same command goes on from here", err=True)
-        raise typer.Exit(130)
+        raise KeyboardInterrupt
     try:
         show_answer(result.storage)
     except InputError as error:  # every row is durable by now
@@ -136,8 +157,7 @@ def score(
     plan, choice = plan_scores(storage, named, trials, data, cache, shared_cache)
     result = run_plan(plan, address, retry_failed, cpus, quiet=False)
     if not result.finished:
-        echo("interrupted: the same command goes on from here", err=True)
-        raise typer.Exit(130)
+        raise KeyboardInterrupt
     if show_chosen(result.storage, list(choice.trials["trial_id"]), choice.scores):
         raise typer.Exit(1)
 
@@ -262,10 +282,20 @@ def formats() -> None:
 def main() -> None:
     """Run the command; bad input is one line and exit code 2, what is away for now one and 75, a warning one line."""
     warnings.formatwarning = lambda message, *_, **__: f"warning: {escaped(redacted(str(message)))}\n"
+    interrupts.install()
+    streams = Streams()
     try:
         put_home_first()
         check_names()
         app()
+    except Unavailable as error:
+        print(f"error: {redacted(str(error))}", file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        os._exit(75)  # nothing waits for a Ray or a store that does not answer
     except InputError as error:
         print(f"error: {redacted(str(error))}", file=sys.stderr)
-        raise SystemExit(75 if isinstance(error, Unavailable) else 2) from None
+        raise SystemExit(2) from None
+    except SystemExit as end:
+        raise SystemExit(streams.code(end.code, finishes=sys.argv[1:2] in [[name] for name in FINISHING])) from None
+    finally:
+        interrupts.finish()

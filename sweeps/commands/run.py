@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sweeps import interrupts
 from sweeps.commands.truth_rows import truth_ids, truths_known, write_truths
 from sweeps.errors import InputError, Unavailable
 from sweeps.experiment.plugins import other_code
@@ -39,13 +41,14 @@ if TYPE_CHECKING:
 class Result:
     """What a run left behind: `trials` and `areas` as DataFrames, `progress` of this run, the storage place.
 
-    `finished` is False when it was interrupted: the same call goes on.
+    `finished` is False when it was interrupted, by the signal of number `signal`: the same call goes on.
     """
 
     storage: str
     progress: RunProgress
     notices: list[str]
     finished: bool
+    signal: int = 0
 
     @property
     def trials(self) -> pd.DataFrame:
@@ -78,21 +81,25 @@ def run_plan(
     check_cache(plan.cache, plan.shared_cache)
     store = Store(plan.storage, 60 * plan.experiment.compute.storage_patience_minutes)
     lock = RunLock(Store(plan.storage, RETRY_SECONDS), "run", join, (lambda _: None) if quiet else print)
-    with named_environment(plan.storage), ExitStack() as stack:
+    with interrupts.handled(), named_environment(plan.storage), ExitStack() as stack:
         stack.enter_context(lock)
         row_log = attempt(lambda: RowLog(store, plan.columns()), plan.storage)
         note_contrasts(plan, row_log)
         scheduler = scheduler_of(plan, row_log, retry_failed, lambda: lock.shared)
         display = stack.enter_context(ProgressDisplay(plan, scheduler.progress, quiet))
         store.begin(warn if quiet else display.say)
-        if scheduler.finished and truths_known(plan, row_log):
-            display.say("nothing to fit: every cell is known")
-            settle(scheduler)
-            write_experiment(plan)
-        else:
-            _execute(plan, scheduler, address, cpus, display, require_all_nodes)
+        number = 0
+        try:
+            if scheduler.finished and truths_known(plan, row_log):
+                display.say("nothing to fit: every cell is known")
+                settle(scheduler)
+                write_experiment(plan)
+            else:
+                _execute(plan, scheduler, address, cpus, display, require_all_nodes)
+        except KeyboardInterrupt:
+            number = interrupts.received() or signal.SIGINT
     notices = scheduler.proposals.proposer.notices()
-    return Result(plan.storage, scheduler.progress, notices, scheduler.finished)
+    return Result(plan.storage, scheduler.progress, notices, scheduler.finished and not number, number)
 
 
 def write_experiment(plan: Plan) -> None:
@@ -166,12 +173,14 @@ def _run_packs(plan: Plan, scheduler: Scheduler, nodes: ClusterNodes, workers: i
         display.update()
         metrics.update()
 
-    try:
-        with remote_tasks.halved(nodes.told(plan.context()), nodes.selector()) as context:
-            tune.run_packs(scheduler, context, nodes, workers, update, say=scheduler.row_log.store.waiting.say)
-    finally:
-        metrics.update(force=True)
-        settle(scheduler)
+    with interrupts.postponed():
+        try:
+            with remote_tasks.halved(nodes.told(plan.context()), nodes.selector()) as context:
+                tune.run_packs(scheduler, context, nodes, workers, update, say=scheduler.row_log.store.waiting.say)
+        finally:
+            if not interrupts.is_urgent():
+                metrics.update(force=True)
+                settle(scheduler)
     check_complete(scheduler)
 
 

@@ -13,7 +13,7 @@ import shutil
 import socket
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,9 @@ from ray.job_config import JobConfig
 
 from sweeps.errors import InputError, escaped
 from sweeps.execution import ray_internals
+from sweeps.execution.head_watch import watched
 from sweeps.execution.node_resources import this_machine
-from sweeps.execution.ray_session import has_token, own_ray, token_file
+from sweeps.execution.ray_session import ended_whole, has_token, own_ray, token_file, whole
 from sweeps.execution.store_environment import warn_of_credentials
 
 
@@ -35,23 +36,26 @@ def connected(address: str | None, cpus: int | None = None, about: Mapping[str, 
     A cluster that is up already (a notebook's own) is used as it is and left running; an own one is shut down.
     `about` becomes metadata of the job, by which the dashboard's job list can be told apart.
     """
-    if ray.is_initialized():
-        warn_of_credentials()
-        yield ray_internals.dashboard()
-        return
     arguments = {
         "log_to_driver": False,
         "logging_level": logging.ERROR,
         "job_config": JobConfig(metadata={key: escaped(text) for key, text in (about or {}).items()}),
     }
+    connection: AbstractContextManager[None] = nullcontext()
     if starts_own(address):
         cores = cpus or int(this_machine()["CPU"])  # Ray would count those of the host
         connection = own_ray(num_cpus=cores, dashboard_host="127.0.0.1", **arguments)
-    else:
+    elif not ray.is_initialized():
         connection = _joined(address, arguments)
     with connection:
         warn_of_credentials()
-        yield ray_internals.dashboard()
+        with watched(_head()):
+            yield ray_internals.dashboard()
+
+
+def _head() -> str:
+    """The address of the head's GCS, empty through a Ray client."""
+    return "" if ray.util.client.ray.is_connected() else str(ray.get_runtime_context().gcs_address)
 
 
 @contextmanager
@@ -61,15 +65,13 @@ def _joined(address: str | None, arguments: Mapping[str, Any]) -> Iterator[None]
     try:
         check_answers(given)
         check_token(given, explicit=address not in (None, "auto"))
-        with ray_internals.on_loopback() if ray_internals.is_on_loopback(given) else nullcontext():
+        with ray_internals.on_loopback() if ray_internals.is_on_loopback(given) else nullcontext(), whole():
             ray.init(address=address, **arguments)
     except (OSError, ValueError, RuntimeError, RayError) as error:
         ray.shutdown()
         raise InputError(f"no Ray cluster can be reached: {error}", key="address", value=given) from None
-    try:
+    with ended_whole():
         yield
-    finally:
-        ray.shutdown()
 
 
 def check_answers(address: str) -> None:

@@ -21,8 +21,10 @@ from typing import Any
 
 import ray
 
+from sweeps import interrupts
 from sweeps.errors import InputError
 from sweeps.execution import ray_internals
+from sweeps.execution.head_watch import HeadGone
 from sweeps.io.disk_cache import warn_once
 from sweeps.io.files import create_whole
 from sweeps.io.private_folder import is_own, make_private, user_name
@@ -59,11 +61,11 @@ def own_ray(**arguments: Any) -> Iterator[None]:
             _start(folder, arguments)
             session = ray_internals.session_folder()
             _note_machine(session)
-            yield
+            with ended_whole():
+                yield
         finally:
-            started = ray_internals.processes() - before
-            ray.shutdown()
-            ray_internals.end_processes(started | (ray_internals.processes() - before))
+            with interrupts.shielded():
+                ray_internals.end_processes(ray_internals.processes() - before)
     if session is not None:  # it ended well: nobody will want its logs
         shutil.rmtree(session, ignore_errors=True)
 
@@ -73,7 +75,7 @@ def _start(folder: Path, arguments: Mapping[str, Any]) -> None:
     for attempt in range(1, ATTEMPTS + 1):
         sockets, before = ray_internals.open_sockets(os.getpid()), ray_internals.processes()
         try:
-            with ray_internals.on_loopback():
+            with ray_internals.on_loopback(), whole():
                 ray_internals.start(folder, **arguments)
             started = {process.pid for process in ray_internals.processes() - before}
             ray_internals.check_loopback([os.getpid(), *started], sockets)
@@ -97,6 +99,39 @@ def _not_started(error: Exception, folder: Path) -> str:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+# -- interrupts -----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def whole() -> Iterator[None]:
+    """Let Ray start or be joined as a whole: an interrupt waits for it, a second one ends what has been started."""
+    try:
+        with interrupts.postponed(), interrupts.kept():
+            yield
+    except KeyboardInterrupt:
+        _shut_down()
+        raise
+
+
+@contextmanager
+def ended_whole() -> Iterator[None]:
+    """Leave Ray at the end, whatever interrupts that; where its head is gone it would hang, and is not asked to."""
+    gone = False
+    try:
+        yield
+    except HeadGone:
+        gone = True
+        raise
+    finally:
+        if not gone:
+            _shut_down()
+
+
+def _shut_down() -> None:
+    with interrupts.shielded():
+        ray.shutdown()
 
 
 # -- the folder -----------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from ray import tune
 from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune.search import Searcher
 
+from sweeps import interrupts
 from sweeps.errors import InputError, Refusal
 from sweeps.execution.cluster_nodes import ClusterNodes
 from sweeps.execution.node_proof import late_problem
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from sweeps.planning.scheduler import Scheduler
 
 TUNE_ENVIRONMENT = {
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # sweeps.interrupts takes it, and SIGTERM and SIGHUP
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
     "TUNE_WARN_THRESHOLD_S": "30",
@@ -288,12 +290,15 @@ class ProgressCallback(Unsaved, tune.Callback):
         self.searcher.times.note_report(trial.trial_id)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Note that a pack's process died, or that its step raised."""
+        """Note that a pack's process died, or that its step raised; while the sweep ends that is nobody's fault."""
+        if interrupts.received():
+            return
         file = trial.error_file
         self.searcher.trial_failed(trial.trial_id, Path(file).read_text() if file else "no error was recorded")
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Let the display and the fold keep time."""
+        """Let the display and the fold keep time; here, where nothing is half done, a postponed interrupt is raised."""
+        interrupts.check()
         late = self.searcher.times.take_overdue()
         for trial in trials:
             if trial.trial_id in late:
@@ -332,6 +337,16 @@ def tune_environment() -> Iterator[str]:
                 os.environ[name] = value
 
 
+@contextmanager
+def _named_by_interrupt() -> Iterator[None]:
+    """Let an error be that of an interrupt which has come: one that ends a whole group of processes ends Ray's, too."""
+    try:
+        yield
+    except Exception:
+        interrupts.check()
+        raise
+
+
 def run_packs(
     scheduler: Scheduler,
     context: WorkerContext,
@@ -347,7 +362,10 @@ def run_packs(
     nodes from their work.
     """
     searcher = PackSearcher(scheduler, context, nodes, workers, say)
-    with tune_environment() as folder, raising_for_memory(ActorOutOfMemoryError), credentials_withheld():
+    with ExitStack() as stack:
+        folder = stack.enter_context(tune_environment())
+        for guard in (raising_for_memory(ActorOutOfMemoryError), credentials_withheld(), _named_by_interrupt()):
+            stack.enter_context(guard)
         tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(

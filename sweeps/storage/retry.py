@@ -7,10 +7,13 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
+from sweeps import interrupts
 from sweeps.errors import InputError, escaped, shortened
 from sweeps.io.secrets import redacted
 
@@ -31,7 +34,14 @@ class ErrorKind:
     codes: frozenset[str] = frozenset()
 
 
+CLOCK = "this machine's clock differs from that of the object store: set it (NTP)"
+
 KINDS = (
+    ErrorKind(CLOCK, words=("RequestTimeTooSkewed", "Signature not yet current", "Signature expired")),
+    ErrorKind(
+        "the credentials have expired: renew them",
+        words=("ExpiredToken", "TokenRefreshRequired", "Token has expired", "token provided has expired", "SSOToken"),
+    ),
     ErrorKind(
         "no AWS credentials were found (environment, profile or role)",
         words=("NoCredentials", "Unable to locate credentials"),
@@ -142,8 +152,10 @@ def meaning_of(error: BaseException) -> str:
     """Say what an error of a storage place means; its own text, shortened, where that is not known."""
     causes = " ".join(f"{type(cause).__name__}: {cause}" for cause in _causes(error))
     text = escaped(redacted(" ".join(causes.split())))
-    meanings = (kind.meaning for kind in KINDS if any(word in text for word in kind.words))
-    return next(meanings, f"cannot be written ({shortened(text, 300)})")
+    codes = " ".join(_code(cause) for cause in _causes(error))
+    meanings = (kind.meaning for kind in KINDS if any(word in f"{codes} {text}" for word in kind.words))
+    meaning = next(meanings, f"cannot be written ({shortened(text, 300)})")
+    return _with_minutes(meaning, error) if meaning == CLOCK else meaning
 
 
 def is_environment(error: BaseException) -> bool:
@@ -174,6 +186,27 @@ def is_of_ray(error: BaseException) -> bool:
     """Tell whether Ray itself has failed; what a task raised is the `cause` of its RayTaskError."""
     names = {base.__name__ for base in type(error).__mro__}
     return "RayError" in names and "RayTaskError" not in names
+
+
+def _code(error: BaseException) -> str:
+    response = getattr(error, "response", None)
+    return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
+
+
+def _with_minutes(meaning: str, error: BaseException) -> str:
+    """Say by how much the clock is off, as far as the answer of the store bears its own time."""
+    for cause in _causes(error):
+        response = getattr(cause, "response", None) or {}
+        with suppress(KeyError, TypeError, ValueError):
+            theirs = parsedate_to_datetime(response["ResponseMetadata"]["HTTPHeaders"]["date"])
+            minutes = (_now() - theirs).total_seconds() / 60
+            place = "ahead of" if minutes > 0 else "behind"
+            return meaning.replace("differs from", f"is {abs(minutes):.0f} minutes {place}")
+    return meaning
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def is_transient(error: BaseException) -> bool:
@@ -229,7 +262,7 @@ def with_retries(action: Callable[[], T], place: str, seconds: float, waiting: W
 
     Pauses double from FIRST_PAUSE to LONGEST_PAUSE and are drawn between half and all of that, so that workers do not
     come back together. Refusals, and what is not there, are raised at once, unless `waiting` says otherwise. What is
-    waited for, and since when, is said at once and every SAY_SECONDS.
+    waited for, and since when, is said at once and every SAY_SECONDS. An interrupt ends the wait.
     """
     waiting = waiting or Waiting()
     until, pause, say_at, since = time.monotonic() + seconds, FIRST_PAUSE, 0.0, f"{datetime.now():%H:%M}"
@@ -249,7 +282,7 @@ def with_retries(action: Callable[[], T], place: str, seconds: float, waiting: W
             if say_at:
                 waiting.say(f"{place}: can be used again; it was waited for since {since}")
             return result
-        time.sleep(min(left, random.uniform(0.5, 1.0) * pause))
+        interrupts.pause(min(left, random.uniform(0.5, 1.0) * pause))
         pause = min(LONGEST_PAUSE, 2 * pause)
 
 

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from sweeps import interrupts
 from sweeps.errors import InputError, escaped
 from sweeps.storage.objects import Objects, attempt
 
@@ -70,8 +71,12 @@ class RunLock:
         self._thread = threading.Thread(target=self._send_heartbeats, name="sweeps-heartbeat", daemon=True)
 
     def __enter__(self) -> RunLock:
-        attempt(self._acquire, self.store.uri)
-        self._thread.start()
+        try:
+            attempt(self._acquire, self.store.uri)
+            self._thread.start()
+        except KeyboardInterrupt:  # the process may live on, as a notebook does
+            self._release()
+            raise
         return self
 
     def _acquire(self) -> None:
@@ -105,9 +110,13 @@ class RunLock:
     def __exit__(self, *_: object) -> None:
         self._released.set()
         self._thread.join()
+        self._release()
+
+    def _release(self) -> None:
         self.store = Objects(self.store.uri, RELEASE_SECONDS)
-        with suppress(Exception):  # what is left behind is presumed dead
-            self._discard(self.name)
+        with suppress(Exception, interrupts.Interrupted):  # what is left behind is presumed dead
+            if self.name:
+                self._discard(self.name)
         with suppress(OSError):  # a run that was refused leaves nothing behind, not even folders
             for folder in self.folders:
                 folder.rmdir()
@@ -145,7 +154,7 @@ class RunLock:
         self.say(f"{_described(other)} was at work here: waiting {STALL_SECONDS:.0f} s to see whether it still is")
         until = time.monotonic() + STALL_SECONDS
         while time.monotonic() < until:
-            time.sleep(POLL_SECONDS)
+            interrupts.pause(POLL_SECONDS)
             now = self._read(name)
             if now is None or now["beat"] != other["beat"]:
                 return now is not None

@@ -150,6 +150,9 @@ def test_what_is_retried(error: Exception, later: bool) -> None:
     [
         (refused("SlowDown", 503), "the object store is busy"),
         (refused("AccessDenied", 403), "access denied"),
+        (refused("ExpiredToken", 400), "the credentials have expired"),
+        (refused("RequestTimeTooSkewed", 403), "this machine's clock differs from that of the object store"),
+        (refused("SignatureDoesNotMatch", 403), "access denied"),
         (refused("NoSuchBucket", 404), "no such bucket"),
         (EndpointConnectionError(endpoint_url="http://127.0.0.1:1"), "the object store does not answer"),
         (OSError(errno.EROFS, "Read-only file system"), "the file system is read-only"),

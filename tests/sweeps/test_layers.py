@@ -47,7 +47,7 @@ def python(code: str) -> list[str]:
 
 
 SWEEPS = [
-    ["errors", "hashing"],
+    ["errors", "hashing", "interrupts"],
     ["io"],
     ["stimuli"],
     ["recordings", "probes"],
