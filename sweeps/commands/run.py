@@ -24,7 +24,7 @@ from sweeps.storage.objects import attempt
 from sweeps.storage.retry import RETRY_SECONDS
 from sweeps.storage.row_log import RowLog
 from sweeps.storage.run_lock import RunLock
-from sweeps.storage.store import Store
+from sweeps.storage.store import Store, warn_foreign
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,6 +72,7 @@ def run_plan(
     from sweeps.report.progress import ProgressDisplay
 
     store = Store(plan.storage, RETRY_SECONDS)
+    warn_foreign(store)
     lock = RunLock(store, "run", join, (lambda _: None) if quiet else print)
     with ExitStack() as stack:
         stack.enter_context(lock)

@@ -9,20 +9,29 @@ from typing import Any
 import fsspec
 
 from sweeps.errors import InputError
+from sweeps.io.guards.regular_files import RegularFiles
+from sweeps.io.guards.urls import check_url
 from sweeps.io.pointers import refuse_dangling, refuse_pointer
 
 
 def open_filesystem(url: str) -> tuple[Any, str]:
-    """Open the fsspec file system of a path or URL and the path inside it; listings are never cached."""
-    remote = "://" in url and not url.startswith(("file://", "local://"))
+    """Open the fsspec file system of a path or URL and the path inside it; listings are never cached.
+
+    InputError for what `check_url` refuses. Of local files only regular ones are read.
+    """
+    check_url(url)
+    if "://" not in url or url.startswith(("file://", "local://")):
+        local = RegularFiles()
+        return local, str(local._strip_protocol(url))
     try:
-        return fsspec.url_to_fs(url, **({"use_listings_cache": False} if remote else {}))
+        return fsspec.url_to_fs(url, use_listings_cache=False)
     except (ValueError, ImportError) as error:
         raise InputError(f"cannot be opened: {error}", file=url) from error
 
 
 def join(base: str, path: str) -> str:
     """Give `path` as seen from the folder `base`; an absolute path or a URL stays as it is, `~` is the home folder."""
+    check_url(path)
     path = expanded(path)
     if "://" in path or path.startswith("/"):
         return path
@@ -39,7 +48,9 @@ def read_bytes(url: str) -> bytes:
     filesystem, path = open_filesystem(url)
     try:
         content: bytes = filesystem.cat_file(path)
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+    except IsADirectoryError as error:
+        raise InputError("is a folder, where a file must be", file=url) from error
+    except (FileNotFoundError, NotADirectoryError) as error:
         refuse_dangling(path, url)
         raise InputError("no such file", file=url) from error
     refuse_pointer(content, url)

@@ -26,6 +26,7 @@ from sweeps.experiment.schema import (
 )
 from sweeps.experiment.space import Configuration, Space, points
 from sweeps.experiment.worker_context import WorkerContext
+from sweeps.io.guards.urls import check_folder, check_url
 from sweeps.io.import_guard import check_names
 from sweeps.planning.checks import (
     basis_of,
@@ -187,7 +188,7 @@ def make_plan(
         probes=probes,
         space=space,
         storage=_storage_place(checked, source, storage),
-        cache=cache or checked.compute.cache or DEFAULT_CACHE,
+        cache=_cache_place(checked, source, cache),
         digest=digest,
         plugins=plugins,
         import_paths=import_paths,
@@ -229,6 +230,13 @@ def _storage_place(experiment: Experiment, source: str, storage: str | None) -> 
     return place if "://" in place else str(Path(place).expanduser().resolve())
 
 
+def _cache_place(experiment: Experiment, source: str, cache: str | None) -> str:
+    """Where features are kept: the given folder, else the experiment's; InputError for a URL."""
+    place = cache or experiment.compute.cache or DEFAULT_CACHE
+    check_folder(place, "--cache" if cache else "compute.cache", None if cache else source)
+    return place
+
+
 def _import_paths(experiment: Experiment | str | Path | Mapping[str, Any]) -> tuple[str, ...]:
     """Folders in which modules of dotted paths may lie: that of the file, and the current one."""
     beside = [find_experiment(str(experiment)).resolve().parent] if isinstance(experiment, str | Path) else []
@@ -248,4 +256,9 @@ def _read(experiment: Experiment | str | Path | Mapping[str, Any], data: str | N
 def _base(data: str | None, beside: Path) -> str:
     if data is None:
         return str(beside)
+    try:
+        check_url(data)
+    except InputError as error:
+        error.file, error.key, error.value = None, "--data", data
+        raise
     return data if "://" in data else str(Path(data).expanduser().resolve())
