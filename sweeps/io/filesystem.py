@@ -24,9 +24,20 @@ def open_filesystem(url: str) -> tuple[Any, str]:
         local = RegularFiles()
         return local, str(local._strip_protocol(url))
     try:
-        return fsspec.url_to_fs(url, use_listings_cache=False)
+        return fsspec.url_to_fs(url, **store_options(url))
     except (ValueError, ImportError) as error:
         raise InputError(f"cannot be opened: {error}", file=url) from error
+
+
+def store_options(url: str) -> dict[str, Any]:
+    """Give the options with which fsspec opens a URL: listings are never cached, no S3 redirects its clients."""
+    options: dict[str, Any] = {"use_listings_cache": False} if "://" in url else {}
+    if url.startswith(("s3://", "s3a://")):
+        from sweeps.io.guards.store_sessions import UnredirectedSession
+
+        given = fsspec.config.conf.get("s3", {}).get("config_kwargs", {})
+        options["config_kwargs"] = {**given, "http_session_cls": UnredirectedSession}
+    return options
 
 
 def join(base: str, path: str) -> str:

@@ -14,6 +14,7 @@ from fsspec.implementations.local import LocalFileSystem
 from sweeps.errors import InputError
 from sweeps.io.files import create_whole, replacing
 from sweeps.io.filesystem import open_filesystem
+from sweeps.io.guards.urls import check_url
 from sweeps.storage.retry import storage_error, with_retries
 
 PUT_SECONDS = 300.0
@@ -32,6 +33,7 @@ class Objects:
     """
 
     def __init__(self, uri: str, retry_seconds: float = 0.0) -> None:
+        check_url(uri)
         self.uri, self.retry_seconds = uri.rstrip("/"), retry_seconds
         self.fs, root = open_filesystem(self.uri)
         self.local = isinstance(self.fs, LocalFileSystem)

@@ -91,7 +91,7 @@ def _check_spelling(url: str, scheme: str) -> None:
 def check_folder(place: str, key: str, file: str | None = None) -> None:
     """Raise InputError for a URL where a folder of every machine is meant, such as its cache."""
     match = _SCHEME.match(place)
-    if match and (match[2] or match[1].lower() in (*STORES, *LOCAL, *ELSEWHERE)):
+    if "::" in place or (match and (match[2] or match[1].lower() in (*STORES, *LOCAL, *ELSEWHERE))):
         raise InputError("must be a local folder, not a URL", file=file, key=key, value=place)
 
 

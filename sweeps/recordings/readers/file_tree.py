@@ -15,7 +15,7 @@ from fsspec.implementations.zip import ZipFileSystem
 
 from sweeps.errors import InputError
 from sweeps.hashing import digest_bytes
-from sweeps.io.filesystem import open_filesystem
+from sweeps.io.filesystem import open_filesystem, store_options
 from sweeps.io.guards.free_memory import refuse_beyond_memory
 from sweeps.io.labels import clean_labels
 from sweeps.io.pointers import exists, is_file, open_checked, refuse_pointer
@@ -192,8 +192,7 @@ def _opened(url: str) -> tuple[Any, str]:
     if not is_file(filesystem, place, packed):
         raise InputError("no such recording (neither a folder nor a .zip beside it)", file=url)
     open_checked(filesystem, place, packed).close()
-    options = {"use_listings_cache": False} if "://" in url else {}
-    archive = fsspec.filesystem("zip", fo=packed, target_options=options, skip_instance_cache=True)
+    archive = fsspec.filesystem("zip", fo=packed, target_options=store_options(url), skip_instance_cache=True)
     return archive, _top(archive)
 
 
