@@ -32,14 +32,12 @@ def test_it_survives_pickling_and_later_additions() -> None:
     assert str(pickle.loads(pickle.dumps(error))) == str(error) == "later.yaml: k = 3: unknown; allowed: 1, 2"
 
 
-LONG = st.builds(lambda text, times: text * times, st.text(max_size=8), st.sampled_from([1, 100, 50_000]))
+LONG = st.builds(lambda text, times: text * times, st.text(max_size=8), st.sampled_from([1, 5_000]))
 VALUES = st.one_of(LONG, st.integers(), st.lists(LONG, max_size=20), st.dictionaries(LONG, LONG, max_size=20))
-    LONG, st.integers(), st.lists(LONG, max_size=40), st.dictionaries(LONG, LONG, max_size=40), st.none()
-)
 
 
-@settings(max_examples=60, deadline=None)
-@given(LONG, LONG, LONG, VALUES, st.one_of(st.none(), st.lists(LONG, max_size=60)), st.sampled_from([1, 2000]))
+@settings(max_examples=20, deadline=None)
+@given(LONG, LONG, LONG, VALUES, st.one_of(st.none(), st.lists(LONG, max_size=10)), st.sampled_from([1, 300]))
 def test_no_message_is_long(
     problem: str, file: str, key: str, value: Any, allowed: list[str] | None, times: int
 ) -> None:
