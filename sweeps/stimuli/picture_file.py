@@ -20,8 +20,8 @@ Exif = Literal["obey", "ignore"]
 RULES = {"depth": 1, "exif": 1, "exif ignored": 1, "alpha": 1}
 """Rules by which pixels are others than those that were read before there were rules, each with its version."""
 
-FORMATS = ("PNG", "JPEG", "MPO", "TIFF", "BMP", "GIF", "WEBP", "AVIF", "PPM")
-"""Formats that are read, by Pillow's names. Others run programs over a file (EPS: Ghostscript), or hold no pictures."""
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "AVIF", "PPM")
+"""Formats that are read, by Pillow's names; an MPO is a JPEG. Some others run a program over a file (EPS: Ghostscript)."""
 
 FULL = 65535
 ORIENTATION, BITS, PHOTOMETRIC, SAMPLES, HIGHEST, EXTRA, SAMPLE_FORMAT = 274, 258, 262, 277, (281, 341), 338, 339
@@ -45,7 +45,8 @@ BACK = {6: 8, 8: 6}
 
 def opened(content: bytes) -> Image.Image:
     """Open the contents of a picture file, in one of FORMATS alone; UnidentifiedImageError where they are none."""
-    return Image.open(io.BytesIO(content), formats=FORMATS)
+    Image.init()
+    return Image.open(io.BytesIO(content), formats=[kind for kind in FORMATS if kind in Image.OPEN])
 
 
 class PictureFile:

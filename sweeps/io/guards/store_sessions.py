@@ -9,7 +9,7 @@ from typing import Any
 from aiobotocore.httpsession import AIOHTTPSession  # type: ignore[import-untyped]
 
 
-class UnredirectedSession(AIOHTTPSession):  # type: ignore[misc]
+class UnredirectedSession(AIOHTTPSession):
     """The HTTP session of aiobotocore, in which a redirect is an answer, not a place to go on to.
 
     So it is in botocore, which asks another region of the same store by itself. A server might otherwise send
