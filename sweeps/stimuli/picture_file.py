@@ -21,7 +21,7 @@ RULES = {"depth": 1, "exif": 1, "exif ignored": 1, "alpha": 1}
 """Rules by which pixels are others than those that were read before there were rules, each with its version."""
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "AVIF", "PPM")
-"""Formats that are read, by Pillow's names; an MPO is a JPEG. Some others run a program over a file (EPS: Ghostscript)."""
+"""Formats that are read, by Pillow's names; an MPO is a JPEG. Others may run a program (EPS: Ghostscript)."""
 
 FULL = 65535
 ORIENTATION, BITS, PHOTOMETRIC, SAMPLES, HIGHEST, EXTRA, SAMPLE_FORMAT = 274, 258, 262, 277, (281, 341), 338, 339
