@@ -273,5 +273,5 @@ def test_folders_without_pictures(tmp_path: Path) -> None:
 
 
 def test_unknown_protocols() -> None:
-    with pytest.raises(InputError, match=r"nosuch://x: cannot be opened"):
+    with pytest.raises(InputError, match=r"nosuch://x: unknown scheme"):
         ImageFolder("nosuch://x").names  # noqa: B018

@@ -65,7 +65,8 @@ def test_pandas_reads_the_folder_of_a_table_after_compaction_too(store: Store) -
 
 
 def test_run_and_show_name_them(experiment: dict[str, Any], tmp_path: Path) -> None:
-    plan = plan_of({**experiment, "space": {**experiment["space"], "backbone": "pixels"}}, tmp_path)
+    space = {**experiment["space"], "backbone": "pixels", "depth": {"shared": [0]}}
+    plan = plan_of({**experiment, "space": space}, tmp_path)
     run_inline(plan)
     write_experiment(plan)
     Path(plan.storage, "cells/notes.txt").write_text("mine")
