@@ -12,6 +12,10 @@ _REPR.maxlevel, _REPR.maxlist, _REPR.maxtuple, _REPR.maxdict, _REPR.maxset = 4, 
 _REPR.maxstring, _REPR.maxlong, _REPR.maxother = 400, 400, 400
 
 
+LONGEST, MOST_NAMES, COMPARED = 2000, 24, 1000
+"""Characters of a message, names that it lists, names that a misspelt one is compared with: data may bring more."""
+
+
 class InputError(Exception):
     """Bad input that the user can mend, in one line: where it stands, what it is, what is allowed.
 
@@ -44,7 +48,7 @@ class InputError(Exception):
 
     def __str__(self) -> str:
         line = "".join(f"{part}: " for part in (self.file, self._setting()) if part)
-        return escaped(" ".join(f"{line}{self.problem}{self._choices()}".split()))
+        return shortened(escaped(" ".join(f"{line}{self.problem}{self._choices()}".split())), LONGEST)
 
     def _setting(self) -> str | None:
         if self.value is ...:
@@ -58,13 +62,14 @@ class InputError(Exception):
         names = [str(name) for name in self.allowed]
         given = self.key if self.value is ... else self.value
         near = [] if given in names else _near(given, names)
-        return f"; allowed: {', '.join(names)}" + (f"; did you mean {near[0]!r}?" if near else "")
+        return f"; allowed: {listed(names)}" + (f"; did you mean {shortened(near[0])!r}?" if near else "")
 
 
 def _near(given: Any, names: list[str]) -> list[str]:
     """The name nearest to a text, or to the last part of a key."""
-    if not isinstance(given, str):
+    if not isinstance(given, str) or len(given) > 200:
         return []
+    names = [name for name in names if len(name) <= 200][:COMPARED]
     nearest = difflib.get_close_matches(given, names, n=1)
     return nearest or difflib.get_close_matches(given.rsplit(".", 1)[-1], names, n=1)
 
@@ -94,6 +99,17 @@ def escaped(text: str, lines: bool = False) -> str:
 
 def _code(sign: str) -> str:
     return sign.encode("unicode_escape").decode()
+
+
+def listed(names: Iterable[Any], most: int = MOST_NAMES) -> str:
+    """Names one after the other, long ones shortened; of many the first, and how many there are besides.
+
+    >>> listed(["V1", "V2", "V4"]), listed(range(400_000), most=3)
+    ('V1, V2, V4', '0, 1, 2, ... and 399,997 more')
+    """
+    every = list(names)
+    more = [f"... and {len(every) - most:,} more"] if len(every) > most else []
+    return ", ".join([*(shortened(str(name)) for name in every[:most]), *more])
 
 
 def shortened(text: str, most: int = 160) -> str:

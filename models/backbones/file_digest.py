@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
 import os
+import stat
 from collections.abc import Mapping
 from typing import Any
 
 
 def digest_of(path: str) -> str:
-    """SHA-256 of a file, read again only when its size or time of change differ; OSError where there is none."""
+    """Return SHA-256 of a regular file, else OSError; read again only when its size or time of change differ."""
     status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for without end
+        raise OSError(errno.EINVAL, "is not a regular file", path)
     return _digest(path, status.st_size, status.st_mtime_ns)
 
 

@@ -28,7 +28,7 @@ from sweeps.storage.provenance import describe_error
 from sweeps.storage.retry import RETRY_SECONDS, is_environment, is_of_ray, meaning_of, warn
 from sweeps.storage.row_log import RowLog
 from sweeps.storage.run_lock import RunLock
-from sweeps.storage.store import Store
+from sweeps.storage.store import Store, warn_foreign
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,6 +80,7 @@ def run_plan(
 
     check_cache(plan.cache, plan.shared_cache)
     store = Store(plan.storage, 60 * plan.experiment.compute.storage_patience_minutes)
+    warn_foreign(store)
     lock = RunLock(Store(plan.storage, RETRY_SECONDS), "run", join, (lambda _: None) if quiet else print)
     with interrupts.handled(), named_environment(plan.storage), ExitStack() as stack:
         stack.enter_context(lock)

@@ -15,6 +15,7 @@ from models.registry import UndeclaredName, UnknownName
 from sweeps.errors import InputError
 from sweeps.experiment.guidance import Guidance
 from sweeps.hashing import canonical
+from sweeps.io.guards.regular_files import refuse_special
 from sweeps.io.pointers import refuse_dangling, refuse_pointer
 from sweeps.io.safe_yaml import read_yaml
 from sweeps.io.strict_model import Strict, from_validation
@@ -110,6 +111,7 @@ def find_experiment(name: str) -> Path:
     """The path of an experiment file, or of a shipped one by its bare name; InputError if there is none."""
     path = Path(name).expanduser()
     refuse_dangling(str(path), name)
+    refuse_special(str(path), name)
     if path.is_file():
         return path
     shipped = {entry.stem: entry for entry in sorted(SHIPPED.glob("*.yaml"))}

@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 
 from metrics.timing import lanczos, trim
-from sweeps.errors import InputError, escaped
+from sweeps.errors import InputError, escaped, listed
 from sweeps.recordings.recording import Recording
 
 BATCH = 64
@@ -192,7 +192,7 @@ def _inner_samples(samples: int, ends: tuple[int, int], run: Any) -> np.ndarray:
 
 def _words_of(words_of_runs: Mapping[Any, np.ndarray], run: Any) -> np.ndarray:
     if run not in words_of_runs:
-        runs = ", ".join(map(str, words_of_runs)) or "none"
+        runs = listed(words_of_runs) or "none"
         raise InputError(f"run {run} has no words; runs with words: {runs}")
     return words_of_runs[run]
 
@@ -206,7 +206,7 @@ def _checked(table: pd.DataFrame, columns: Sequence[str], name: str) -> pd.DataF
     """Some columns, runs as texts and times as numbers; InputError for a missing column or a strange time."""
     missing = [column for column in columns if column not in table]
     if missing:
-        raise InputError(f"{name} need the columns {', '.join(columns)}; got {', '.join(map(str, table.columns))}")
+        raise InputError(f"{name} need the columns {', '.join(columns)}; got {listed(table.columns)}")
     times = pd.to_numeric(table["time"], errors="coerce").to_numpy(dtype=float)
     if not np.isfinite(times).all():
         row = int(np.flatnonzero(~np.isfinite(times))[0])

@@ -9,6 +9,8 @@ from typing import Any
 import fsspec
 
 from sweeps.errors import InputError
+from sweeps.io.guards.regular_files import RegularFiles
+from sweeps.io.guards.urls import check_url, refuse_link_local
 from sweeps.io.pointers import refuse_dangling, refuse_pointer
 from sweeps.io.secrets import refuse_secrets, texts_within
 
@@ -17,17 +19,35 @@ STORE_VARIABLES = {"endpoint": ("AWS_ENDPOINT_URL_S3",), "region": ("AWS_DEFAULT
 
 
 def open_filesystem(url: str) -> tuple[Any, str]:
-    """Open the fsspec file system of a path or URL and the path inside it; listings are never cached."""
+    """Open the fsspec file system of a path or URL and the path inside it; listings are never cached.
+
+    InputError for what `refuse_secrets` and `check_url` refuse. Of local files only regular ones are read.
+    """
     refuse_secrets(url)
-    remote = "://" in url and not url.startswith(("file://", "local://"))
+    check_url(url)
+    if "://" not in url or url.startswith(("file://", "local://")):
+        local = RegularFiles()
+        return local, str(local._strip_protocol(url))
     try:
-        return fsspec.url_to_fs(url, **({"use_listings_cache": False} if remote else {}))
+        return fsspec.url_to_fs(url, **store_options(url))
     except (ValueError, ImportError) as error:
         raise InputError(f"cannot be opened: {error}", file=url) from error
 
 
+def store_options(url: str) -> dict[str, Any]:
+    """Give the options with which fsspec opens a URL: listings are never cached, no S3 redirects its clients."""
+    options: dict[str, Any] = {"use_listings_cache": False} if "://" in url else {}
+    if url.startswith(("s3://", "s3a://")):
+        from sweeps.io.guards.store_sessions import UnredirectedSession
+
+        given = fsspec.config.conf.get("s3", {}).get("config_kwargs", {})
+        options["config_kwargs"] = {**given, "http_session_cls": UnredirectedSession}
+    return options
+
+
 def join(base: str, path: str) -> str:
     """Give `path` as seen from the folder `base`; an absolute path or a URL stays as it is, `~` is the home folder."""
+    check_url(path)
     path = expanded(path)
     if "://" in path or path.startswith("/"):
         return path
@@ -44,7 +64,9 @@ def read_bytes(url: str) -> bytes:
     filesystem, path = open_filesystem(url)
     try:
         content: bytes = filesystem.cat_file(path)
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+    except IsADirectoryError as error:
+        raise InputError("is a folder, where a file must be", file=url) from error
+    except (FileNotFoundError, NotADirectoryError) as error:
         refuse_dangling(path, url)
         raise InputError("no such file", file=url) from error
     refuse_pointer(content, url)
@@ -74,6 +96,7 @@ def store_settings() -> dict[str, str]:
     client = given.get("client_kwargs", {})
     endpoint = str(given.get("endpoint_url") or client.get("endpoint_url") or configured)
     refuse_secrets(endpoint, key="AWS_ENDPOINT_URL")
+    refuse_link_local(endpoint, "AWS_ENDPOINT_URL")
     region = client.get("region_name") or region or os.environ.get("AWS_REGION", "")
     return {"endpoint": endpoint.rstrip("/"), "region": str(region)}
 

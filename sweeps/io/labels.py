@@ -7,6 +7,7 @@ that stands under two labels would be cut by a split.
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
@@ -79,7 +80,7 @@ def clean_table(table: pd.DataFrame, file: str) -> tuple[pd.DataFrame, bool]:
     It matters where a column in DECIDING had another name, or another label that is no number.
     """
     names = [clean_label(str(name)) for name in table]
-    twice = [name for name in names if names.count(name) > 1]
+    twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise InputError("two columns of one name", file=file, key=twice[0])
     renamed = table.set_axis(names, axis=1)

@@ -18,6 +18,7 @@ from typing import Any
 from fsspec.implementations.local import LocalFileSystem
 
 from sweeps.errors import InputError
+from sweeps.io.guards.regular_files import refuse_special
 
 LENGTH = 512
 """First bytes of a file by which a pointer is known."""
@@ -60,13 +61,15 @@ def refuse_pointers_at(place: str, suffixes: tuple[str, ...]) -> None:
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     for file in files:
         refuse_dangling(str(file), str(file))
+        if file == path or file.suffix in suffixes:
+            refuse_special(str(file), str(file))
         if file.is_file() and (file == path or file.suffix in suffixes):
             with open(file, "rb") as stream:
                 refuse_pointer(stream.read(LENGTH), str(file))
 
 
 def is_file(filesystem: Any, path: str, file: str) -> bool:
-    """Tell whether there is a file; InputError where a link leads nowhere, which a file system takes for no file."""
+    """Tell whether there is a file; InputError where a link leads nowhere, or for a pipe, which look like no file."""
     _refuse_local(filesystem, path, file)
     return bool(filesystem.isfile(path))
 
@@ -93,6 +96,7 @@ def open_checked(filesystem: Any, path: str, file: str, packed: bool = False) ->
 def _refuse_local(filesystem: Any, path: str, file: str) -> None:
     if isinstance(filesystem, LocalFileSystem):
         refuse_dangling(path, file)
+        refuse_special(path, file)
 
 
 def _unfetched(tool: str, command: str, file: str, packed: bool) -> InputError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from sweeps.errors import InputError, shortened
+from sweeps.io.guards.free_memory import refuse_beyond_memory, refuse_numbers_beyond_memory
 from sweeps.io.pointers import refuse_dangling
 
 LARGE = 2**28
@@ -18,6 +20,12 @@ LARGE = 2**28
 
 DENSEST = 1100
 """Times that more than that may unpack to: deflate, the usual compression, reaches 1032 for zeros alone."""
+
+MOST_COLUMNS = 10_000
+"""Columns of a table of text. Recordings have few; a table that lies on its side has as many as it should have rows."""
+
+DENSEST_NUMBERS = 100
+"""The same for arrays of numbers that are measured or computed, which are not zeros alone."""
 
 
 @contextmanager
@@ -35,19 +43,19 @@ def reading(file: str, problem: str = "cannot be read") -> Iterator[None]:
         raise InputError(f"{problem}: {type(error).__name__}: {shortened(str(error))}", file=file) from None
 
 
-def most_unpacked(packed: int) -> int:
+def most_unpacked(packed: int, densest: int = DENSEST) -> int:
     """Give the most bytes that so many bytes may unpack to."""
-    return max(LARGE, DENSEST * packed)
+    return max(LARGE, densest * packed)
 
 
-def refuse_bomb(unpacked: int, packed: int, file: str, key: str | None = None) -> None:
+def refuse_bomb(unpacked: int, packed: int, file: str, key: str | None = None, densest: int = DENSEST) -> None:
     """Refuse to unpack what is made to fill the memory.
 
     >>> refuse_bomb(10**13, 10**6, "session.zip")
     Traceback (most recent call last):
     sweeps.errors.InputError: session.zip: says that its 1000000 bytes hold 10000000000000: if so, compress it less
     """
-    if unpacked > most_unpacked(packed):
+    if unpacked > most_unpacked(packed, densest):
         problem = f"says that its {packed} bytes hold {unpacked}: if so, compress it less"
         raise InputError(problem, file=file, key=key)
 
@@ -59,6 +67,17 @@ def refuse_infinite(values: np.ndarray, file: str, key: str | None = None) -> No
     with np.errstate(over="ignore"):
         if np.isinf(values.astype(np.float32, copy=False)).any():
             raise InputError("holds infinite values: only numbers and NaN are allowed", file=file, key=key)
+
+
+def refuse_wide(content: bytes, file: str) -> None:
+    """Refuse the contents of a table of text whose header has more columns than any table that is read here.
+
+    Of 400,000 the parser alone would take minutes.
+    """
+    header = content.partition(b"\n")[0]
+    columns = 1 + max(header.count(b","), header.count(b"\t"))
+    if columns > MOST_COLUMNS:
+        raise InputError(f"has {columns:,} columns, at most {MOST_COLUMNS:,} are read", file=file)
 
 
 def npy_header(stream: Any, file: str, kinds: str = "fiub") -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
@@ -94,6 +113,55 @@ def npy_array(content: bytes, file: str, kinds: str = "fiub") -> np.ndarray:
     count, start = math.prod(shape), stream.tell()
     if len(content) - start < count * kind.itemsize:
         raise InputError(f"is not a plain .npy array: it ends early, its header says {shape} of {kind}", file=file)
+    refuse_numbers_beyond_memory(count, kind.itemsize, file)
     with reading(file, "is not a plain .npy array"):
         flat = np.frombuffer(content, kind, count, start) if count else np.empty(0, kind)
         return flat.reshape(shape, order="F" if by_columns else "C").copy()
+
+
+def npz_arrays(content: bytes, file: str) -> dict[str, np.ndarray]:
+    """Read the numeric arrays of the contents of an .npz file, as float64 by their names.
+
+    Nothing is unpacked before the headers of all members say what they hold, and that there is room for it.
+    """
+    with reading(file, "is not a plain .npz file"), zipfile.ZipFile(io.BytesIO(content)) as archive:
+        entries = archive.infolist()
+        refuse_bomb(sum(entry.file_size for entry in entries), len(content), file, densest=DENSEST_NUMBERS)
+        needed = [_check_member(archive, entry, len(content), file) for entry in entries]
+        doubles, packed = sum(doubles for doubles, _ in needed), max((raw for _, raw in needed), default=0)
+        refuse_beyond_memory(doubles + 2 * packed, file, what=" in float64")
+        return {_key(entry): _member(archive, entry, file) for entry in entries}
+
+
+def _check_member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, packed: int, file: str) -> tuple[int, int]:
+    """Read the header of a member: its bytes in float64, and as they are; InputError where these have no room."""
+    key = _key(entry)
+    refuse_bomb(entry.file_size, min(packed, entry.compress_size), file, key, DENSEST_NUMBERS)
+    with _keyed(key), archive.open(entry) as stream:
+        shape, _, kind = npy_header(stream, file)
+        count, start = math.prod(shape), stream.tell()
+    if entry.file_size - start < count * kind.itemsize:
+        raise InputError(
+            f"is not a plain .npy array: it ends early, its header says {shape} of {kind}", file=file, key=key
+        )
+    refuse_beyond_memory(8 * count + 2 * count * kind.itemsize, file, key, " in float64")
+    return 8 * count, count * kind.itemsize
+
+
+def _member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, file: str) -> np.ndarray:
+    with _keyed(_key(entry)):
+        return npy_array(archive.read(entry), file).astype(np.float64, copy=False)
+
+
+def _key(entry: zipfile.ZipInfo) -> str:
+    return entry.filename.removesuffix(".npy")
+
+
+@contextmanager
+def _keyed(key: str) -> Iterator[None]:
+    """Let what is wrong with a member of a file name it."""
+    try:
+        yield
+    except InputError as error:
+        error.key = key
+        raise

@@ -10,7 +10,7 @@ import numpy as np
 from metrics.inference.area_order import area_ranks
 from models.objectives.losses import LOSSES
 from models.readouts import READOUTS
-from sweeps.errors import InputError
+from sweeps.errors import InputError, listed
 from sweeps.experiment.depths import DepthMaps
 from sweeps.experiment.domains import Choice
 from sweeps.experiment.schema import Experiment, Side
@@ -93,7 +93,7 @@ def check_recorded(space: Space, facts: list[RecordingFacts]) -> None:
         lacking = [recording.name for recording in facts if not getattr(recording, needed)]
         if lacking if needed == "coordinates" else len(lacking) == len(facts):
             what = "coordinates of the units" if needed == "coordinates" else needed
-            problem = f"needs {what}: there {'are' if needed == 'coordinates' else 'is'} none in {', '.join(lacking)}"
+            problem = f"needs {what}: there {'are' if needed == 'coordinates' else 'is'} none in {listed(lacking)}"
             raise InputError(problem, key=f"space.{family}.{choice.name}.{key}", value=value)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from sweeps.experiment.schema import (
 from sweeps.experiment.space import Configuration, Space
 from sweeps.experiment.worker_context import WorkerContext
 from sweeps.io.filesystem import store_settings, uses_s3
+from sweeps.io.guards.urls import check_folder, check_url
 from sweeps.io.import_guard import check_names
 from sweeps.io.secrets import refuse_secrets_within
 from sweeps.planning.checks import (
@@ -274,9 +274,7 @@ def _cache_place(experiment: Experiment, source: str, cache: str | None) -> str:
     Raises InputError for a URL: features are mapped from a disk of the node.
     """
     place = cache or experiment.compute.cache or DEFAULT_CACHE
-    if re.match(r"[\w+.:-]+:/", place):
-        file, key = (None, "--cache") if cache else (source, "compute.cache")
-        raise InputError("must be a folder of every node, not a URL", file=file, key=key, value=place)
+    check_folder(place, "--cache" if cache else "compute.cache", None if cache else source)
     return place if place.startswith("~") else os.path.abspath(place)
 
 
@@ -299,4 +297,9 @@ def _read(experiment: Experiment | str | Path | Mapping[str, Any], data: str | N
 def _base(data: str | None, beside: Path) -> str:
     if data is None:
         return str(beside)
+    try:
+        check_url(data)
+    except InputError as error:
+        error.file, error.key, error.value = None, "--data", data
+        raise
     return data if "://" in data else str(Path(data).expanduser().resolve())

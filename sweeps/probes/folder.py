@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 
 from models.inputs.geometry import Geometry
-from sweeps.errors import InputError
+from sweeps.errors import InputError, listed
 from sweeps.io.filesystem import join, read_bytes
 from sweeps.io.labels import clean_table
 from sweeps.io.safe_yaml import read_yaml
+from sweeps.io.untrusted import refuse_wide
 from sweeps.probes.probe import Probe, content_hash
 from sweeps.stimuli.images import ImageFolder
 from sweeps.stimuli.picture_file import RULES
@@ -83,6 +84,7 @@ def _name(content: bytes, file: str) -> str:
 
 def _stimuli(content: bytes, file: str) -> pd.DataFrame:
     """All columns as text, labels cleaned; `attrs` keep the path of the file, and whether a label was padded."""
+    refuse_wide(content, file)
     try:
         stimuli = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
@@ -102,7 +104,7 @@ def _columns(stimuli: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     file = stimuli.attrs["file"]
     for name in names:
         if name not in stimuli.columns:
-            raise InputError(f"has no column {name!r}; it has {', '.join(stimuli.columns)}", file=file)
+            raise InputError(f"has no column {name!r}; it has {listed(stimuli.columns)}", file=file)
         empty = np.flatnonzero(stimuli[name].str.strip() == "")
         if len(empty):
             raise InputError(f"is empty in line {empty[0] + 2}", file=file, key=name)

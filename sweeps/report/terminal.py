@@ -35,6 +35,7 @@ from sweeps.report.planned import contrast_labels
 from sweeps.scores import SCORES
 from sweeps.storage.current_rows import CurrentRows, experiment_of
 from sweeps.storage.load import load, load_rows
+from sweeps.storage.store import Store, warn_foreign
 
 PLAIN_WIDTH = 120
 BAR = 20
@@ -51,6 +52,7 @@ def show(uri: str, console: Console | None = None, best: int = 5) -> None:
     console = console or console_of(sys.stdout)
     experiment = experiment_of(uri)
     current = CurrentRows.read(uri)
+    warn_foreign(Store(uri))
     trials, cells = current.of(load(uri)), current.of(load(uri, "cells"))
     objectives = [name for name in experiment.search.objectives if trials[name].notna().any()]
     _counts(console, trials)

@@ -102,8 +102,8 @@ def _batches(entries: Sequence[str]) -> Iterator[Sequence[str]]:
 class ImageFolder:
     """The pictures of a recording or a probe: its `images.zip`, else its folder `images/`.
 
-    `url` is that folder, or the zip or the folder of pictures itself, local or at any URL that fsspec
-    understands. Nothing is opened before it is needed; a copy sent to another process opens it anew. `exif` is what
+    `url` is that folder, or the zip or the folder of pictures itself, local or at a URL that `check_url` lets
+    pass. Nothing is opened before it is needed; a copy sent to another process opens it anew. `exif` is what
     becomes of the orientation that a file states.
     """
 
@@ -209,9 +209,6 @@ def decoded(content: bytes, file: str, what: str = "picture", exif: Exif = "obey
             picture = PictureFile(content, exif)
         except UnidentifiedImageError:
             raise InputError(f"cannot be read: {describe_unknown(content)}") from None
-        limit, pixels = Image.MAX_IMAGE_PIXELS, picture.image.width * picture.image.height
-        if limit is not None and pixels > limit:
-            raise InputError(f"cannot be read: {pixels} pixels, the limit is {limit}")
         picture.refuse()
         return picture.picture()
 

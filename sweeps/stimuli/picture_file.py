@@ -20,6 +20,9 @@ Exif = Literal["obey", "ignore"]
 RULES = {"depth": 1, "exif": 1, "exif ignored": 1, "alpha": 1}
 """Rules by which pixels are others than those that were read before there were rules, each with its version."""
 
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "AVIF", "PPM")
+"""Formats that are read, by Pillow's names; an MPO is a JPEG. Others may run a program (EPS: Ghostscript)."""
+
 FULL = 65535
 ORIENTATION, BITS, PHOTOMETRIC, SAMPLES, HIGHEST, EXTRA, SAMPLE_FORMAT = 274, 258, 262, 277, (281, 341), 338, 339
 SUBFILE, DESCRIPTION = 254, 270
@@ -40,6 +43,12 @@ BACK = {6: 8, 8: 6}
 """Orientations that are not undone by themselves."""
 
 
+def opened(content: bytes) -> Image.Image:
+    """Open the contents of a picture file, in one of FORMATS alone; UnidentifiedImageError where they are none."""
+    Image.init()
+    return Image.open(io.BytesIO(content), formats=[kind for kind in FORMATS if kind in Image.OPEN])
+
+
 class PictureFile:
     """A picture file as its own statements have it: 8 bits, upright, one picture.
 
@@ -56,13 +65,16 @@ class PictureFile:
 
     def __init__(self, content: bytes, exif: Exif = "obey") -> None:
         self.content, self.exif = content, exif
-        self.image = Image.open(io.BytesIO(content))
+        self.image = opened(content)
         self.tags: dict[int, Any] = dict(getattr(self.image, "tag_v2", {}))
         tile = self.image.tile[0] if self.image.format == "PPM" and getattr(self.image, "tile", None) else None
         self.maxval, self.raster_start = (255, 0) if tile is None else (_maxval(tile.args), tile.offset)
 
     def refuse(self) -> None:
         """Raise InputError for a file in which it is not clear which pixels are the picture."""
+        limit, pixels = Image.MAX_IMAGE_PIXELS, self.image.width * self.image.height
+        if limit is not None and pixels > limit:
+            raise InputError(f"cannot be read: {pixels} pixels, the limit is {limit}")
         pictures = self._pictures()
         if pictures > 1:
             raise InputError(f"is a stack of {pictures} pictures: save one file a frame")
@@ -172,7 +184,7 @@ class PictureFile:
             return self._views()
         if kind == "PPM":
             return 2 if self._raster_goes_on() else 1
-        return 1 if kind == "PSD" else int(getattr(self.image, "n_frames", 1))  # a PSD is read flattened
+        return int(getattr(self.image, "n_frames", 1))
 
     def _pages(self) -> int:
         image: Any = self.image
@@ -236,9 +248,10 @@ def _maxval(arguments: Any) -> int:
 
 
 def describe_unknown(content: bytes) -> str:
-    """What is known of contents that Pillow cannot open."""
+    """What is known of contents that `opened` cannot open."""
+    unknown = f"no known picture format; allowed: {', '.join(FORMATS)}"
     if content[:4] not in (b"II*\0", b"MM\0*"):
-        return "no known picture format"
+        return unknown
     try:
         stream = io.BytesIO(content)
         tags = ImageFileDirectory_v2(stream.read(8))
@@ -246,7 +259,7 @@ def describe_unknown(content: bytes) -> str:
         tags.load(stream)
         bits, channels = tags.get(BITS, (1,)), tags.get(SAMPLES, 1)
     except (struct.error, SyntaxError, ValueError, TypeError, OSError):
-        return "no known picture format"
+        return unknown
     return (
         f"a TIFF of {channels} channels, {bits[0]} bits each, in a layout that is not read: save it with 8 or 16 bits"
     )

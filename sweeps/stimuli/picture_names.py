@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 
-from sweeps.errors import InputError
+from sweeps.errors import InputError, listed
 
 FOLDER = "images"
 """The folder of pictures, which a table may name too."""
@@ -44,7 +44,7 @@ class PictureNames:
         if len(entries) == 1:
             return entries[0]
         if entries:
-            raise InputError(f"image {name!r} is ambiguous: {', '.join(entries)}", file=self.place)
+            raise InputError(f"image {name!r} is ambiguous: {listed(entries)}", file=self.place)
         problem = f"there is no image {name!r} among {len(self.entries)} files"
         raise InputError(problem + self._nearest(name), file=self.place)
 

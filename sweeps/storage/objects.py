@@ -14,6 +14,8 @@ from fsspec.implementations.local import LocalFileSystem
 from sweeps.errors import InputError
 from sweeps.io.files import create_whole, replacing
 from sweeps.io.filesystem import open_filesystem
+from sweeps.io.guards.urls import check_url
+from sweeps.io.secrets import refuse_secrets
 from sweeps.storage.retry import Waiting, is_environment, storage_error, with_retries
 
 PUT_SECONDS = 300.0
@@ -32,6 +34,8 @@ class Objects:
     """
 
     def __init__(self, uri: str, retry_seconds: float = 0.0) -> None:
+        refuse_secrets(uri)
+        check_url(uri)
         self.uri, self.retry_seconds, self.put_seconds = uri.rstrip("/"), retry_seconds, PUT_SECONDS
         self.waiting = Waiting(renew=self.renew_credentials)
         self.fs, root = open_filesystem(self.uri)

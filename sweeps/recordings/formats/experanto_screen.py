@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import posixpath
 import re
 from collections import Counter
@@ -11,11 +10,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image
 from pydantic import Field
 
 from models.inputs.geometry import opaque
-from sweeps.errors import InputError
+from sweeps.errors import InputError, listed
 from sweeps.hashing import content_id
 from sweeps.io.labels import clean_label
 from sweeps.io.safe_yaml import read_yaml
@@ -38,7 +36,7 @@ from sweeps.recordings.spec import StoredSpec
 from sweeps.recordings.units import UnitChoice
 from sweeps.stimuli.images import changed_by, decoded
 from sweeps.stimuli.picture_contents import content_of, sketch_of
-from sweeps.stimuli.picture_file import Exif
+from sweeps.stimuli.picture_file import Exif, opened
 
 PICTURES = (".png", ".jpg", ".jpeg")
 
@@ -110,7 +108,7 @@ def read_trials(tree: Tree, spec: ExperantoOptions) -> list[Trial]:
     of_kind = {key: meta for key, meta in metas.items() if meta.get("modality") == spec.modality}
     if not of_kind:
         kinds = sorted({str(meta.get("modality")) for meta in metas.values()})
-        problem = f"no trial shows a {spec.modality}; there are {', '.join(kinds)}"
+        problem = f"no trial shows a {spec.modality}; there are {listed(kinds)}"
         raise InputError(problem, file=tree.file("screen/meta"), key="modality", value=spec.modality)
     present = sorted({str(meta.get("tier")) for meta in of_kind.values()})
     wanted = [clean_label(tier) for tier in spec.tiers]
@@ -268,7 +266,7 @@ def _picture(tree: Tree, name: str, content: bytes, exif: Exif) -> np.ndarray:
 def _changes(content: bytes, file: str, exif: Exif) -> set[str]:
     """Rules that change a picture's pixels, against dropping alpha and cutting 16 bits off at 8 as was done before."""
     changes = set(changed_by(content, file, exif=exif))
-    image = Image.open(io.BytesIO(content))
+    image = opened(content)
     if image.mode.startswith("I"):
         changes.add("depth")
     if image.has_transparency_data:

@@ -9,7 +9,6 @@ have equal features and no pictures, are one group.
 from __future__ import annotations
 
 import io
-import zipfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -20,12 +19,12 @@ import pandas as pd
 from pydantic import Field
 
 from models.inputs.geometry import Geometry
-from sweeps.errors import InputError
+from sweeps.errors import InputError, listed
 from sweeps.hashing import content_id, digest_bytes
 from sweeps.io.filesystem import join, open_filesystem
 from sweeps.io.labels import clean_table, refuse_duplicates
 from sweeps.io.pointers import exists, refuse_pointer
-from sweeps.io.untrusted import npy_array, reading, refuse_bomb
+from sweeps.io.untrusted import npy_array, npz_arrays, reading, refuse_wide
 from sweeps.recordings.identity import applied, refined
 from sweeps.recordings.readers.fit_stimuli import fit_stimuli
 from sweeps.recordings.readers.presentations import stacked
@@ -99,6 +98,7 @@ class Folder:
     def csv(self, name: str) -> pd.DataFrame:
         """A CSV file of one row or more, every column as text; labels and names of columns are cleaned."""
         file, content = f"{self.url}/{name}", self.bytes(name)
+        refuse_wide(content, file)
         with reading(file, "is not a CSV table"):
             table = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
         if table.empty:
@@ -114,11 +114,8 @@ class Folder:
         return npy_array(self.bytes(name), f"{self.url}/{name}")
 
     def arrays(self, name: str) -> dict[str, np.ndarray]:
-        """The numeric arrays of an .npz file."""
-        file, content = f"{self.url}/{name}", self.bytes(name)
-        with reading(file, "is not a plain .npz file"), zipfile.ZipFile(io.BytesIO(content)) as archive:
-            entries = archive.infolist()
-            return {entry.filename.removesuffix(".npy"): _unpacked(archive, entry, file) for entry in entries}
+        """The numeric arrays of an .npz file, as float64."""
+        return npz_arrays(self.bytes(name), f"{self.url}/{name}")
 
     def pictures(self, exif: Exif = "obey") -> ImageFolder | None:
         """The folder's pictures, if it has any."""
@@ -130,16 +127,6 @@ class Folder:
         present = [name for name in names if self.has(name)]
         parts = (part for name in present for part in (name.encode(), self.bytes(name)))
         return digest_bytes([pictures.encode(), *parts])
-
-
-def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, file: str) -> np.ndarray:
-    """A numeric array of an .npz file, as float64."""
-    refuse_bomb(entry.file_size, entry.compress_size, file, entry.filename)
-    try:
-        return npy_array(archive.read(entry), file).astype(np.float64, copy=False)
-    except InputError as error:
-        error.key = entry.filename.removesuffix(".npy")
-        raise
 
 
 def read_folder(
@@ -193,7 +180,7 @@ def _stimuli(folder: Folder, pictures: ImageFolder | None) -> pd.DataFrame:
     table = folder.csv("stimuli.csv")
     file = f"{folder.url}/stimuli.csv"
     if "file" not in table:
-        raise InputError(f"has no column `file`; it has {', '.join(table.columns)}", file=file)
+        raise InputError(f"has no column `file`; it has {listed(table.columns)}", file=file)
     if "role" not in table:
         table["role"] = "fit"
     table["role"] = table["role"].replace("", "fit")
@@ -249,7 +236,7 @@ def _units(folder: Folder) -> pd.DataFrame:
     units = folder.csv("units.csv")
     file = f"{folder.url}/units.csv"
     if "area" not in units:
-        raise InputError(f"has no column `area`; it has {', '.join(units.columns)}", file=file)
+        raise InputError(f"has no column `area`; it has {listed(units.columns)}", file=file)
     if (units["area"] == "").any():
         line = int(np.flatnonzero(units["area"] == "")[0]) + 2
         raise InputError(f"is empty in line {line}: every unit needs an area", file=file, key="area")

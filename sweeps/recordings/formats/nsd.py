@@ -34,7 +34,7 @@ from models.inputs.geometry import Geometry
 from sweeps.errors import InputError
 from sweeps.hashing import content_id
 from sweeps.io.filesystem import join
-from sweeps.io.untrusted import reading
+from sweeps.io.untrusted import reading, refuse_wide
 from sweeps.recordings.contents import Contents
 from sweeps.recordings.identity import applied, refined
 from sweeps.recordings.readers.file_tree import Tree
@@ -167,6 +167,7 @@ def _published(tree: Tree, images: np.ndarray) -> np.ndarray | None:
     if not tree.has(INFORMATION):
         return None
     [content] = tree.later([INFORMATION])
+    refuse_wide(content, tree.file(INFORMATION))
     with reading(tree.file(INFORMATION), "is no CSV table"):
         table = pd.read_csv(io.BytesIO(content))
     for column in ("nsdId", "shared1000"):
@@ -181,6 +182,7 @@ def _trials(tree: Tree, spec: NsdSpec, folder: str) -> tuple[pd.DataFrame, list[
     """Session and image (from zero) of every trial that is read, in order, and the sessions."""
     name = f"nsddata/ppdata/{spec.subject}/behav/responses.tsv"
     content = tree.read(name)
+    refuse_wide(content, tree.file(name))
     with reading(tree.file(name), "is no table separated by tabs"):
         table = pd.read_csv(io.BytesIO(content), sep="\t")
     for column in ("SESSION", "73KID"):

@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from sweeps.errors import InputError
+from sweeps.errors import InputError, listed
 from sweeps.hashing import content_id
 from sweeps.io.filesystem import join
 from sweeps.io.labels import clean_label
@@ -132,7 +132,7 @@ def check_recorded(session: Session, silent: np.ndarray) -> None:
             others = [other for other in dict.fromkeys(session.tiers.tolist()) if other != tier]
             problem = "its responses are zero or missing throughout: withheld in a competition; leave it out"
             place = session.tree.file(f"data/{session.links.get('responses', 'responses')}")
-            raise InputError(f"{problem} (tiers: [{', '.join(others)}])", file=place, key="tiers", value=tier)
+            raise InputError(f"{problem} (tiers: [{listed(others)}])", file=place, key="tiers", value=tier)
 
 
 def limit_repeats(session: Session, presentations: Presentations) -> np.ndarray:
@@ -187,7 +187,7 @@ def _chosen(tier_of: np.ndarray, tiers: Sequence[str], tree: Tree) -> np.ndarray
             raise InputError("unknown tier", key="tiers", value=tier, allowed=TIERS)
     trials = np.flatnonzero(np.isin(tier_of, wanted))
     if not len(trials):
-        present = ", ".join(dict.fromkeys(tier_of.tolist()))
+        present = listed(dict.fromkeys(tier_of.tolist()))
         problem = f"no trial belongs to these tiers; the trials' own are {present}"
         raise InputError(problem, file=tree.file("meta/trials/tiers.npy"), key="tiers", value=wanted)
     return trials

@@ -15,7 +15,8 @@ from fsspec.implementations.zip import ZipFileSystem
 
 from sweeps.errors import InputError
 from sweeps.hashing import digest_bytes
-from sweeps.io.filesystem import open_filesystem
+from sweeps.io.filesystem import open_filesystem, store_options
+from sweeps.io.guards.free_memory import refuse_beyond_memory
 from sweeps.io.labels import clean_labels
 from sweeps.io.pointers import exists, is_file, open_checked, refuse_pointer
 from sweeps.io.safe_yaml import read_yaml
@@ -93,6 +94,7 @@ class Tree:
         for start in range(0, len(names), BATCH):
             batch = names[start : start + BATCH]
             self.must_have(batch)
+            self._refuse_full_memory(batch)
             with reading(self.file(batch[0])):
                 contents = self.fs.cat_ranges([self.place(name) for name in batch], None, None, on_error="raise")
             for name, content in zip(batch, contents, strict=True):
@@ -108,6 +110,12 @@ class Tree:
                 with reading(self.file(name)):
                     entry = self.fs.zip.getinfo(self.place(name))
                 refuse_bomb(entry.file_size, entry.compress_size, self.file(name))
+
+    def _refuse_full_memory(self, names: Sequence[str]) -> None:
+        """Raise InputError where files of a zip that are unpacked together have no room in memory."""
+        if self.packed and names:
+            sizes = [self.fs.zip.getinfo(self.place(name)).file_size for name in names]
+            refuse_beyond_memory(sum(sizes), self.file(names[0]), what=f" with {len(names) - 1} others")
 
     def array(self, name: str) -> np.ndarray:
         """A numeric .npy array."""
@@ -184,8 +192,7 @@ def _opened(url: str) -> tuple[Any, str]:
     if not is_file(filesystem, place, packed):
         raise InputError("no such recording (neither a folder nor a .zip beside it)", file=url)
     open_checked(filesystem, place, packed).close()
-    options = {"use_listings_cache": False} if "://" in url else {}
-    archive = fsspec.filesystem("zip", fo=packed, target_options=options, skip_instance_cache=True)
+    archive = fsspec.filesystem("zip", fo=packed, target_options=store_options(url), skip_instance_cache=True)
     return archive, _top(archive)
 
 

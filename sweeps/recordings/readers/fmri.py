@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 
 from sweeps.errors import InputError
+from sweeps.io.guards.free_memory import refuse_numbers_beyond_memory
 from sweeps.io.pointers import open_checked
 from sweeps.io.untrusted import npy_header, reading
 from sweeps.recordings.readers.file_tree import Tree
@@ -82,6 +83,8 @@ def npy_parts(tree: Tree, name: str) -> Iterator[np.ndarray]:
     """A .npy array (rows, columns), some rows at a time; one that is stored column by column comes whole."""
     with _stream(tree, name) as stream:
         (rows, columns), by_columns, kind = npy_header(stream, tree.file(name))
+        if by_columns:
+            refuse_numbers_beyond_memory(rows * columns, kind.itemsize, tree.file(name))
         step = max(1, BLOCK // max(1, columns * kind.itemsize)) if not by_columns else max(1, rows)
         for start in range(0, rows, step):
             count = min(step, rows - start) * columns

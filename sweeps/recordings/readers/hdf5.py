@@ -15,6 +15,7 @@ import numpy as np
 
 from sweeps.errors import InputError
 from sweeps.io.filesystem import open_filesystem
+from sweeps.io.guards.free_memory import refuse_numbers_beyond_memory
 from sweeps.io.pointers import open_checked
 from sweeps.io.untrusted import reading, refuse_bomb
 
@@ -177,19 +178,25 @@ def numbers(content: h5py.File, name: str, url: str, ndim: int | None = None) ->
     return array
 
 
+def whole(array: h5py.Dataset, url: str) -> np.ndarray:
+    """All numbers of a dataset; InputError where they have no room in memory, with a copy in float64."""
+    refuse_numbers_beyond_memory(array.size, array.dtype.itemsize, url, str(array.name).lstrip("/"))
+    return np.asarray(array[()])
+
+
 def whole_numbers(content: h5py.File, name: str, url: str, ndim: int) -> np.ndarray:
     """The whole numbers of a dataset, which may be stored as others; InputError where they are none."""
-    stored = numbers(content, name, url, ndim)[:]
+    stored = whole(numbers(content, name, url, ndim), url)
     with np.errstate(invalid="ignore"):
-        whole = stored.astype(np.int64)
-    if not np.array_equal(whole, stored):
+        values = stored.astype(np.int64)
+    if not np.array_equal(values, stored):
         raise InputError("must hold whole numbers", file=url, key=name)
-    return np.asarray(whole)
+    return np.asarray(values)
 
 
 def text(content: h5py.File, name: str, url: str) -> str:
     """A scalar text."""
-    value = np.asarray(dataset(content, name, url)).ravel()
+    value = whole(dataset(content, name, url), url).ravel()
     first = value[0] if len(value) else ""
     return first.decode() if isinstance(first, bytes) else str(first)
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import gzip
 import io
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from sweeps.errors import InputError
+from sweeps.io.guards.free_memory import refuse_numbers_beyond_memory
 from sweeps.io.untrusted import most_unpacked, reading, refuse_bomb, refuse_infinite
+
+NIFTI_1, NIFTI_2, HEADER = 348, 540, 540
+"""Bytes of the headers of both versions, and of the longer one."""
 
 NEAR = {"sform": 0.001, "qform": 0.1}
 """Voxels by which corners of two volumes on one grid may lie apart: a quaternion of 32 bits is exact to no more."""
@@ -50,7 +55,9 @@ def read_placed(content: bytes, file: str) -> Volume:
     except ImportError:
         raise InputError("needs nibabel: install cortex-sweeps[fmri]", file=file) from None
     with reading(file, "is no NIfTI volume"), LoggingOutputSuppressor():  # what is wrong is reported once
-        plain = _unpacked(content, file) if content[:2] == b"\x1f\x8b" else content
+        packed = content[:2] == b"\x1f\x8b"
+        _check_room(_unpacked(content, file, HEADER) if packed else content, len(content), packed, file)
+        plain = _unpacked(content, file) if packed else content
         image = _kind(plain, file).from_bytes(plain)
         values, header = np.asarray(image.dataobj), image.header
         affine, near = _affine(header)
@@ -93,6 +100,16 @@ def _kind(plain: bytes, file: str) -> Any:
     return Nifti2Image if 540 in sizes else Nifti1Image
 
 
+def _check_room(start: bytes, size: int, packed: bool, file: str) -> None:
+    """Raise InputError where the volume that a header speaks of has no room in memory, or not in so many bytes."""
+    header = _kind(start, file).header_class(start[:NIFTI_2] if b"n+2" in start[:8] else start[:NIFTI_1], check=False)
+    count = math.prod(int(length) for length in header.get_data_shape())
+    itemsize = header.get_data_dtype().itemsize
+    if packed:
+        refuse_bomb(count * itemsize, size, file)
+    refuse_numbers_beyond_memory(count, (2 if packed else 1) * itemsize, file)
+
+
 def _affine(header: Any) -> tuple[np.ndarray | None, float]:
     """The affine (4, 4) in millimetres that a header states, and how exact it is."""
     for name, stated in (("sform", header.get_sform), ("qform", header.get_qform)):
@@ -106,9 +123,11 @@ def _affine(header: Any) -> tuple[np.ndarray | None, float]:
     return None, 0.0
 
 
-def _unpacked(content: bytes, file: str) -> bytes:
-    """The contents of a gzip file."""
+def _unpacked(content: bytes, file: str, most: int | None = None) -> bytes:
+    """The contents of a gzip file, or its first bytes."""
     with gzip.open(io.BytesIO(content)) as stream:
+        if most is not None:
+            return stream.read(most)
         plain = stream.read(most_unpacked(len(content)) + 1)
     refuse_bomb(len(plain), len(content), file)
     return plain

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from sweeps.errors import InputError
+from sweeps.io.guards.free_memory import refuse_numbers_beyond_memory
 from sweeps.io.pointers import LENGTH, refuse_pointer
 from sweeps.io.untrusted import npy_header, reading, refuse_infinite
 from sweeps.recordings.readers.file_tree import Tree
@@ -68,6 +69,7 @@ def read_sequence(tree: Tree, device: str, rows: np.ndarray | None = None) -> Se
     """
     meta = tree.mapping(f"{device}/meta.yml")
     layout = read_layout(tree, device, meta)
+    _check_size(tree, layout, layout.shape[1] * layout.kind.itemsize)
     columns = np.arange(layout.shape[1]) if rows is None else rows
     rate = _number(tree, device, meta, "sampling_rate")
     if not 0 < rate <= FASTEST:
@@ -129,7 +131,7 @@ def _check_kind(kind: np.dtype[Any], file: str) -> None:
 def _values(tree: Tree, layout: Layout, columns: np.ndarray) -> np.ndarray:
     """The chosen signals of all samples, float32."""
     width = layout.shape[1] * layout.kind.itemsize
-    _check_size(tree, layout, width)
+    refuse_numbers_beyond_memory(layout.shape[0] * len(columns), 4, tree.file(layout.name))
     values = np.empty((layout.shape[0], len(columns)), np.float32)
     done = 0
     for block in tree.remember_blocks(layout.name, _blocks(tree, layout, width)):

@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from sweeps.errors import InputError
+from sweeps.errors import InputError, listed
 from sweeps.recordings.readers.praat_symbols import decoded_symbols
 
 SILENCE = frozenset(
@@ -129,7 +129,7 @@ def _says_words(name: str) -> bool:
 
 
 def _unclear(problem: str, tiers: list[Tier], file: str) -> InputError:
-    names = ", ".join(repr(tier.name) for tier in tiers) or "none"
+    names = listed(repr(tier.name) for tier in tiers) or "none"
     return InputError(
         f"{problem}: name one by the key `tier` of the recording; its tiers of intervals: {names}", file=file
     )

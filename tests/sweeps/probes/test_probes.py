@@ -221,7 +221,7 @@ def test_missing_files(tmp_path: Path, missing: str) -> None:
         open_probe("objects", str(folder))
 
 
-def test_a_remote_folder_is_the_same_probe(tmp_path: Path) -> None:
+def test_a_remote_folder_is_the_same_probe(tmp_path: Path, memory_scheme: None) -> None:
     folder = write(tmp_path / "toy")
     memory = fsspec.filesystem("memory")
     for path in folder.iterdir():

@@ -394,7 +394,7 @@ def test_the_fingerprint_follows_the_samples_of_all_devices(mouse: Path) -> None
     assert len(prints) == 5
 
 
-def test_in_memory_as_on_disk(written: Path) -> None:
+def test_in_memory_as_on_disk(written: Path, memory_scheme: None) -> None:
     store = fsspec.filesystem("memory")
     store.put(str(written), "/experanto-test/mouse", recursive=True)
     try:

@@ -361,7 +361,7 @@ def test_a_folder_of_pictures_is_as_good_as_a_zip(recording: Path, tmp_path: Pat
 
 
 @pytest.fixture
-def memory() -> Iterator[str]:
+def memory(memory_scheme: None) -> Iterator[str]:
     yield "memory://folder-test"
     filesystem = fsspec.filesystem("memory")
     if filesystem.exists("/folder-test"):

@@ -57,7 +57,7 @@ TWO = {"a.png": png(PICTURE), "deep/b.png": png(255 - PICTURE)}
 
 
 @pytest.fixture
-def memory() -> Iterator[str]:
+def memory(memory_scheme: None) -> Iterator[str]:
     yield "memory://images-test"
     filesystem = fsspec.filesystem("memory")
     if filesystem.exists("/images-test"):
@@ -188,7 +188,8 @@ def test_listings_of_a_bucket_are_not_cached(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(fsspec, "url_to_fs", lambda url, **options: asked.update({url: options}) or (None, url))
     open_filesystem("s3://lab/data")
     open_filesystem("data/here")
-    assert asked == {"s3://lab/data": {"use_listings_cache": False}, "data/here": {}}
+    assert asked["s3://lab/data"]["use_listings_cache"] is False
+    assert set(asked) == {"s3://lab/data"}
 
 
 def test_more_pictures_than_a_batch(tmp_path: Path) -> None:
@@ -272,5 +273,5 @@ def test_folders_without_pictures(tmp_path: Path) -> None:
 
 
 def test_unknown_protocols() -> None:
-    with pytest.raises(InputError, match=r"nosuch://x: cannot be opened"):
+    with pytest.raises(InputError, match=r"nosuch://x: unknown scheme"):
         ImageFolder("nosuch://x").names  # noqa: B018

@@ -17,6 +17,7 @@ from PIL import Image
 from models.inputs.geometry import Geometry
 from sweeps.errors import InputError
 from sweeps.stimuli.images import changed_by, decoded
+from sweeps.stimuli.picture_file import FORMATS
 
 SIDES = {
     1: ("top", "left"),
@@ -444,3 +445,43 @@ def test_the_preview_of_a_phone_s_picture_is_no_second_picture() -> None:
                 decoded(marked, "")
         else:
             assert decoded(marked, "").size == (64, 64)
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
+
+
+def in_format(kind: str) -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (8, 8), (200, 0, 0)).save(stream, kind)
+    return stream.getvalue()
+
+
+def test_formats_that_are_not_listed_are_never_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    contents = {"EPS": EPS, **{kind: in_format(kind) for kind in ("TGA", "PCX", "ICO", "SGI", "DDS", "IM")}}
+    Image.init()
+    for kind in set(Image.OPEN) - set(FORMATS):
+        monkeypatch.setitem(Image.OPEN, kind, (None, Image.OPEN[kind][1]))  # whoever opens one fails otherwise
+    for kind, content in contents.items():
+        with pytest.raises(InputError) as caught:
+            decoded(content, "v1/images.zip", "image 'a.png'")
+        line = str(caught.value)
+        assert line == (
+            "v1/images.zip: image 'a.png' cannot be read: no known picture format; "
+            "allowed: PNG, JPEG, TIFF, BMP, GIF, WEBP, AVIF, PPM"
+        ), kind
+        assert changed_by(content, "v1/images.zip") == []
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "AVIF", "PPM"])
+def test_formats_that_are_listed_are_read(kind: str) -> None:
+    assert decoded(in_format(kind), "").size == (8, 8)
+
+
+@pytest.mark.filterwarnings("ignore:Image size")
+def test_pixels_are_counted_before_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 63)
+    deep = io.BytesIO()
+    Image.fromarray(np.zeros((8, 8), np.uint16)).save(deep, "TIFF")
+    for read in (decoded, changed_by):
+        with pytest.raises(InputError, match="64 pixels, the limit is 63"):
+            read(deep.getvalue(), "here")

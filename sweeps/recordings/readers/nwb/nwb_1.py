@@ -5,8 +5,8 @@ from __future__ import annotations
 import h5py
 import numpy as np
 
-from sweeps.errors import InputError
-from sweeps.recordings.readers.hdf5 import dataset, numbers, text, whole_numbers
+from sweeps.errors import InputError, listed
+from sweeps.recordings.readers.hdf5 import dataset, numbers, text, whole, whole_numbers
 from sweeps.recordings.readers.nwb.scenes import as_pictures
 from sweeps.recordings.readers.nwb.session import (
     Clock,
@@ -33,7 +33,7 @@ NEEDED = (f"{TRACES}/data", CELLS, TEMPLATE, LOCATION)
 def read_nwb_1(file: h5py.File, version: str, area: str | None, url: str) -> ImagingSession:
     """Read the session; the `area` of the cells where the user names it."""
     _refuse_incomplete(file, version, area, url)
-    traces = numbers(file, f"{TRACES}/data", url, 2)[:]
+    traces = whole(numbers(file, f"{TRACES}/data", url, 2), url)
     cells = len(dataset(file, CELLS, url, 1))
     if cells != len(traces):
         raise InputError(f"{cells} cell ids for {len(traces)} traces", file=url, key="cell_specimen_ids")
@@ -63,7 +63,7 @@ def _template(file: h5py.File, url: str) -> list[np.ndarray]:
     template = numbers(file, TEMPLATE, url, 3)
     if not template.size:
         raise InputError("holds no picture", file=url, key=TEMPLATE, value=template.shape)
-    return as_pictures(template[:], TEMPLATE, url)
+    return as_pictures(whole(template, url), TEMPLATE, url)
 
 
 def _presented(file: h5py.File, url: str) -> str:
@@ -73,7 +73,7 @@ def _presented(file: h5py.File, url: str) -> str:
     for name in SCENES:
         if name in present:
             return f"{PRESENTED}/{name}"
-    problem = f"shows no natural scenes ({' or '.join(SCENES)}); what it shows: {', '.join(present) or 'nothing'}"
+    problem = f"shows no natural scenes ({' or '.join(SCENES)}); what it shows: {listed(present) or 'nothing'}"
     raise InputError(problem, file=url, key=PRESENTED)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from sweeps.errors import InputError
+from sweeps.errors import InputError, listed
 from sweeps.io.untrusted import refuse_infinite
 from sweeps.recordings.readers.hdf5 import dataset, text
 from sweeps.recordings.readers.nwb.scenes import (
@@ -52,7 +52,7 @@ def _places(file: h5py.File, version: str, url: str) -> tuple[str, str, str]:
     fractions, others = find_traces(file)
     if len(fractions) > 1:
         problem = f"is NWB {version} with several series of dF/F, and which one to read is not known"
-        raise InputError(f"{problem}: {', '.join(fractions)}", file=url)
+        raise InputError(f"{problem}: {listed(fractions)}", file=url)
     presented = find_presentations(file, url)
     pictures = find_pictures(file, presented, url)
     if not (fractions and presented and pictures):
@@ -77,8 +77,7 @@ def _lacking(
 
 
 def _missing(what: str, instead: list[str]) -> str:
-    more = f" and {len(instead) - 6} more" if len(instead) > 6 else ""
-    return f"{what}, it has {', '.join(instead[:6])}{more}" if instead else what
+    return f"{what}, it has {listed(instead, most=6)}" if instead else what
 
 
 def _traces(file: h5py.File, series: str, url: str) -> tuple[np.ndarray, Clock]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import h5py
 import numpy as np
 
-from sweeps.errors import InputError
+from sweeps.errors import InputError, listed
 from sweeps.io.filesystem import open_filesystem
 from sweeps.io.untrusted import reading
 from sweeps.recordings.readers.hdf5 import opened, refuse_zarr, text
@@ -30,8 +30,8 @@ def nwb_file(url: str) -> str:
     if not names and stores:
         refuse_zarr(f"{url.rstrip('/')}/{stores[0].rsplit('/', 1)[-1]}")
     if len(names) != 1:
-        listed = f": {', '.join(names[:4])}" if names else ""
-        problem = f"must be an .nwb file, or a folder with one; it has {len(names)}{listed}"
+        shown = f": {listed(names, most=4)}" if names else ""
+        problem = f"must be an .nwb file, or a folder with one; it has {len(names)}{shown}"
         raise InputError(problem, file=url, key="path")
     return f"{url.rstrip('/')}/{names[0]}"
 
@@ -54,6 +54,6 @@ def _version(file: h5py.File, url: str) -> str:
         word = first.decode() if isinstance(first, bytes) else str(first)
         return word.strip().upper().removeprefix("NWB").lstrip("-_ V").lower()
     if not any(isinstance(file.get(name), h5py.Group) for name in ROOTS):
-        content = ", ".join(sorted(file)[:8]) or "nothing"
+        content = listed(sorted(file), most=8) or "nothing"
         raise InputError(f"is HDF5, but no NWB file: it states no nwb_version, and holds {content}", file=url)
     return "1" if any(holds(file, name) for name in NEEDED) else "2"

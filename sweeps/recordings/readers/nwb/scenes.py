@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import h5py
 import numpy as np
 
-from sweeps.errors import InputError
-from sweeps.recordings.readers.hdf5 import dataset, numbers
+from sweeps.errors import InputError, listed
+from sweeps.recordings.readers.hdf5 import dataset, numbers, whole
 from sweeps.recordings.readers.nwb.series import texts, times
 from sweeps.recordings.readers.nwb.session import holds
 from sweeps.recordings.readers.screens import Brightness
@@ -84,7 +84,7 @@ def find_presentations(file: h5py.File, url: str) -> str | None:
 def _only(names: list[str], url: str) -> str | None:
     """The one name, None for none; InputError for several."""
     if len(names) > 1:
-        raise InputError("several hold natural scenes, and which to read is not known", file=url, key=", ".join(names))
+        raise InputError("several hold natural scenes, and which to read is not known", file=url, key=listed(names))
     return names[0] if names else None
 
 
@@ -97,7 +97,8 @@ def read_presentations(file: h5py.File, name: str, url: str) -> SceneTimes:
 
 def _of_table(file: h5py.File, name: str, column: str, url: str) -> SceneTimes:
     key = f"{name}/{column}"
-    columns = [numbers(file, f"{name}/{part}", url, 1)[:] for part in (column, "start_time", "stop_time")]
+    parts = (column, "start_time", "stop_time")
+    columns = [whole(numbers(file, f"{name}/{part}", url, 1), url) for part in parts]
     if len({len(values) for values in columns}) != 1:
         raise InputError("must have one entry for every start_time and stop_time", file=url, key=key)
     own = None if of_scenes(name) else _rows_of_scenes(file, name)
@@ -110,7 +111,7 @@ def _of_table(file: h5py.File, name: str, column: str, url: str) -> SceneTimes:
 def _of_series(file: h5py.File, name: str, url: str) -> SceneTimes:
     """Every presentation lasts SECONDS, or up to the next one where these follow each other faster."""
     key = f"{name}/data"
-    stored = numbers(file, key, url, 1)[:]
+    stored = whole(numbers(file, key, url, 1), url)
     starts = times(file, name, len(stored), url)
     if starts is None:
         raise InputError("must have timestamps, or a starting_time and its rate", file=url, key=name)
@@ -193,14 +194,14 @@ def _stack(file: h5py.File, key: str, url: str) -> list[np.ndarray]:
     if stored.ndim not in (3, 4) or not stored.size or stored.shape[3:] not in COLOURS:
         problem = "must be pictures (scenes, rows, columns[, 3 or 4])"
         raise InputError(problem, file=url, key=key, value=stored.shape)
-    return as_pictures(stored[:], key, url)
+    return as_pictures(whole(stored, url), key, url)
 
 
 def _picture(file: h5py.File, key: str, url: str) -> np.ndarray:
     stored = numbers(file, key, url)
     if stored.ndim not in (2, 3) or not stored.size or stored.shape[2:] not in COLOURS:
         raise InputError("must be a picture (rows, columns[, 3 or 4])", file=url, key=key, value=stored.shape)
-    return np.asarray(stored[:])
+    return whole(stored, url)
 
 
 def as_pictures(stored: Iterable[np.ndarray], key: str, url: str) -> list[np.ndarray]:
@@ -217,7 +218,7 @@ def _ordered(file: h5py.File, place: str, url: str) -> list[str]:
     HDF5 lists names by the alphabet: scene 10 before scene 2.
     """
     if holds(file, f"{place}/order_of_images"):
-        references = dataset(file, f"{place}/order_of_images", url, 1)[:]
+        references = whole(dataset(file, f"{place}/order_of_images", url, 1), url)
         return [file[reference].name.rsplit("/", 1)[-1] for reference in references]
     names = [name for name in file[place] if isinstance(file[place].get(name), h5py.Dataset)]
     ends = {name: re.search(r"(\d+)$", name) for name in names}

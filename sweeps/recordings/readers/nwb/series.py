@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 
 from sweeps.errors import InputError
-from sweeps.recordings.readers.hdf5 import numbers
+from sweeps.recordings.readers.hdf5 import numbers, whole
 from sweeps.recordings.readers.nwb.session import holds, timestamps
 
 DFF = re.compile(r"^d(elta)?f(overf|f)")
@@ -54,7 +54,7 @@ def times(file: h5py.File, series: str, samples: int, url: str) -> np.ndarray | 
 def values(file: h5py.File, series: str, url: str) -> np.ndarray:
     """The data of a series in its unit: stored numbers times `conversion`, plus `offset`."""
     stored = numbers(file, f"{series}/data", url)
-    array, attributes = np.asarray(stored[()]), stored.attrs
+    array, attributes = whole(stored, url), stored.attrs
     scale, offset = float(attributes.get("conversion", 1.0)), float(attributes.get("offset", 0.0))
     return array if scale == 1.0 and offset == 0.0 else array * scale + offset
 

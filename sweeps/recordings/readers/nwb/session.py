@@ -12,7 +12,7 @@ import numpy as np
 
 from sweeps.errors import InputError
 from sweeps.io.untrusted import refuse_infinite
-from sweeps.recordings.readers.hdf5 import numbers
+from sweeps.recordings.readers.hdf5 import numbers, whole
 from sweeps.recordings.units import ALIASES
 
 AREA = re.compile(r"\bVIS[a-z]+\b")
@@ -92,7 +92,7 @@ def column(file: h5py.File, name: str, url: str) -> np.ndarray:
     stored = numbers(file, name, url)
     if stored.ndim != 1 and stored.shape[1:] != (1,):
         raise InputError("must be (samples,) or (samples, 1)", file=url, key=name, value=stored.shape)
-    values = np.asarray(stored[()], dtype=np.float64).ravel()
+    values = whole(stored, url).astype(np.float64).ravel()
     refuse_infinite(values, url, name)
     return values
 
