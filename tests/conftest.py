@@ -16,7 +16,7 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
-settings.register_profile("repeatable", derandomize=True)
+settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")  # the same examples every time; `--hypothesis-profile=default` looks for others
 
 LONGEST = (

@@ -16,16 +16,37 @@ class Room:
 
 
 def _room(name: str, code: str, tests: str, modules: Mapping[str, str], wider: str) -> Room:
-    """Shorten names: modules below `code`, tests below `tests`, or below tests/ where they begin with a stroke."""
+    """Shorten names: modules below `code`, tests below `tests`, or below tests/ where they begin with a stroke.
+
+    Behind a file one of its tests may be named, as pytest names it.
+    """
 
     def paths(names: str) -> tuple[str, ...]:
-        return tuple(f"tests{part}.py" if part.startswith("/") else f"{tests}/{part}.py" for part in names.split())
+        parts = [part.partition("::") for part in names.split()]
+        files = [f"tests{name}.py" if name.startswith("/") else f"{tests}/{name}.py" for name, _, _ in parts]
+        return tuple(file + colons + test for file, (_, colons, test) in zip(files, parts, strict=True))
 
     return Room(name, {f"{code}/{module}.py": paths(nearest) for module, nearest in modules.items()}, paths(wider))
 
 
 COLUMNS = "test_columns test_storage"
-CELLS = "test_cell_identity test_identity /sweeps/planning/test_packs"
+SCHEDULED = " ".join(
+    f"/sweeps/planning/test_scheduler::{test}"
+    for test in (
+        "test_only_the_failing_cell_of_a_dying_pack_fails[3]",
+        "test_the_loss_of_a_node_never_counts",
+        "test_failed_is_final_until_it_is_asked_for_again",
+        "test_a_score_that_is_added_is_computed",
+        "test_ids_depend_on_what_decides_a_result_and_on_nothing_else",
+        "test_where_memory_is_short_no_other_cell_fails[4-1-False]",
+    )
+)
+"""A part of the scheduler's tests: all of them take minutes."""
+
+RETRIES = " ".join(
+    f"/faults/test_object_store::{test}"
+    for test in ("test_what_is_retried", "test_what_an_error_means_is_said_without_credentials", "test_retries_end")
+)
 
 ROOMS = (
     _room(
@@ -46,12 +67,12 @@ ROOMS = (
         "tests/sweeps/experiment",
         {
             "recordings/identity": "/sweeps/recordings/test_refined_identity",
-            "hashing": "test_digests test_identity /sweeps/io/test_import_guard",
-            "experiment/cells": CELLS,
+            "hashing": "test_digests test_cell_identity test_identity::test_ids_are_hashes_of_canonical_text",
+            "experiment/cells": "test_cell_identity /sweeps/planning/test_packs",
             "experiment/worker_context": "/sweeps/planning/test_plan",
         },
-        "test_cell_identity test_space /sweeps/planning/test_plan /sweeps/planning/test_scheduler"
-        " /sweeps/recordings/test_equal_content",
+        f"test_cell_identity test_space test_identity /sweeps/planning/test_plan /sweeps/recordings/test_shared_groups"
+        f" {SCHEDULED}",
     ),
     _room(
         "storage",
@@ -61,31 +82,30 @@ ROOMS = (
             "columns": f"{COLUMNS} /sweeps/report/test_missing_plugins",
             "compaction": "test_compacted_keys /faults/test_compaction test_tombstones",
             "current_rows": "test_current_rows test_edited_sweep",
-            "load": "test_storage test_tombstones",
-            "objects": "test_durable_objects test_storage /faults/test_object_store",
+            "load": "test_places test_storage test_tombstones",
+            "objects": "test_durable_objects test_places test_storage",
             "parquet": "test_storage test_tombstones test_row_log",
             "provenance": "test_provenance test_columns",
-            "retry": "/faults/test_object_store",
+            "retry": f"test_when_to_retry {RETRIES}",
             "row_log": "test_parts_read_once test_row_log test_tombstones",
-            "run_lock": "/faults/test_run_lock",
+            "run_lock": "test_company /faults/test_run_lock",
             "schema": f"{COLUMNS} test_tombstones",
             "store": "test_storage test_compacted_keys test_tombstones test_row_log",
         },
         "test_columns test_storage test_row_log test_tombstones test_current_rows /faults/test_compaction"
-        " /faults/test_damage /faults/test_object_store /sweeps/planning/test_scheduler /sweeps/commands/test_forget",
+        f" /faults/test_object_store {SCHEDULED}",
     ),
     _room(
         "scheduler",
         "sweeps/planning",
         "tests/sweeps/planning",
         {
-            "scheduler": "test_cells_counted_once test_scheduler",
-            "packs": "test_packs test_cells_counted_once",
+            "scheduler": f"test_cells_counted_once {SCHEDULED}",
+            "packs": "test_halved_packs test_packs test_cells_counted_once",
             "finished_rows": "test_finished_rows test_slim_row",
             "failures": "test_words_of_failures",
         },
-        "test_cells_counted_once test_finished_rows test_packs test_scheduler /sweeps/search/test_search"
-        " /sweeps/execution/test_report_times",
+        f"test_cells_counted_once test_finished_rows test_packs {SCHEDULED} /sweeps/search/test_search",
     ),
     _room(
         "joins",
@@ -95,7 +115,7 @@ ROOMS = (
             "trial_rows": "test_closed_trials test_cells_counted_once",
             "trial_scores": "test_joined_scores test_area_orders test_slim_row /sweeps/scores/test_scores",
         },
-        "test_cells_counted_once test_slim_row test_area_orders test_scheduler",
+        f"test_cells_counted_once test_slim_row test_area_orders {SCHEDULED}",
     ),
     _room(
         "scores",
@@ -103,7 +123,7 @@ ROOMS = (
         "tests/sweeps/scores",
         {
             "fold_statistics": "test_beyond_mean /sweeps/report/test_nested_choice",
-            "matched": "test_noise_alignment test_golden_draws test_honest_scores",
+            "matched": "test_noise_alignment test_golden_draws",
             "view": "test_beyond_mean test_golden_draws test_scores",
         },
         "test_beyond_mean test_scores test_honest_scores test_rsa_score test_interval /sweeps/fitting/test_folded"
@@ -117,10 +137,10 @@ ROOMS = (
             "import_guard": "test_import_guard",
             "untrusted": "test_damaged_arrays",
             "safe_yaml": "test_yaml_limits",
-            "disk_cache": "test_disk_cache",
+            "disk_cache": "test_cache_room test_disk_cache",
             "files": "test_whole_files test_disk_cache /sweeps/storage/test_durable_objects",
             "labels": "test_labels",
         },
-        "test_disk_cache /faults/test_damage /sweeps/experiment/test_bad_input /sweeps/recordings/test_folder",
+        "test_disk_cache /sweeps/experiment/test_bad_input /sweeps/recordings/test_folder",
     ),
 )

@@ -1,8 +1,8 @@
 """`make mutants`: mutants of what must not go wrong, each against the tests that are nearest to it.
 
 Every mutant is written into a copy of the tracked tree, so that guards on the code's digest and the installed package
-see one tree; the tests of its module run first, then those of its room. Two at a time; a test that takes four times as
-long as without a mutant has failed. Ends with 0 where at least 97 of 100 were killed; those in equivalent.toml, which
+see one tree; the tests of its module run first, then those of its room. Two at a time; tests that take five times as
+much as without a mutant have failed. Ends with 0 where at least 97 of 100 were killed; those in equivalent.toml, which
 no test can kill, are not among the 100.
 """
 
@@ -17,11 +17,13 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +31,42 @@ from draw import ROOT, Draw, Mutant, draw, room_named
 from rooms import ROOMS
 
 WANTED = 0.97
-LEAST_SECONDS, TIMES = 60.0, 4.0
-"""Time limit of the tests of a mutant: at least this, and so many times what they take without one."""
+TIMES, LEAST_CPU, LEAST_WALL = 5.0, 20.0, 300.0
+"""Limits of the tests of a mutant: so many times the seconds of processor, and the seconds, that they take without one,
+but at least these. A loop without an end is found by its processor time, however busy the machine is."""
+
+POLL_SECONDS = 0.1
 
 PYTEST = ("-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--no-header", "--tb=line")
 WHOLE = "not slow and not browser and not cluster"
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Seconds of processor and of time."""
+
+    cpu: float
+    wall: float
+
+    def limit(self) -> Usage:
+        """What the tests may take with a mutant that take this without."""
+        return Usage(max(LEAST_CPU, TIMES * self.cpu), max(LEAST_WALL, TIMES * self.wall))
+
+
+def watched(process: subprocess.Popen[bytes], limit: Usage | None) -> tuple[Usage, bool]:
+    """Wait for a process, or end its whole session at a limit; what it took with its children, and whether it ended."""
+    began = time.monotonic()
+    while True:
+        over = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+        ticks = sum(int(field) for field in fields[11:15])
+        used = Usage(ticks / os.sysconf("SC_CLK_TCK"), time.monotonic() - began)
+        if over or (limit and (used.cpu > limit.cpu or used.wall > limit.wall)):
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # also what an ended one has left
+            process.wait()
+            return used, over
+        time.sleep(POLL_SECONDS)
 
 
 class Workplace:
@@ -64,29 +97,26 @@ class Workplace:
         ]
         subprocess.run([self.python, *compiled], cwd=self.tree, check=True)
 
-    def passes(self, tests: Sequence[str], seconds: float) -> tuple[bool, str]:
-        """Whether tests pass within a time, and the first line that says why not."""
+    def passes(self, tests: Sequence[str], limit: Usage | None = None) -> tuple[bool, str, Usage]:
+        """Whether tests pass within a limit, the first line that says why not, and what they took."""
         self.temporary.mkdir(parents=True, exist_ok=True)
         environment = {**os.environ, "PYTHONPATH": str(self.tree), "PYTHONDONTWRITEBYTECODE": "1"}
         environment |= {"TMPDIR": str(self.temporary), "OMP_NUM_THREADS": "1"}
-        process = subprocess.Popen(
-            [self.python, *PYTEST, "-m", WHOLE, *tests],
-            cwd=self.tree,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        try:
-            output, _ = process.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-            return False, f"not done after {seconds:.0f} s"
-        finally:
-            shutil.rmtree(self.temporary, ignore_errors=True)
-        return process.returncode == 0, _reason(output)
+        log = self.folder / "output"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [self.python, *PYTEST, "-m", WHOLE, *tests],
+                cwd=self.tree,
+                env=environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        used, ended = watched(process, limit)
+        shutil.rmtree(self.temporary, ignore_errors=True)
+        if not ended:
+            return False, f"not done after {used.cpu:.0f} s of processor, {used.wall:.0f} s in all", used
+        return process.returncode == 0, _reason(log.read_text(errors="replace")), used
 
     @contextmanager
     def mutated(self, mutant: Mutant) -> Iterator[None]:
@@ -113,7 +143,8 @@ class Run:
     def __init__(self, python: str, workers: int, count: int) -> None:
         self.python, self.workers, self.count, self.ended = python, workers, count, 0
         self.free: queue.Queue[Workplace] = queue.Queue()
-        self.seconds: dict[tuple[str, ...], float] = {}
+        self.usage: dict[tuple[str, ...], Usage] = {}
+        self.measuring: defaultdict[tuple[str, ...], threading.Lock] = defaultdict(threading.Lock)
 
     @contextmanager
     def workplaces(self) -> Iterator[None]:
@@ -127,36 +158,34 @@ class Run:
                 self.free.put(Workplace(Path(folder, str(number)), self.python))
             yield
 
-    def all(self, mutants: Sequence[Mutant]) -> list[dict[str, Any]]:
-        """Try mutants, after the tests of each have passed without one."""
-        needed = list(dict.fromkeys(tests for mutant in mutants for tests in _tests(mutant)))
+    def each(self, mutants: Sequence[Mutant]) -> Iterator[dict[str, Any]]:
+        """Try mutants; what became of each, as it is known."""
         with ThreadPoolExecutor(self.workers) as pool:
-            for tests, problem in zip(needed, pool.map(self._measure, needed), strict=True):
-                if problem:
-                    raise SystemExit(f"without any mutant {' '.join(tests)} fails: {problem}")
-            return list(pool.map(self._tried, mutants))
+            for future in as_completed([pool.submit(self._tried, mutant) for mutant in mutants]):
+                yield future.result()
 
-    def _measure(self, tests: tuple[str, ...]) -> str:
-        """Time tests without a mutant; says what fails."""
-        workplace, began = self.free.get(), time.monotonic()
-        try:
-            passed, reason = workplace.passes(tests, 1800.0)
-        finally:
-            self.free.put(workplace)
-        self.seconds[tests] = time.monotonic() - began
-        print(f"{self.seconds[tests]:7.1f} s without a mutant: {' '.join(tests)}", flush=True)
-        return "" if passed else reason
+    def _limit(self, workplace: Workplace, tests: tuple[str, ...]) -> Usage:
+        """The limit of tests, from what they take without a mutant; SystemExit where they fail without any."""
+        with self.measuring[tests]:
+            if tests not in self.usage:
+                passed, reason, used = workplace.passes(tests)
+                print(f"{used.cpu:6.1f} s of processor, {used.wall:6.1f} s as it is: {' '.join(tests)}", flush=True)
+                if not passed:
+                    raise SystemExit(f"without any mutant {' '.join(tests)} fails: {reason}")
+                self.usage[tests] = used
+        return self.usage[tests].limit()
 
     def _tried(self, mutant: Mutant) -> dict[str, Any]:
         workplace, began = self.free.get(), time.monotonic()
         killed_by = reason = ""
         try:
-            with workplace.mutated(mutant):
-                for name, tests in zip(("nearest", "wider"), _tests(mutant), strict=False):
-                    passed, reason = workplace.passes(tests, max(LEAST_SECONDS, TIMES * self.seconds[tests]))
-                    if not passed:
-                        killed_by = name
-                        break
+            for name, tests in zip(("nearest", "wider"), _tests(mutant), strict=False):
+                limit = self._limit(workplace, tests)
+                with workplace.mutated(mutant):
+                    passed, reason, _ = workplace.passes(tests, limit)
+                if not passed:
+                    killed_by = name
+                    break
         finally:
             self.free.put(workplace)
         self.ended += 1
@@ -214,17 +243,16 @@ def main() -> int:
     if options.list:
         print("\n".join(f"{mutant.room:10} {mutant.line:4} {mutant.key}" for mutant in wanted))
         return 0
-    earlier = json.loads(options.out.read_text())["mutants"] if options.again and options.out.is_file() else []
-    dead = {result["key"]: result for result in earlier if result["killed_by"]}
-    todo = [mutant for mutant in wanted if mutant.key not in dead]
+    earlier = json.loads(options.out.read_text()) if options.again and options.out.is_file() else []
+    record = {result["key"]: result for result in earlier}
+    todo = [mutant for mutant in wanted if not record.get(mutant.key, {}).get("killed_by")]
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     run = Run(options.python, options.workers, len(todo))
     with run.workplaces():
-        tried = {result["key"]: result for result in run.all(todo)}
-    results = [tried.get(mutant.key) or dead[mutant.key] for mutant in wanted]
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    unrelated = [result for result in earlier if result["key"] not in {mutant.key for mutant in wanted}]
-    met = [mutant.key for mutant in drawn.equivalent]
-    options.out.write_text(json.dumps({"mutants": [*results, *unrelated], "equivalent": met}, indent=1))
+        for result in run.each(todo):
+            record[result["key"]] = result
+            options.out.write_text(json.dumps(list(record.values()), indent=1))
+    results = [record[mutant.key] for mutant in wanted]
     print(table(drawn, results))
     killed = sum(bool(result["killed_by"]) for result in results)
     for result in results:

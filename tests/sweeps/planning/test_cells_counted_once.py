@@ -36,7 +36,7 @@ def begun(plan: Plan) -> tuple[Scheduler, Store, str, Pack]:
     sweep.pack_size = lambda cells: 100
     first = sweep.next_pack()
     assert first is not None
-    assert len(first[1].cells) == CELLS
+    assert (len(first[1].cells), first[1].attempt, first[1].failures) == (CELLS, 0, 0)
     return sweep, store, *first
 
 
@@ -86,3 +86,24 @@ def test_what_a_pack_did_not_deliver_is_packed_again(plan: Plan) -> None:
     assert again is not None
     assert again[1].cells == (pack.cells[0], *pack.cells[2:])
     assert not sweep.finished
+
+
+def test_rows_of_other_runs_are_looked_for_now_and_then(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A listing costs a request: not for every pack, but before what others have fitted meanwhile is fitted again."""
+    log = RowLog(Store(plan.storage), plan.columns())
+    sweep = scheduler_of(plan, log, False, lambda: True)
+    sweep.pack_size = lambda cells: 1
+    listed: list[str] = []
+    catch_up = log.catch_up
+    monkeypatch.setattr(log, "catch_up", lambda table: [listed.append(table), *catch_up(table)][1:])
+    first = sweep.next_pack()
+    assert first is not None
+    other = next(cell for pack in sweep.queue for cell in pack.cells)
+    Store(plan.storage).write_part("cells", [row(plan, other)])
+    assert sweep.next_pack() is not None
+    assert listed == ["cells"]
+    sweep._polled_at -= 2.0
+    rest = [pack.cells for _, pack in iter(sweep.next_pack, None)]
+    assert 2 <= len(listed) <= 3
+    assert sum(map(len, rest)) <= CELLS - 2
+    assert sweep.finished_rows.cells.keys() == {other.cell_id}

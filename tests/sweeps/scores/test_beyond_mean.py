@@ -92,3 +92,25 @@ def test_sums_of_folds_add_up_to_the_score_over_all_of_them(rows: np.ndarray) ->
         chosen = np.isin(rows, fold.select)
         select_x, select_y = (side[chosen] for side in select.beyond_mean())
         assert statistics.select[number] == pytest.approx(mean_r(select_x, select_y), abs=1e-9)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e-3, 1e3, 1e6])
+def test_sums_give_the_same_in_any_unit_of_measure(scale: float) -> None:
+    select, report, _, _ = views()
+    sums = fold_statistics(select, report, FOLDS).sums.sum(axis=0)
+    for power in ((0, 1, 0, 2, 0, 1), (0, 0, 1, 0, 2, 1)):  # of predicted alone, of observed alone
+        assert prediction_of(sums * scale ** np.array(power)) == pytest.approx(prediction_of(sums), rel=1e-9)
+
+
+@pytest.mark.parametrize("level", [0.1, 7.7, 1234.5])
+def test_a_unit_that_is_constant_but_for_rounding_is_left_out_or_counts_as_0(level: float) -> None:
+    x = np.random.default_rng(0).standard_normal(STIMULI)
+    flat = np.full(STIMULI, level) * (1 + 1e-16 * np.arange(STIMULI))
+
+    def sums(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return np.array([len(x), x.sum(), y.sum(), (x**2).sum(), (y**2).sum(), (x * y).sum()])
+
+    exact = sums(x, 2 * x + 1)
+    assert prediction_of(np.stack([exact, sums(x, flat)])) == pytest.approx(1.0)
+    assert prediction_of(np.stack([exact, sums(flat, x)])) == pytest.approx(0.5)
+    assert np.isnan(prediction_of(np.stack([sums(x, flat), sums(x[:1], x[:1]), np.zeros(6)])))

@@ -105,13 +105,14 @@ def noise_of(repeats: np.ndarray, **options: Any) -> BrainNoise:
     stimuli, units = repeats.shape[:2]
     fit = StimulusSet(pd.DataFrame({"group": np.arange(stimuli).astype(str)}), repeats, "k")
     recording = Recording("r", "print", np.full(units, "V1"), {"fit": fit})
-    predicted = np.zeros((stimuli, units))
+    rows = np.arange(stimuli)[: options.get("rows")]
+    predicted = np.zeros((len(rows), units))
     fields: dict[str, Any] = {"shown": {}, "tables": {}, "embed": len, "cell_id": "c", "seed": 0, "common_units": units}
     view = CellView(
-        "report", 0, recording, np.arange(units), np.arange(stimuli), predicted, predicted,
+        "report", 0, recording, np.arange(units), rows, predicted, predicted,
         remember=lambda key, compute: compute(), **fields,
     )  # fmt: skip
-    return BrainNoise(view, "fit", options.get("stimuli", np.ones(stimuli, dtype=bool)))
+    return BrainNoise(view, "fit", options.get("stimuli", np.ones(len(rows), dtype=bool)))
 
 
 def recorded(stimuli: int = 80, units: int = 6, repeats: int = 4, seed: int = 0) -> np.ndarray:
@@ -213,3 +214,12 @@ def test_null_twins_know_the_mean_the_size_or_other_stimuli(shuffled: bool) -> N
         assert reference.nulls["shuffled"] == pytest.approx(1 - 2 * variance, abs=0.4)
     halves = noise.ceiling(correlation_measure(observed), observed)
     assert (reference.ceiling, reference.spread) == pytest.approx((halves.mean(), halves.std(ddof=1)))
+
+
+def test_stimuli_that_were_shown_once_take_their_noise_from_those_of_other_splits() -> None:
+    repeats = recorded()
+    repeats[:40, :, 1:] = np.nan
+    noise = noise_of(repeats, rows=40)
+    assert math.isnan(noise.reason)
+    assert (noise.pairs(np.arange(40)) ** 2).mean() == pytest.approx(1.0, rel=0.2)  # of one trial, not of an average
+    assert not noise.repeated.any()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -10,9 +12,17 @@ from registries import declare_version
 
 from models.backbones import BACKBONES
 from models.readouts import READOUTS
-from sweeps.storage.current_rows import CurrentRows, split_text
+from sweeps.errors import InputError
+from sweeps.experiment.schema import as_yaml, parse_experiment
+from sweeps.storage.current_rows import CurrentRows, experiment_of, split_text
+from sweeps.storage.store import Store
 
 PIXELS, RIDGE = BACKBONES["pixels"].version, READOUTS["ridge"].version
+SMALLEST: dict[str, Any] = {
+    "name": "small",
+    "recordings": [{"format": "folder", "path": "/nowhere"}],
+    "space": {"backbone": "pixels", "depth": {"V1": [0]}, "readout": "ridge"},
+}
 PRESENT = f"pixels@{PIXELS} ridge@{RIDGE}"
 
 
@@ -75,3 +85,35 @@ def test_rows_of_another_split_are_left_out() -> None:
 def test_a_split_of_several_recordings_is_one_text_where_they_are_equal() -> None:
     assert split_text(["s", "s"]) == "s"
     assert split_text(["t", "s"]) == split_text(["s", "t"]) == "s t"
+
+
+def test_the_cache_of_the_last_run_is_named_where_this_machine_has_it(tmp_path: Path) -> None:
+    assert current().cache_here() is None
+    assert current(cache=str(tmp_path / "elsewhere")).cache_here() is None
+    assert current(cache=str(tmp_path)).cache_here() == str(tmp_path)
+
+
+def test_what_is_written_is_read_and_the_same_bytes_whatever_the_order(tmp_path: Path) -> None:
+    fields: dict[str, Any] = {"base": "/b", "cache": "/c", "plugins": ["p@1"], "places": {"a": ["V1"], "b": []}}
+    texts = {"a": "pa", "b": "pb"}
+    now = current(**fields, truth_ids=["t"], splits=texts)
+    backwards = {name: dict(reversed(value.items())) for name, value in (("fingerprints", texts), ("splits", texts))}
+    assert current(**fields, truth_ids=["t"], **backwards).as_json() == now.as_json()
+    Store(str(tmp_path)).put("current.json", now.as_json())
+    Store(str(tmp_path)).put("experiment.yaml", as_yaml(parse_experiment(SMALLEST)).encode())
+    read = CurrentRows.read(str(tmp_path))
+    assert read.experiment is not None
+    assert replace(read, experiment=None) == now
+    assert now.areas(rows(PRESENT)) == ["V1"]
+
+
+def test_a_place_where_no_sweep_has_written(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no sweep has written here"):
+        CurrentRows.read(str(tmp_path))
+    with pytest.raises(InputError, match="no sweep has written here"):
+        experiment_of(str(tmp_path))
+
+
+def test_areas_of_an_earlier_version_are_those_of_its_rows() -> None:
+    assert current().areas(rows(PRESENT).assign(**{"config.depth.V4": 1, "config.depth.V1": 0})) == ["V4", "V1"]
+    assert current().areas(pd.DataFrame({"area": ["V4", "V1", "V4"]})) == ["V4", "V1"]
