@@ -10,11 +10,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import queue
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -22,119 +19,15 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from draw import ROOT, Draw, Mutant, draw, room_named
 from rooms import ROOMS
+from workplace import Usage, Workplace
 
 WANTED = 0.97
-TIMES, LEAST_CPU, LEAST_WALL = 5.0, 20.0, 300.0
-"""Limits of the tests of a mutant: so many times the seconds of processor, and the seconds, that they take without one,
-but at least these. A loop without an end is found by its processor time, however busy the machine is."""
-
-POLL_SECONDS = 0.1
-
-PYTEST = ("-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--no-header", "--tb=line")
-WHOLE = "not slow and not browser and not cluster"
-
-
-@dataclass(frozen=True)
-class Usage:
-    """Seconds of processor and of time."""
-
-    cpu: float
-    wall: float
-
-    def limit(self) -> Usage:
-        """What the tests may take with a mutant that take this without."""
-        return Usage(max(LEAST_CPU, TIMES * self.cpu), max(LEAST_WALL, TIMES * self.wall))
-
-
-def watched(process: subprocess.Popen[bytes], limit: Usage | None) -> tuple[Usage, bool]:
-    """Wait for a process, or end its whole session at a limit; what it took with its children, and whether it ended."""
-    began = time.monotonic()
-    while True:
-        over = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-        ticks = sum(int(field) for field in fields[11:15])
-        used = Usage(ticks / os.sysconf("SC_CLK_TCK"), time.monotonic() - began)
-        if over or (limit and (used.cpu > limit.cpu or used.wall > limit.wall)):
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # also what an ended one has left
-            process.wait()
-            return used, over
-        time.sleep(POLL_SECONDS)
-
-
-class Workplace:
-    """A copy of the tracked tree, in which one mutant at a time lives."""
-
-    def __init__(self, folder: Path, python: str) -> None:
-        self.folder, self.python = folder, python
-        self.tree, self.temporary = folder / "tree", folder / "tmp"
-
-    def fill(self) -> None:
-        """Copy what git knows or would add, and compile it, with hashes of the sources: no time stamp is believed."""
-        listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-        names = subprocess.run(listed, cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
-        for name in filter(None, names):
-            if (ROOT / name).is_file() and not (ROOT / name).is_symlink():
-                (self.tree / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, self.tree / name)
-        compiled = [
-            "-m",
-            "compileall",
-            "-q",
-            "--invalidation-mode",
-            "checked-hash",
-            "sweeps",
-            "models",
-            "metrics",
-            "tests",
-        ]
-        subprocess.run([self.python, *compiled], cwd=self.tree, check=True)
-
-    def passes(self, tests: Sequence[str], limit: Usage | None = None) -> tuple[bool, str, Usage]:
-        """Whether tests pass within a limit, the first line that says why not, and what they took."""
-        self.temporary.mkdir(parents=True, exist_ok=True)
-        environment = {**os.environ, "PYTHONPATH": str(self.tree), "PYTHONDONTWRITEBYTECODE": "1"}
-        environment |= {"TMPDIR": str(self.temporary), "OMP_NUM_THREADS": "1"}
-        log = self.folder / "output"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [self.python, *PYTEST, "-m", WHOLE, *tests],
-                cwd=self.tree,
-                env=environment,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        used, ended = watched(process, limit)
-        shutil.rmtree(self.temporary, ignore_errors=True)
-        if not ended:
-            return False, f"not done after {used.cpu:.0f} s of processor, {used.wall:.0f} s in all", used
-        return process.returncode == 0, _reason(log.read_text(errors="replace")), used
-
-    @contextmanager
-    def mutated(self, mutant: Mutant) -> Iterator[None]:
-        """Hold a mutant in the tree."""
-        place, source = self.tree / mutant.module, mutant.source()
-        before = place.read_bytes()
-        assert source is not None
-        try:
-            place.write_text(source)
-            yield
-        finally:
-            place.write_bytes(before)
-
-
-def _reason(output: str) -> str:
-    """The line of pytest's output that names the first test that failed."""
-    lines = [line for line in output.splitlines() if line.startswith(("FAILED", "ERROR"))]
-    return (lines or output.splitlines() or [""])[0][:200]
 
 
 class Run:
@@ -154,25 +47,32 @@ class Run:
             first.fill()
             for number in range(1, self.workers):
                 shutil.copytree(first.tree, Path(folder, str(number), "tree"))
-            for number in range(self.workers):
-                self.free.put(Workplace(Path(folder, str(number)), self.python))
-            yield
+            with ExitStack() as stack:
+                for number in range(self.workers):
+                    workplace = Workplace(Path(folder, str(number)), self.python)
+                    stack.enter_context(workplace.warm())
+                    self.free.put(workplace)
+                yield
 
     def each(self, mutants: Sequence[Mutant]) -> Iterator[dict[str, Any]]:
         """Try mutants; what became of each, as it is known."""
-        with ThreadPoolExecutor(self.workers) as pool:
+        pool = ThreadPoolExecutor(self.workers)
+        try:
             for future in as_completed([pool.submit(self._tried, mutant) for mutant in mutants]):
                 yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def _limit(self, workplace: Workplace, tests: tuple[str, ...]) -> Usage:
         """The limit of tests, from what they take without a mutant; SystemExit where they fail without any."""
         with self.measuring[tests]:
             if tests not in self.usage:
-                passed, reason, used = workplace.passes(tests)
-                print(f"{used.cpu:6.1f} s of processor, {used.wall:6.1f} s as it is: {' '.join(tests)}", flush=True)
-                if not passed:
-                    raise SystemExit(f"without any mutant {' '.join(tests)} fails: {reason}")
-                self.usage[tests] = used
+                outcome = workplace.run(tests)
+                cpu, wall = outcome.usage.cpu, outcome.usage.wall
+                print(f"{cpu:6.1f} s of processor, {wall:6.1f} s as it is: {' '.join(tests)}", flush=True)
+                if not outcome.passed:
+                    raise SystemExit(f"without any mutant {' '.join(tests)} fails: {outcome.reason}")
+                self.usage[tests] = outcome.usage
         return self.usage[tests].limit()
 
     def _tried(self, mutant: Mutant) -> dict[str, Any]:
@@ -182,9 +82,9 @@ class Run:
             for name, tests in zip(("nearest", "wider"), _tests(mutant), strict=False):
                 limit = self._limit(workplace, tests)
                 with workplace.mutated(mutant):
-                    passed, reason, _ = workplace.passes(tests, limit)
-                if not passed:
-                    killed_by = name
+                    outcome = workplace.run(tests, limit)
+                if not outcome.passed:
+                    killed_by, reason = name, outcome.reason
                     break
         finally:
             self.free.put(workplace)
@@ -247,7 +147,7 @@ def main() -> int:
     record = {result["key"]: result for result in earlier}
     todo = [mutant for mutant in wanted if not record.get(mutant.key, {}).get("killed_by")]
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    run = Run(options.python, options.workers, len(todo))
+    run = Run(str(Path(options.python).absolute()), options.workers, len(todo))
     with run.workplaces():
         for result in run.each(todo):
             record[result["key"]] = result
