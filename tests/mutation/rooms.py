@@ -81,7 +81,7 @@ ROOMS = (
         {
             "columns": f"{COLUMNS} /sweeps/report/test_missing_plugins",
             "compaction": "test_compacted_keys /faults/test_compaction test_tombstones",
-            "current_rows": "test_current_rows test_edited_sweep",
+            "current_rows": "test_current_rows test_edited_sweep::test_an_edit_that_adds_leaves_nothing_out",
             "load": "test_places test_storage test_tombstones",
             "objects": "test_durable_objects test_places test_storage",
             "parquet": "test_storage test_tombstones test_row_log",

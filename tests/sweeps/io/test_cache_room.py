@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,10 @@ from sweeps.io.disk_cache import FREED, DiskCache
 
 
 def test_pruning_frees_a_share_beyond_what_is_needed(tmp_path: Path) -> None:
-    wide = DiskCache(tmp_path, 1e9)
+    wide, began = DiskCache(tmp_path, 1e9), time.time() - 1000
     for number in range(100):
         wide.save(f"{number:03d}", {"a": np.zeros(8)})
-        os.utime(tmp_path / f"{number:03d}.arrays", (number, number))
+        os.utime(tmp_path / f"{number:03d}.arrays", (began + number, began + number))
     whole = sum(path.stat().st_size for path in tmp_path.glob("*.arrays"))
     size = whole / 100
     tight = DiskCache(tmp_path, whole - size)
