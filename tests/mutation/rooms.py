@@ -37,12 +37,12 @@ SCHEDULED = " ".join(
         "test_the_loss_of_a_node_never_counts",
         "test_failed_is_final_until_it_is_asked_for_again",
         "test_a_score_that_is_added_is_computed",
-        "test_ids_depend_on_what_decides_a_result_and_on_nothing_else",
         "test_where_memory_is_short_no_other_cell_fails[4-1-False]",
     )
 )
 """A part of the scheduler's tests: all of them take minutes."""
 
+REMOTE = "/faults/test_object_store::test_locks_and_compaction_on_a_server_with_conditional_puts"
 RETRIES = " ".join(
     f"/faults/test_object_store::{test}"
     for test in ("test_what_is_retried", "test_what_an_error_means_is_said_without_credentials", "test_retries_end")
@@ -83,7 +83,7 @@ ROOMS = (
             "compaction": "test_compacted_keys /faults/test_compaction test_tombstones",
             "current_rows": "test_current_rows test_edited_sweep::test_an_edit_that_adds_leaves_nothing_out",
             "load": "test_places test_storage test_tombstones",
-            "objects": "test_durable_objects test_places test_storage",
+            "objects": f"test_durable_objects test_places test_storage {REMOTE}",
             "parquet": "test_storage test_tombstones test_row_log",
             "provenance": "test_provenance test_columns",
             "retry": f"test_when_to_retry {RETRIES}",
@@ -93,7 +93,7 @@ ROOMS = (
             "store": "test_storage test_compacted_keys test_tombstones test_row_log",
         },
         "test_columns test_storage test_row_log test_tombstones test_current_rows /faults/test_compaction"
-        f" /faults/test_object_store {SCHEDULED}",
+        " /faults/test_object_store",
     ),
     _room(
         "scheduler",
