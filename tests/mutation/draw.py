@@ -12,6 +12,7 @@ import ast
 import functools
 import hashlib
 import tomllib
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -66,10 +67,12 @@ class Mutant:
         """The mutated module; None where it is no Python."""
         source = (ROOT / self.module).read_text()
         mutated = mutate_code(source, operators()[self.operator], self.occurrence)
-        try:
-            compile(mutated or "(", self.module, "exec")
-        except (SyntaxError, ValueError):
-            return None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # such as a comparison with a text by `is`
+            try:
+                compile(mutated or "(", self.module, "exec")
+            except (SyntaxError, ValueError):
+                return None
         return mutated if mutated != source else None
 
     def rank(self, variant: bool = False) -> str:

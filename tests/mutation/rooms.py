@@ -26,14 +26,16 @@ def _room(name: str, code: str, tests: str, modules: Mapping[str, str], wider: s
         files = [f"tests{name}.py" if name.startswith("/") else f"{tests}/{name}.py" for name, _, _ in parts]
         return tuple(file + colons + test for file, (_, colons, test) in zip(files, parts, strict=True))
 
-    return Room(name, {f"{code}/{module}.py": paths(nearest) for module, nearest in modules.items()}, paths(wider))
+    nearest = {f"{code}/{module}.py": paths(names) for module, names in modules.items()}
+    return Room(name, nearest, paths(f"{FROZEN} {wider}"))
 
 
+FROZEN = "/sweeps/test_frozen_values"
 COLUMNS = "test_columns test_storage"
+DYING = "/sweeps/planning/test_scheduler::test_only_the_failing_cell_of_a_dying_pack_fails[3]"
 SCHEDULED = " ".join(
     f"/sweeps/planning/test_scheduler::{test}"
     for test in (
-        "test_only_the_failing_cell_of_a_dying_pack_fails[3]",
         "test_the_loss_of_a_node_never_counts",
         "test_failed_is_final_until_it_is_asked_for_again",
         "test_a_score_that_is_added_is_computed",
@@ -100,12 +102,12 @@ ROOMS = (
         "sweeps/planning",
         "tests/sweeps/planning",
         {
-            "scheduler": f"test_cells_counted_once {SCHEDULED}",
+            "scheduler": f"test_cells_counted_once {DYING}",
             "packs": "test_halved_packs test_packs test_cells_counted_once",
             "finished_rows": "test_finished_rows test_slim_row",
             "failures": "test_words_of_failures",
         },
-        f"test_cells_counted_once test_finished_rows test_packs {SCHEDULED} /sweeps/search/test_search",
+        f"test_cells_counted_once test_finished_rows test_packs {DYING} {SCHEDULED}",
     ),
     _room(
         "joins",
