@@ -103,7 +103,7 @@ ROOMS = (
         "tests/sweeps/planning",
         {
             "scheduler": f"test_cells_counted_once {DYING}",
-            "packs": "test_halved_packs test_packs test_cells_counted_once",
+            "packs": "test_halved_packs test_slim_row test_packs test_cells_counted_once",
             "finished_rows": "test_finished_rows test_slim_row",
             "failures": "test_words_of_failures",
         },
