@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -117,3 +118,18 @@ def test_a_place_where_no_sweep_has_written(tmp_path: Path) -> None:
 def test_areas_of_an_earlier_version_are_those_of_its_rows() -> None:
     assert current().areas(rows(PRESENT).assign(**{"config.depth.V4": 1, "config.depth.V1": 0})) == ["V4", "V1"]
     assert current().areas(pd.DataFrame({"area": ["V4", "V1", "V4"]})) == ["V4", "V1"]
+
+
+def test_rows_of_configurations_that_the_space_lacks_are_left_out_unless_they_are_asked_for() -> None:
+    parts = {
+        family: {"name": name, **{key: parameter.default for key, parameter in registry[name].parameters.items()}}
+        for family, name, registry in (("backbone", "pixels", BACKBONES), ("readout", "ridge", READOUTS))
+    }
+    configs = [json.dumps({**parts, "depth": {"V1": 0}, "seed": seed}) for seed in (0, 7)]
+    two = rows(PRESENT, PRESENT).assign(config=configs)
+    fields: dict[str, Any] = {"experiment": parse_experiment(SMALLEST), "places": {"a": ["V1"]}}
+    now = current(**fields)
+    assert now.of(two)["trial_id"].tolist() == ["t0"]
+    assert (now.left_out, now.edited_out) == (0, 1)
+    assert current(**fields).of(two, edited=True)["trial_id"].tolist() == ["t0", "t1"]
+    assert current(**fields).of(two.assign(data_fingerprint="pa pb")).empty  # not of the recordings that are read now
