@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: sweep test test-slow test-browser test-cluster check audit format clean
+.PHONY: sweep test test-slow test-browser test-cluster mutants check audit format clean
 
 sweep: $(VENV)/.run
 	$(BIN)/sweeps run quickstart
@@ -21,6 +21,10 @@ test-browser: $(VENV)/.test
 
 test-cluster: $(VENV)/.test
 	$(BIN)/python tests/cluster/run.py
+
+# A hundred mutants of what must not go wrong, against the tests nearest to each: some half hour (tests/mutation/).
+mutants: $(VENV)/.test $(VENV)/.mutants
+	$(VENV)/mutants/bin/python tests/mutation/run.py --python $(BIN)/python
 
 check: $(VENV)/.check
 	$(BIN)/ruff check .
@@ -50,6 +54,12 @@ $(VENV)/.test: $(VENV)/.run
 
 $(VENV)/.check: $(VENV)/.test
 	$(PIP) -e ".[test,check]" -c constraints.txt
+	@touch $@
+
+# Cosmic Ray has an environment of its own, since nothing else needs what it needs; its version decides what is drawn.
+$(VENV)/.mutants: $(VENV)/bin/python Makefile
+	$(PYTHON) -m venv $(VENV)/mutants
+	$(VENV)/mutants/bin/python -m pip install --quiet --disable-pip-version-check cosmic-ray==8.7.0 parso==0.8.7
 	@touch $@
 
 clean:

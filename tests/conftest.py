@@ -16,7 +16,7 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
-settings.register_profile("repeatable", derandomize=True, deadline=None)  # a busy machine is no failure
+settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")  # the same examples every time; `--hypothesis-profile=default` looks for others
 
 LONGEST = (
@@ -78,14 +78,6 @@ def write_recording(
     rows = [area for area, count in areas.items() for _ in range(count)]
     (folder / "units.csv").write_text("\n".join(["unit,area", *(f"{i},{a}" for i, a in enumerate(rows))]) + "\n")
     return folder
-
-
-@pytest.fixture
-def memory_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let `memory://` pass, a file system that is none of this machine's, for what is the same on all of them."""
-    from sweeps.io.guards.urls import STORES
-
-    monkeypatch.setitem(STORES, "memory", "BUCKET")
 
 
 @pytest.fixture

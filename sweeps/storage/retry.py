@@ -46,8 +46,8 @@ KINDS = (
             "TokenRefreshRequired",
             "Token has expired",
             "token provided has expired",
-        )
-        + ("SSOToken",),
+            "SSOToken",
+        ),
     ),
     ErrorKind(
         "no AWS credentials were found (environment, profile or role)",

@@ -111,6 +111,16 @@ def test_four_groups_are_enough() -> None:
     assert len(split_groups(np.arange(40) % 4, 0.2, 0.2, 0, 0)) == 4
 
 
+@pytest.mark.parametrize(("groups", "enough"), [(4, False), (5, False), (6, True)])
+def test_three_folds_leave_two_groups_to_train_on(groups: int, enough: bool) -> None:
+    """The two largest folds are selected on and reported; what is left is one group where they have two each."""
+    if enough:
+        assert len(split_groups(np.arange(60) % groups, 0.333, 0.2, 0, 0)) == 3
+        return
+    with pytest.raises(InputError, match="1 would be left to train on"):
+        split_groups(np.arange(60) % groups, 0.333, 0.2, 0, 0)
+
+
 def test_two_folds_would_leave_nothing_to_train_on() -> None:
     with pytest.raises(InputError, match="1/2 leaves nothing to train on"):
         split_groups(np.arange(40) % 20, 0.5, 0.2, 0, 0)

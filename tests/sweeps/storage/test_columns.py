@@ -12,7 +12,7 @@ import pytest
 from models.backbones import BACKBONES
 from models.readouts import READOUTS
 from sweeps.experiment.cells import Cell
-from sweeps.storage.columns import Outcome, as_table, bootstrap_row, cell_row, trial_row, truth_row
+from sweeps.storage.columns import Outcome, as_table, bootstrap_row, cell_row, is_installed, trial_row, truth_row
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 BACKBONE = {"name": "efficientnet-lite0", "weights": "random"}
@@ -89,3 +89,10 @@ def test_rows_beside_cells() -> None:
 def test_an_unknown_column_is_an_error() -> None:
     with pytest.raises(KeyError, match="no table has a column"):
         as_table("cells", [{"cell_id": "a", "surprise": 1}])
+
+
+def test_a_configuration_is_usable_where_its_components_are_installed() -> None:
+    own = {"backbone": BACKBONE, "readout": READOUT}
+    assert is_installed(own)
+    assert not is_installed({**own, "backbone": {"name": "no.such.lab:NET"}})
+    assert not is_installed({**own, "readout": {"name": "no-such-readout"}})
