@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: sweep test test-slow test-browser test-cluster check audit format clean
+.PHONY: sweep test test-slow test-browser test-cluster test-versions check audit format clean
 
 sweep: $(VENV)/.run
 	$(BIN)/sweeps run quickstart
@@ -21,6 +21,11 @@ test-browser: $(VENV)/.test
 
 test-cluster: $(VENV)/.test
 	$(BIN)/python tests/cluster/run.py
+
+# The lowest, the pinned and the newest packages, on every Python that is found; asks the package index.
+test-versions: $(VENV)/.test
+	$(PIP) uv
+	$(BIN)/python tests/versions/run.py $(SETS)
 
 check: $(VENV)/.check
 	$(BIN)/ruff check .
