@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: sweep test test-slow test-browser test-cluster mutants check audit format clean
+.PHONY: sweep test test-slow test-browser test-cluster test-versions mutants check audit format clean
 
 sweep: $(VENV)/.run
 	$(BIN)/sweeps run quickstart
@@ -25,6 +25,11 @@ test-cluster: $(VENV)/.test
 # A hundred mutants of what must not go wrong, against the tests nearest to each: some half hour (tests/mutation/).
 mutants: $(VENV)/.test $(VENV)/.mutants
 	$(VENV)/mutants/bin/python tests/mutation/run.py --python $(BIN)/python
+
+# The lowest, the pinned and the newest packages, on every Python that is found; asks the package index.
+test-versions: $(VENV)/.test
+	$(PIP) uv
+	$(BIN)/python tests/versions/run.py $(SETS)
 
 check: $(VENV)/.check
 	$(BIN)/ruff check .
