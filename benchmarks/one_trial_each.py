@@ -29,7 +29,7 @@ from machine import describe_machine
 from ray import tune
 
 import sweeps
-from sweeps.execution.tune import TUNE_ENVIRONMENT
+from sweeps.execution.tune_surroundings import TUNE_ENVIRONMENT
 from sweeps.planning.plan import Plan, make_plan
 from sweeps.storage.columns import configuration_of
 

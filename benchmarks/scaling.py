@@ -38,9 +38,9 @@ from machine import describe_machine
 
 import sweeps
 from sweeps.commands.run import scheduler_of, settle
-from sweeps.execution.cluster_nodes import ClusterNodes
+from sweeps.execution.connection.ray_connection import connected
+from sweeps.execution.nodes.cluster_nodes import ClusterNodes
 from sweeps.execution.part_writer import PartWriter
-from sweeps.execution.ray_connection import connected
 from sweeps.execution.tune import SweepPack, run_packs
 from sweeps.experiment.cells import Cell
 from sweeps.experiment.worker_context import WorkerContext

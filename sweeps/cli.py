@@ -14,8 +14,8 @@ from typer.core import TyperGroup
 from sweeps import interrupts
 from sweeps.commands.streams import Streams
 from sweeps.errors import InputError, Unavailable, escaped
+from sweeps.io.guards.secrets import redacted
 from sweeps.io.import_guard import check_names, put_home_first
-from sweeps.io.secrets import redacted
 
 FINISHING = ("run", "score")
 """Commands that finish their work when nobody reads their output any more, and go on after an interrupt."""

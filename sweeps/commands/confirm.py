@@ -18,7 +18,7 @@ from sweeps.commands.rescore import plan_scores
 from sweeps.errors import InputError
 from sweeps.experiment.cells import Cell
 from sweeps.hashing import content_id
-from sweeps.io.private_folder import check_cache
+from sweeps.io.guards.private_folder import check_cache
 from sweeps.planning.plan import Plan
 from sweeps.storage.columns import confirmation_row
 from sweeps.storage.current_rows import experiment_of

@@ -15,7 +15,7 @@ from sweeps.errors import InputError, Unavailable
 from sweeps.experiment.plugins import other_code
 from sweeps.experiment.schema import as_yaml
 from sweeps.hashing import canonical
-from sweeps.io.private_folder import check_cache
+from sweeps.io.guards.private_folder import check_cache
 from sweeps.planning.packs import pack_size
 from sweeps.planning.plan import Plan
 from sweeps.planning.run_progress import RunProgress
@@ -33,7 +33,7 @@ from sweeps.storage.store import Store, warn_foreign
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sweeps.execution.cluster_nodes import ClusterNodes
+    from sweeps.execution.nodes.cluster_nodes import ClusterNodes
     from sweeps.report.progress import ProgressDisplay
 
 
@@ -145,7 +145,8 @@ def _execute(
     display: ProgressDisplay,
     require_all_nodes: bool,
 ) -> None:
-    from sweeps.execution import cluster_nodes, node_resources, ray_connection
+    from sweeps.execution.connection import ray_connection
+    from sweeps.execution.nodes import cluster_nodes, node_resources
 
     if ray_connection.starts_own(address):
         here = [node_resources.this_machine(cpus)]
@@ -227,7 +228,8 @@ def _resources(plan: Plan, gpu: bool) -> dict[str, float]:
 
 def check_demand(plan: Plan, address: str | None) -> None:
     """Refuse demands that no node of a running cluster, or of this machine, can meet. Raises InputError."""
-    from sweeps.execution import node_resources, ray_connection
+    from sweeps.execution.connection import ray_connection
+    from sweeps.execution.nodes import node_resources
 
     if ray_connection.starts_own(address):
         _naming(plan, lambda: node_resources.check_kinds([node_resources.this_machine()], _resources(plan, gpu=False)))

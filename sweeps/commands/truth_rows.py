@@ -13,7 +13,7 @@ from sweeps.storage.columns import truth_row
 from sweeps.storage.row_log import RowLog
 
 if TYPE_CHECKING:
-    from sweeps.execution.cluster_nodes import ClusterNodes
+    from sweeps.execution.nodes.cluster_nodes import ClusterNodes
     from sweeps.report.progress import ProgressDisplay
 
 

@@ -14,9 +14,9 @@ import ray
 from sweeps.errors import InputError, Refusal
 from sweeps.execution.store_environment import adopt_store
 from sweeps.experiment.worker_context import WorkerContext
+from sweeps.io.guards.private_folder import cache_folder
+from sweeps.io.guards.secrets import raising_redacted, redacted
 from sweeps.io.import_guard import claim_names
-from sweeps.io.private_folder import cache_folder
-from sweeps.io.secrets import raising_redacted, redacted
 
 if TYPE_CHECKING:
     from sweeps.fitting.planted_depths import Truth

@@ -20,7 +20,7 @@ from fsspec import get_filesystem_class
 from sweeps.errors import InputError, Refusal
 from sweeps.experiment.worker_context import WorkerContext
 from sweeps.io.filesystem import STORE_VARIABLES, store_settings
-from sweeps.io.secrets import is_credential, is_secret
+from sweeps.io.guards.secrets import is_credential, is_secret
 
 ADOPTED = "CORTEX_SWEEPS_ADOPTED"
 """The variable of a worker's process that names those which it has taken over from a driver."""

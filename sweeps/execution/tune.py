@@ -7,43 +7,31 @@ names are ours (see sweeps.io.import_guard).
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import tune
-from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune.search import Searcher
 
 from sweeps import interrupts
 from sweeps.errors import InputError, Refusal
-from sweeps.execution.cluster_nodes import ClusterNodes
-from sweeps.execution.node_proof import late_problem
-from sweeps.execution.node_troubles import NodeTroubles
-from sweeps.execution.ray_internals import raising_for_memory
+from sweeps.execution.nodes.cluster_nodes import ClusterNodes
+from sweeps.execution.nodes.node_proof import late_problem
+from sweeps.execution.nodes.node_troubles import NodeTroubles
 from sweeps.execution.remote_tasks import claim_code, end_process, rungs_of
 from sweeps.execution.report_times import ReportTimes
-from sweeps.execution.store_environment import credentials_withheld, with_advice
+from sweeps.execution.store_environment import with_advice
 from sweeps.execution.telemetry import WorkerTelemetry
+from sweeps.execution.tune_surroundings import tune_surroundings
 from sweeps.experiment.worker_context import WorkerContext
-from sweeps.io.secrets import raising_redacted, redacted
-from sweeps.planning.failures import HELD, ProcessFailure, failure_of, last_line
+from sweeps.io.guards.secrets import raising_redacted, redacted
+from sweeps.planning.failures import ProcessFailure, failure_of, last_line
 
 if TYPE_CHECKING:
     from sweeps.planning.scheduler import Scheduler
-
-TUNE_ENVIRONMENT = {
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # sweeps.interrupts takes it, and SIGTERM and SIGHUP
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
-    "TUNE_WARN_THRESHOLD_S": "30",
-    "RAY_AIR_NEW_OUTPUT": "0",
-}
 
 
 class SweepPack(tune.Trainable):
@@ -307,46 +295,6 @@ class ProgressCallback(Unsaved, tune.Callback):
         self.update()
 
 
-class ActorOutOfMemoryError(OutOfMemoryError, RayActorError):
-    """An actor that Ray's memory monitor has ended, with the line of Ray's text that says why.
-
-    Tune would end the whole run for an error that is not a RayActorError.
-    """
-
-    def __init__(self, message: str) -> None:
-        first, *others = (message.strip() or "its node was short of memory").splitlines()
-        sizes = "".join(f"; {size[0]}" for line in others for size in HELD.finditer(line))
-        self.message = f"the process died: {first}{sizes}"
-        RayActorError.__init__(self, error_msg=self.message)
-
-
-@contextmanager
-def tune_environment() -> Iterator[str]:
-    """Set what Tune reads from the environment; yields a temporary folder for its state, removed at the end."""
-    folder = tempfile.mkdtemp(prefix="cortex-sweeps-tune-")
-    before = {name: os.environ.get(name) for name in TUNE_ENVIRONMENT}
-    os.environ.update(TUNE_ENVIRONMENT)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-@contextmanager
-def _named_by_interrupt() -> Iterator[None]:
-    """Let an error be that of an interrupt which has come: one that ends a whole group of processes ends Ray's, too."""
-    try:
-        yield
-    except Exception:
-        interrupts.check()
-        raise
-
-
 def run_packs(
     scheduler: Scheduler,
     context: WorkerContext,
@@ -362,10 +310,7 @@ def run_packs(
     nodes from their work.
     """
     searcher = PackSearcher(scheduler, context, nodes, workers, say)
-    with ExitStack() as stack:
-        folder = stack.enter_context(tune_environment())
-        for guard in (raising_for_memory(ActorOutOfMemoryError), credentials_withheld(), _named_by_interrupt()):
-            stack.enter_context(guard)
+    with tune_surroundings() as folder:
         tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(

@@ -17,9 +17,9 @@ class WorkerContext:
     halving asks. `shared` is, by name, what a recording's split must know of groups that others share: the strata and
     {group: place} of `SharedGroups`. `plugins` come from outside this project, and may lie in `import_paths`; see
     `models.registry`. `splits` are the splits of the recordings as rows hold them, by name. `shared_cache`: other users
-    may write into `cache`, see `sweeps.io.private_folder`. `store` are endpoint and region of S3, where the sweep uses
-    it; see `sweeps.io.filesystem.store_settings`. `proof` is the object in the storage that nodes must see (empty where
-    nothing has to be proven), `proven` are ids of the nodes that do.
+    may write into `cache`, see `sweeps.io.guards.private_folder`. `store` are endpoint and region of S3, where the
+    sweep uses it; see `sweeps.io.filesystem.store_settings`. `proof` is the object in the storage that nodes must see
+    (empty where nothing has to be proven), `proven` are ids of the nodes that do.
     """
 
     experiment: dict[str, Any]

@@ -24,7 +24,7 @@ from sweeps.features.story_features import text_maps
 from sweeps.hashing import content_id
 from sweeps.io.disk_cache import DiskCache, warn_once
 from sweeps.io.files import OWN_MODE, locked, replacing
-from sweeps.io.private_folder import is_believed
+from sweeps.io.guards.private_folder import is_believed
 
 SHARD = 256
 """Stimuli in one shard: what one process computes while others compute the next."""

@@ -20,8 +20,8 @@ from sweeps.features.feature_cache import FeatureCache
 from sweeps.features.kernels import Columns, Kernels, centred_kernels, columns_of, feature_sets, lags_of
 from sweeps.features.shown_stimuli import ShownStimuli, shown_pictures, shown_texts
 from sweeps.io.disk_cache import DiskCache
+from sweeps.io.guards.private_folder import cache_folder
 from sweeps.io.lru_cache import LRUCache
-from sweeps.io.private_folder import cache_folder
 from sweeps.probes import Probe, open_probe
 from sweeps.recordings import open_recording
 from sweeps.recordings.recording import Recording

@@ -20,7 +20,7 @@ from sweeps.errors import InputError
 from sweeps.experiment.worker_context import WorkerContext
 from sweeps.hashing import content_id
 from sweeps.io.files import OWN_MODE, replacing
-from sweeps.io.private_folder import cache_folder, is_believed
+from sweeps.io.guards.private_folder import cache_folder, is_believed
 from sweeps.recordings import read_spec
 from sweeps.recordings.simulation.simulated import SimulatedSpec, noise_free, recording_folder
 

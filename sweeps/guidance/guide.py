@@ -19,7 +19,7 @@ from sweeps.experiment.guidance import Guidance, check_guidance
 from sweeps.experiment.model_paths import model_place
 from sweeps.experiment.schema import Experiment
 from sweeps.guidance.twins import ChosenTwin, Target, choose_twins, targets_of
-from sweeps.io.private_folder import check_cache
+from sweeps.io.guards.private_folder import check_cache
 from sweeps.planning.plan import Plan, make_plan
 from sweeps.storage.current_rows import CurrentRows, experiment_of
 from sweeps.storage.load import load

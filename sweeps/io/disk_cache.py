@@ -23,7 +23,7 @@ import numpy as np
 from sweeps.errors import escaped
 from sweeps.hashing import content_id
 from sweeps.io.files import HALF_WRITTEN_SECONDS, OWN_MODE, locked, replacing
-from sweeps.io.private_folder import is_believed, make_private
+from sweeps.io.guards.private_folder import is_believed, make_private
 
 MARK, HEAD = b"arrays-1", struct.Struct("<8sQ")
 """What every file begins with: the mark of the format and the size of its JSON header in bytes."""

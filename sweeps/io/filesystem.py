@@ -10,9 +10,9 @@ import fsspec
 
 from sweeps.errors import InputError
 from sweeps.io.guards.regular_files import RegularFiles
+from sweeps.io.guards.secrets import refuse_secrets, texts_within
 from sweeps.io.guards.urls import check_url, refuse_link_local
 from sweeps.io.pointers import refuse_dangling, refuse_pointer
-from sweeps.io.secrets import refuse_secrets, texts_within
 
 STORE_VARIABLES = {"endpoint": ("AWS_ENDPOINT_URL_S3",), "region": ("AWS_DEFAULT_REGION", "AWS_REGION")}
 """What tells one S3 from another, and the variables that S3's clients read it from."""

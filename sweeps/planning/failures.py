@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from enum import Enum
 
-from sweeps.io.secrets import redacted
+from sweeps.io.guards.secrets import redacted
 
 MOST_LOSSES = 20
 """So often in a row a pack may lose its process without having finished a cell; then it is left unfinished."""
@@ -53,7 +53,7 @@ HELD = re.compile(r"memory used=([0-9.]+) ?GB")
 
 
 def failure_of(error: str) -> ProcessFailure:
-    """Tell what ended a process by its error; see `sweeps.execution.tune.ActorOutOfMemoryError`."""
+    """Tell what ended a process by its error; see `sweeps.execution.tune_surroundings.ActorOutOfMemoryError`."""
     kinds = (failure for failure, words in WORDS.items() if any(word in error for word in words))
     failure = next(kinds, ProcessFailure.PROCESS)
     held = [float(size) for size in HELD.findall(error)]

@@ -28,9 +28,9 @@ from sweeps.experiment.schema import (
 from sweeps.experiment.space import Configuration, Space
 from sweeps.experiment.worker_context import WorkerContext
 from sweeps.io.filesystem import store_settings, uses_s3
+from sweeps.io.guards.secrets import refuse_secrets_within
 from sweeps.io.guards.urls import check_folder, check_url
 from sweeps.io.import_guard import check_names
-from sweeps.io.secrets import refuse_secrets_within
 from sweeps.planning.checks import (
     basis_of,
     check_backbones,

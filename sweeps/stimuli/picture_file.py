@@ -67,8 +67,10 @@ class PictureFile:
         self.content, self.exif = content, exif
         self.image = opened(content)
         self.tags: dict[int, Any] = dict(getattr(self.image, "tag_v2", {}))
-        tile = self.image.tile[0] if self.image.format == "PPM" and getattr(self.image, "tile", None) else None
-        self.maxval, self.raster_start = (255, 0) if tile is None else (_maxval(tile.args), tile.offset)
+        tiles: list[Any] = getattr(self.image, "tile", None) or []
+        self.maxval, self.raster_start = 255, 0
+        if self.image.format == "PPM" and tiles:
+            self.maxval, self.raster_start = _maxval(tiles[0].args), int(tiles[0].offset)
 
     def refuse(self) -> None:
         """Raise InputError for a file in which it is not clear which pixels are the picture."""

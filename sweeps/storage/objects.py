@@ -14,8 +14,8 @@ from fsspec.implementations.local import LocalFileSystem
 from sweeps.errors import InputError
 from sweeps.io.files import create_whole, replacing
 from sweeps.io.filesystem import open_filesystem
+from sweeps.io.guards.secrets import refuse_secrets
 from sweeps.io.guards.urls import check_url
-from sweeps.io.secrets import refuse_secrets
 from sweeps.storage.retry import Waiting, is_environment, storage_error, with_retries
 
 PUT_SECONDS = 300.0

@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from sweeps.io.guards.secrets import redacted
 from sweeps.io.import_guard import home
-from sweeps.io.secrets import redacted
 from sweeps.storage.schema import SCHEMA_VERSION
 
 

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from sweeps import interrupts
 from sweeps.errors import InputError, escaped, shortened
-from sweeps.io.secrets import redacted
+from sweeps.io.guards.secrets import redacted
 
 
 @dataclass(frozen=True)

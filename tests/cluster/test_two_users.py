@@ -20,7 +20,7 @@ SECRET = "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY"
 OWN_RAY = """
 import json, os, sys
 os.umask(0o022)
-from sweeps.execution import ray_connection, ray_internals
+from sweeps.execution.connection import ray_connection, ray_internals
 with ray_connection.connected(None, 1) as dashboard:
     import ray
     ray.get(ray.remote(lambda: 1).remote())
@@ -81,7 +81,7 @@ except urllib.error.HTTPError as error:
 JOIN = """
 import sys
 from sweeps.errors import InputError
-from sweeps.execution import ray_connection
+from sweeps.execution.connection import ray_connection
 try:
     with ray_connection.connected(sys.argv[1]):
         print("joined")
@@ -249,7 +249,7 @@ def test_a_part_of_the_shared_cache_that_the_second_user_has_made_is_refused(
 EVERYWHERE = """
 from contextlib import nullcontext
 from sweeps.errors import InputError
-from sweeps.execution import ray_connection, ray_internals
+from sweeps.execution.connection import ray_connection, ray_internals
 ray_internals.on_loopback = nullcontext  # as if Ray no longer knew the name
 try:
     with ray_connection.connected(None, 1):

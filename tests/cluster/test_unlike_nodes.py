@@ -19,13 +19,13 @@ GROUPS = Path("/sys/fs/cgroup")
 
 LIMITS = """
 from models.machine import available_bytes, core_count
-from sweeps.execution.node_resources import this_machine
+from sweeps.execution.nodes.node_resources import this_machine
 print(core_count(), this_machine()["CPU"], available_bytes())
 """
 
 OWN_RAY = """
 import ray
-from sweeps.execution.ray_connection import connected
+from sweeps.execution.connection.ray_connection import connected
 with connected(None):
     print(ray.cluster_resources()["CPU"])
 """

@@ -16,7 +16,7 @@ from machines import inside_laboratory
 from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID, FakeMultiNodeProvider
 
 import sweeps
-from sweeps.execution.node_resources import CLUSTER_FILE
+from sweeps.execution.nodes.node_resources import CLUSTER_FILE
 
 pytestmark = pytest.mark.cluster
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sweeps.execution.node_resources import declared_kinds
+from sweeps.execution.nodes.node_resources import declared_kinds
 
 jsonschema = pytest.importorskip("jsonschema")
 util = pytest.importorskip("ray.autoscaler._private.util")

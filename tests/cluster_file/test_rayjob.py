@@ -11,7 +11,7 @@ import pytest
 import yaml
 from rayjob import RAYJOB
 
-from sweeps.execution.node_resources import CLUSTER_FILE, declared_kinds
+from sweeps.execution.nodes.node_resources import CLUSTER_FILE, declared_kinds
 
 jsonschema = pytest.importorskip("jsonschema")
 

@@ -71,7 +71,7 @@ def test_no_file_binds_all_interfaces_or_holds_a_secret() -> None:
 
 OWN_RAY = """
 import os, sys
-from sweeps.execution import ray_connection
+from sweeps.execution.connection import ray_connection
 with ray_connection.connected(None, 1):
     import ray
     @ray.remote
@@ -85,7 +85,7 @@ with ray_connection.connected(None, 1):
 
 JOINING = """
 import sys
-from sweeps.execution import ray_connection
+from sweeps.execution.connection import ray_connection
 for address in (sys.argv[1], "auto"):
     with ray_connection.connected(address):
         import ray

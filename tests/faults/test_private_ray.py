@@ -87,7 +87,7 @@ def test_a_long_temporary_folder_does_not_matter_and_a_long_ray_tmpdir_is_named(
 
 HEAD = """
 import sys
-from sweeps.execution import ray_connection
+from sweeps.execution.connection import ray_connection
 with ray_connection.connected(None, 1):
     import ray
     print(ray.get_runtime_context().gcs_address, flush=True)

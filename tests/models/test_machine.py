@@ -97,7 +97,7 @@ def test_an_own_ray_and_stacks_of_twins_ask_for_no_more(monkeypatch: pytest.Monk
     import torch
 
     from models.training.stacked import strategy
-    from sweeps.execution.node_resources import this_machine
+    from sweeps.execution.nodes.node_resources import this_machine
 
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0}, raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 64)

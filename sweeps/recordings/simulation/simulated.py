@@ -26,7 +26,7 @@ from models.backbones import BACKBONES
 from sweeps.errors import InputError
 from sweeps.hashing import content_id
 from sweeps.io.files import fresh_name, locked
-from sweeps.io.private_folder import is_believed, make_private
+from sweeps.io.guards.private_folder import is_believed, make_private
 from sweeps.io.strict_model import Strict
 from sweeps.recordings.formats.folder import Folder, read_folder
 from sweeps.recordings.readers.screens import ImageSpec

@@ -19,7 +19,7 @@ from models.inputs.geometry import Geometry
 from sweeps.errors import InputError
 from sweeps.hashing import content_id
 from sweeps.io.files import fresh_name, locked
-from sweeps.io.private_folder import is_believed, make_private
+from sweeps.io.guards.private_folder import is_believed, make_private
 from sweeps.recordings.readers.clips import ClipRows
 from sweeps.recordings.recording import Recording, RecordingFacts, StimulusSet
 from sweeps.recordings.simulation.video_units import BLOCKS, VideoArea, draw_units, expected, respond, slow_noise

@@ -13,8 +13,8 @@ import pytest
 from processes import environment, wait_for
 
 from sweeps import interrupts
-from sweeps.execution import head_watch
-from sweeps.execution.head_watch import HeadLost, HeadWatch
+from sweeps.execution.connection import head_watch
+from sweeps.execution.connection.head_watch import HeadLost, HeadWatch
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_without_an_address_nothing_is_lost() -> None:
 
 HANGS = """
 import time
-from sweeps.execution import head_watch
+from sweeps.execution.connection import head_watch
 head_watch.PROBE_SECONDS = 0.02
 with head_watch.HeadWatch("127.0.0.1:1", patience=0.5):
     time.sleep(60)

@@ -16,9 +16,10 @@ from s3 import S3Server, seaweedfs
 
 from sweeps.commands.run import scheduler_of
 from sweeps.errors import InputError
-from sweeps.execution import cluster_nodes, node_proof, tune
-from sweeps.execution.cluster_nodes import ClusterNodes
-from sweeps.execution.node_proof import (
+from sweeps.execution import tune
+from sweeps.execution.nodes import cluster_nodes, node_proof
+from sweeps.execution.nodes.cluster_nodes import ClusterNodes
+from sweeps.execution.nodes.node_proof import (
     check_cache,
     check_data,
     check_store,

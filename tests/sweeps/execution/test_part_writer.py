@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 import sweeps
-from sweeps.execution import node_troubles, part_writer
-from sweeps.execution.node_troubles import NodeTroubles
+from sweeps.execution import part_writer
+from sweeps.execution.nodes import node_troubles
+from sweeps.execution.nodes.node_troubles import NodeTroubles
 from sweeps.execution.part_writer import PartWriter
 from sweeps.storage import retry
 from sweeps.storage.row_log import RowLog

@@ -16,11 +16,11 @@ import ray
 from processes import ROOT
 
 from sweeps.errors import InputError
-from sweeps.execution import ray_internals
-from sweeps.execution.tune import ActorOutOfMemoryError
+from sweeps.execution.connection import ray_internals
+from sweeps.execution.tune_surroundings import ActorOutOfMemoryError
 from sweeps.io.disk_cache import warn_once
 
-HOME = "sweeps/execution/ray_internals.py"
+HOME = "sweeps/execution/connection/ray_internals.py"
 FUNCTIONS = {"ray.init", "ray.remote", "ray.get", "ray.shutdown"}
 
 

@@ -14,8 +14,8 @@ import pytest
 
 from sweeps.commands.run import run_plan
 from sweeps.errors import InputError, Refusal
-from sweeps.execution import ray_internals, ray_session
-from sweeps.execution.ray_session import own_token, private_folder, token_file
+from sweeps.execution.connection import ray_internals, ray_session
+from sweeps.execution.connection.ray_session import own_token, private_folder, token_file
 from sweeps.execution.remote_tasks import claim_code
 from sweeps.experiment.worker_context import WorkerContext
 from sweeps.io.disk_cache import warn_once

@@ -12,7 +12,7 @@ import pytest
 from sweeps.errors import InputError
 from sweeps.io.disk_cache import DiskCache
 from sweeps.io.files import locked
-from sweeps.io.private_folder import cache_folder, check_cache, is_believed, make_private
+from sweeps.io.guards.private_folder import cache_folder, check_cache, is_believed, make_private
 
 STRANGER = 54321
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")

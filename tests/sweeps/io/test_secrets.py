@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from sweeps.errors import InputError
 from sweeps.io.filesystem import open_filesystem
-from sweeps.io.secrets import (
+from sweeps.io.guards.secrets import (
     STORE_SETTINGS,
     is_credential,
     is_secret,

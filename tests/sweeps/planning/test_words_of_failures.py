@@ -13,7 +13,7 @@ from sweeps.planning.failures import ProcessFailure, failure_of, last_line
         ("The actor died because its node has died. Node Id: ab", ProcessFailure.NODE),
         ("The actor died: the node was preempted", ProcessFailure.NODE),
         ("ray.exceptions.NodeDiedError: x", ProcessFailure.NODE),
-        ("sweeps.execution.tune.ActorOutOfMemoryError: Task was killed", ProcessFailure.MEMORY),
+        ("sweeps.execution.tune_surroundings.ActorOutOfMemoryError: Task was killed", ProcessFailure.MEMORY),
         ("RayActorError: The actor died unexpectedly before finishing this task.", ProcessFailure.PROCESS),
         ("MemoryError: cannot allocate", ProcessFailure.PROCESS),
         ("", ProcessFailure.PROCESS),

@@ -23,11 +23,11 @@ import ray
 
 from sweeps import interrupts
 from sweeps.errors import InputError
-from sweeps.execution import ray_internals
-from sweeps.execution.head_watch import HeadGone
+from sweeps.execution.connection import ray_internals
+from sweeps.execution.connection.head_watch import HeadGone
 from sweeps.io.disk_cache import warn_once
 from sweeps.io.files import create_whole
-from sweeps.io.private_folder import is_own, make_private, user_name
+from sweeps.io.guards.private_folder import is_own, make_private, user_name
 
 SOCKET_BYTES = 107 if sys.platform.startswith("linux") else 103
 """The longest path of a socket."""

@@ -17,8 +17,8 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sweeps.errors import InputError, shortened
-from sweeps.execution.node_proof import Finding, own_versions, prove
-from sweeps.execution.node_resources import is_own
+from sweeps.execution.nodes.node_proof import Finding, own_versions, prove
+from sweeps.execution.nodes.node_resources import is_own
 from sweeps.experiment.worker_context import WorkerContext
 from sweeps.planning.failures import last_line
 

@@ -22,10 +22,10 @@ from ray.exceptions import RayError
 from ray.job_config import JobConfig
 
 from sweeps.errors import InputError, escaped
-from sweeps.execution import ray_internals
-from sweeps.execution.head_watch import watched
-from sweeps.execution.node_resources import this_machine
-from sweeps.execution.ray_session import ended_whole, has_token, own_ray, token_file, whole
+from sweeps.execution.connection import ray_internals
+from sweeps.execution.connection.head_watch import watched
+from sweeps.execution.connection.ray_session import ended_whole, has_token, own_ray, token_file, whole
+from sweeps.execution.nodes.node_resources import this_machine
 from sweeps.execution.store_environment import warn_of_credentials
 
 

@@ -10,7 +10,7 @@ import ray
 import yaml
 
 from sweeps.errors import InputError
-from sweeps.execution import ray_internals
+from sweeps.execution.connection import ray_internals
 
 MANY_NODES = 1000
 """Stands for a node kind without a limit."""
