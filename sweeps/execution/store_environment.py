@@ -6,18 +6,17 @@ names are ours (see sweeps.io.import_guard).
 
 from __future__ import annotations
 
-import importlib
 import os
 import socket
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import ray
 from fsspec import get_filesystem_class
 
 from sweeps.errors import InputError, Refusal
+from sweeps.execution.connection import ray_internals
 from sweeps.experiment.worker_context import WorkerContext
 from sweeps.io.filesystem import STORE_VARIABLES, store_settings
 from sweeps.io.guards.secrets import is_credential, is_secret
@@ -39,7 +38,7 @@ def credentials_withheld() -> Iterator[None]:
     Ray writes runtime environments into its logs, in clear and readable by all users, and shows them in its dashboard;
     and in a worker a copied key comes before the role of its node.
     """
-    class_cache = tune_actors()
+    class_cache = ray_internals.tune_actors()
     usual = getattr(class_cache, NAMES, None)
     if usual is not None:
         setattr(class_cache, NAMES, {name for name in usual if not is_credential(name)})
@@ -53,7 +52,7 @@ def credentials_withheld() -> Iterator[None]:
 
 def _refuse_copies() -> None:
     """Raise InputError where Tune would copy a credential of this process, or where that cannot be told."""
-    variables = copied_variables()
+    variables = ray_internals.copied_variables()
     here = sorted(name for name in os.environ if is_credential(name))
     copied = [name for name in here if (is_secret(name) if variables is None else name in variables)]
     if copied:
@@ -62,28 +61,6 @@ def _refuse_copies() -> None:
             "or give the driver a role or ~/.aws/credentials in place of variables",
             key=copied[0],
         )
-
-
-def tune_actors() -> Any:
-    """Give the module in which Tune makes classes of actors; None where it has none."""
-    try:
-        return importlib.import_module("ray.tune.execution.class_cache")
-    except ImportError:
-        return None
-
-
-def copied_variables() -> Mapping[str, str] | None:
-    """Give the variables that Tune copies now, by what it makes of an actor; None where it does not say."""
-
-    class Probe:
-        """An actor that never starts."""
-
-    try:
-        options: Any = tune_actors()._ActorClassCache().get(Probe)._default_options
-        copied: dict[str, str] = options["runtime_env"].get("env_vars", {})
-        return copied
-    except (AttributeError, KeyError, TypeError):
-        return None
 
 
 def warn_of_credentials() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -282,6 +282,28 @@ def raising_for_memory(error: type[Exception]) -> Iterator[None]:
         yield
     finally:
         serialization.OutOfMemoryError = usual
+
+
+def tune_actors() -> Any:
+    """Give the module in which Tune makes classes of actors; None where it has none."""
+    try:
+        return importlib.import_module("ray.tune.execution.class_cache")
+    except ImportError:
+        return None
+
+
+def copied_variables() -> Mapping[str, str] | None:
+    """Give the variables that Tune copies now, by what it makes of an actor; None where it does not say."""
+
+    class Probe:
+        """An actor that never starts."""
+
+    try:
+        options: Any = tune_actors()._ActorClassCache().get(Probe)._default_options
+        copied: dict[str, str] = options["runtime_env"].get("env_vars", {})
+        return copied
+    except (AttributeError, KeyError, TypeError):
+        return None
 
 
 def reported_groups() -> list[Any]:

@@ -19,6 +19,7 @@ import ray
 
 from sweeps.errors import InputError
 from sweeps.execution.remote_tasks import claim_code
+from sweeps.execution.store_environment import credentials_advice
 from sweeps.experiment.worker_context import WorkerContext
 
 STORE_SECONDS, DATA_SECONDS = 15.0, 25.0
@@ -26,11 +27,6 @@ STORE_SECONDS, DATA_SECONDS = 15.0, 25.0
 
 COMPARED = ("torch", "numpy", "pyarrow", "cortex-sweeps")
 """Packages whose versions may differ between nodes; rows tell which they were made with."""
-
-KEYS_ADVICE = (
-    "give the node's role s3:GetObject and s3:PutObject there, or start Ray on it with its keys in the environment"
-)
-
 
 Finding = tuple[str, list[str]]
 """What keeps a node from running packs, or nothing, and what is worth a line."""
@@ -166,7 +162,9 @@ def _tried(store: Any, what: str, action: Callable[[], Any]) -> Any:
 
 def _advised(error: InputError, what: str) -> InputError:
     if any(word in error.problem for word in ("denied", "credentials")):
-        error.problem = f"cannot be {what}: {error.problem}: {KEYS_ADVICE}"
+        error.problem = (
+            f"cannot be {what}: {error.problem}: {credentials_advice(False)}; they must read and write there"
+        )
     return error
 
 

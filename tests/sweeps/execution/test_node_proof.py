@@ -209,7 +209,7 @@ def test_a_node_with_other_keys_names_the_place_and_the_remedy(
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-the-secret")
         line = problem(there)
     assert line.startswith(f"storage = '{server.uri}/rows': cannot be read: access denied")
-    assert "s3:PutObject" in line
+    assert "a role, ~/.aws/credentials on each node" in line
     assert "not-the-secret" not in line
 
 

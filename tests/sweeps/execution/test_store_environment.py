@@ -13,10 +13,10 @@ from ray.tune.execution import class_cache
 
 from sweeps.errors import InputError, Refusal
 from sweeps.execution import store_environment
+from sweeps.execution.connection.ray_internals import copied_variables
 from sweeps.execution.remote_tasks import claim_code
 from sweeps.execution.store_environment import (
     adopt_store,
-    copied_variables,
     credentials_advice,
     credentials_withheld,
     with_advice,
