@@ -28,12 +28,18 @@ class ForgivingFile(io.FileIO):
 
 
 class Streams:
-    """Standard output and error of a command, made anew so that writing to them cannot fail."""
+    """Standard output and error of a command, made anew so that writing to them cannot fail.
+
+    Those that a program has put in their places (a notebook's, a test's) stay.
+    """
 
     def __init__(self) -> None:
         _open_closed()
-        self.output, sys.stdout = _forgiving(1, sys.stdout, "replace", line_buffering=os.isatty(1))
-        _, sys.stderr = _forgiving(2, sys.stderr, "backslashreplace", line_buffering=True)
+        self.output: ForgivingFile | None = None
+        if sys.stdout is sys.__stdout__:
+            self.output, sys.stdout = _forgiving(1, sys.stdout, "replace", line_buffering=os.isatty(1))
+        if sys.stderr is sys.__stderr__:
+            _, sys.stderr = _forgiving(2, sys.stderr, "backslashreplace", line_buffering=True)
 
     def code(self, code: Any, finishes: bool) -> Any:
         """Give the exit code of a command that ended with `code` and whose output may have failed.
@@ -42,7 +48,7 @@ class Streams:
         is gone, as of `| head`, and 1, with a line, where the output could not be written.
         """
         sys.stdout.flush()
-        failure = self.output.failure
+        failure = self.output.failure if self.output else None
         if finishes or code or failure is None:
             return code
         if failure.errno == errno.EPIPE:

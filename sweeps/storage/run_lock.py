@@ -113,7 +113,7 @@ class RunLock:
         self._release()
 
     def _release(self) -> None:
-        self.store = Objects(self.store.uri, RELEASE_SECONDS)
+        self.store.retry_seconds = min(self.store.retry_seconds, RELEASE_SECONDS)
         with suppress(Exception, interrupts.Interrupted):  # what is left behind is presumed dead
             if self.name:
                 self._discard(self.name)

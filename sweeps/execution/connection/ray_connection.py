@@ -92,7 +92,7 @@ def check_token(address: str, explicit: bool) -> None:
         ray_internals.forget_token()
     how = "`ray get-auth-token` on its head prints it: set RAY_AUTH_TOKEN to it, or write it to ~/.ray/auth_token"
     if (mode or "").lower() == "token" and file is not None and not has_token(file):
-        raise InputError(f"no token is here for the cluster; {how}", key="token", value=str(file))
+        raise InputError(f"no token for the cluster is in {file}; {how}", key="address", value=address)
     place = ray_internals.resolved(address)
     if "://" in place or not place or not ray_internals.refuses_token(place):
         return

@@ -240,16 +240,28 @@ def own_token(folder: Path) -> Iterator[None]:
         warn_once(f"Ray {ray.__version__} knows no tokens: whoever can log in here can run anything as you meanwhile")
         yield
         return
-    if os.environ.setdefault("RAY_AUTH_MODE", "token").lower() != "token":
-        yield
-        return
-    file = token_file()
-    if file is None or has_token(file) or _has_new_token(file):
-        ray_internals.forget_token()
-        yield
-    else:
-        with _token_for_now(folder / "auth_token"):
+    with _mode_for_now():
+        file = token_file()
+        if os.environ["RAY_AUTH_MODE"].lower() != "token":
             yield
+        elif file is None or has_token(file) or _has_new_token(file):
+            ray_internals.forget_token()
+            yield
+        else:
+            with _token_for_now(folder / "auth_token"):
+                yield
+
+
+@contextmanager
+def _mode_for_now() -> Iterator[None]:
+    """Let Ray ask for tokens meanwhile, unless the user says otherwise: Ray reads that from the environment."""
+    given = "RAY_AUTH_MODE" in os.environ
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    try:
+        yield
+    finally:
+        if not given:
+            os.environ.pop("RAY_AUTH_MODE", None)
 
 
 def _has_new_token(file: Path) -> bool:

@@ -96,14 +96,25 @@ def _remedy(status: os.stat_result, folder: Path) -> str:
 
 
 def check_cache(cache: str, shared: bool) -> None:
-    """Refuse, before a run, a cache as `cache_folder` does, and one in a home that cannot be written; InputError."""
+    """Refuse, before a run, a cache as `cache_folder` does, and one in a home that cannot be written; InputError.
+
+    A cache that is not there yet is not made.
+    """
     try:
-        folder = cache_folder(cache, shared)
+        place = Path(cache).expanduser()
     except RuntimeError:  # no home folder at all
-        folder = None
-    if cache.startswith("~") and (folder is None or not (folder.is_dir() and os.access(folder, os.W_OK))):
+        place = None
+    if place is not None and place.exists():
+        cache_folder(cache, shared)
+    if cache.startswith("~") and (place is None or not _can_be_written(place)):
         problem = f"{cache} cannot be written: set HOME to a folder that can, or give another --cache"
         raise InputError(problem, key="HOME", value=os.environ.get("HOME", ""))
+
+
+def _can_be_written(place: Path) -> bool:
+    """Whether files can be made in a folder, or it can be made itself."""
+    there = next(folder for folder in (place, *place.parents) if folder.exists())
+    return there.is_dir() and os.access(there, os.W_OK)
 
 
 def user_name(number: int) -> str:

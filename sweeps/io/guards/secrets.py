@@ -97,7 +97,7 @@ def redacted(text: str) -> str:
 def refuse_secrets(url: str, key: str | None = None, file: str | None = None) -> None:
     """Refuse a URL that holds a user, a password or a token: it would be shown, logged and stored. Raises InputError.
 
-    >>> refuse_secrets("s3://AKIAIOSFODNN7EXAMPLE:wJalr/XUtnFEMI@lab/rows", key="storage")
+    >>> refuse_secrets("s3://someone:wJalr/XUtnFEMI@lab/rows", key="storage")
     Traceback (most recent call last):
     sweeps.errors.InputError: storage = 's3://***@lab/rows': holds credentials, and is written into logs and rows: ...
     """

@@ -13,6 +13,7 @@ from inline import plan_of
 from sweeps.commands.run import scheduler_of
 from sweeps.execution import cell_runner
 from sweeps.execution.cell_runner import CellRunner
+from sweeps.execution.nodes.cluster_nodes import ClusterNodes
 from sweeps.execution.tune import PackSearcher, SweepPack
 from sweeps.features.worker_data import WorkerData
 from sweeps.planning.packs import Pack, jobs_of
@@ -90,7 +91,7 @@ class Bench(SweepPack):
     """A pack's process without Ray, whose code is this process's own."""
 
     def __init__(self, plan: Plan, pack: Pack) -> None:
-        self._refused = self._away = ""
+        self._refused = self._away = self._bad_node = ""
         self._fresh = True
         self._telemetry = type("Nothing", (), {"update": lambda self: None})()
         self._open(plan.context())
@@ -102,7 +103,7 @@ def test_finished_rows_count_and_the_rest_is_given_back(
 ) -> None:
     monkeypatch.setattr("sweeps.execution.part_writer.FIRST_PAUSE", 0.01)
     lines: list[str] = []
-    searcher = PackSearcher(sweep, plan.context(), {"CPU": 1}, 1, lines.append)
+    searcher = PackSearcher(sweep, plan.context(), ClusterNodes({"CPU": 1}), 1, lines.append)
     with monkeypatch.context() as patch:
         with_error(patch, OSError(errno.EIO, "input/output error"))
         config = searcher.suggest("one")

@@ -29,7 +29,7 @@ REFUSED = {
     "memory://x": "unknown scheme memory:// of a URL; allowed: a local path, file:///FOLDER, s3://BUCKET/FOLDER",
     "foo://x": "unknown scheme foo:// of a URL",
     "foo:/x": "unknown scheme foo:// of a URL",
-    "github://owner:repo@main/x": "unknown scheme github://",
+    "github://owner/x": "unknown scheme github://",
     "ssh://host/x": "unknown scheme ssh://",
     "data://x": "unknown scheme data://",
     "file://relative/x": "must be absolute, file:///FOLDER",
