@@ -15,7 +15,10 @@ def main() -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         raise SystemExit(interrupts.exit_code()) from None
-    command()
+    try:
+        command()
+    finally:
+        interrupts.finish()
 
 
 if __name__ == "__main__":

@@ -282,20 +282,19 @@ def formats() -> None:
 def main() -> None:
     """Run the command; bad input is one line and exit code 2, what is away for now one and 75, a warning one line."""
     warnings.formatwarning = lambda message, *_, **__: f"warning: {escaped(redacted(str(message)))}\n"
-    interrupts.install()
     streams = Streams()
-    try:
-        put_home_first()
-        check_names()
-        app()
-    except Unavailable as error:
-        print(f"error: {redacted(str(error))}", file=sys.stderr, flush=True)
-        sys.stdout.flush()
-        os._exit(75)  # nothing waits for a Ray or a store that does not answer
-    except InputError as error:
-        print(f"error: {redacted(str(error))}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except SystemExit as end:
-        raise SystemExit(streams.code(end.code, finishes=sys.argv[1:2] in [[name] for name in FINISHING])) from None
-    finally:
-        interrupts.finish()
+    with interrupts.handled():
+        try:
+            put_home_first()
+            check_names()
+            app()
+        except Unavailable as error:
+            print(f"error: {redacted(str(error))}", file=sys.stderr, flush=True)
+            sys.stdout.flush()
+            os._exit(75)  # nothing waits for a Ray or a store that does not answer
+        except InputError as error:
+            print(f"error: {redacted(str(error))}", file=sys.stderr)
+            raise SystemExit(2) from None
+        except SystemExit as end:
+            finishes = sys.argv[1:2] in [[name] for name in FINISHING]
+            raise SystemExit(streams.code(end.code, finishes)) from None

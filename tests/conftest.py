@@ -81,6 +81,14 @@ def write_recording(
 
 
 @pytest.fixture
+def memory_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `memory://` pass, a file system that is none of this machine's, for what is the same on all of them."""
+    from sweeps.io.guards.urls import STORES
+
+    monkeypatch.setitem(STORES, "memory", "BUCKET")
+
+
+@pytest.fixture
 def recording(tmp_path: Path) -> Path:
     """A small recording of two areas."""
     return write_recording(tmp_path / "data" / "small")

@@ -55,7 +55,7 @@ KINDS = (
     ),
     ErrorKind(
         "access denied: check the credentials and their permission to write here",
-        words=("InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "Forbidden", "403", "PermissionError"),
+        words=("InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "Forbidden", "(403)", "PermissionError"),
     ),
     ErrorKind("no such bucket", words=("NoSuchBucket", "bucket does not exist")),
     ErrorKind(

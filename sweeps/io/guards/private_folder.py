@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pwd
 import stat
+import tempfile
 from pathlib import Path
 
 from sweeps.errors import InputError
@@ -114,7 +115,11 @@ def check_cache(cache: str, shared: bool) -> None:
 def _can_be_written(place: Path) -> bool:
     """Whether files can be made in a folder, or it can be made itself."""
     there = next(folder for folder in (place, *place.parents) if folder.exists())
-    return there.is_dir() and os.access(there, os.W_OK)
+    try:
+        with tempfile.TemporaryDirectory(dir=there):
+            return True
+    except OSError:
+        return False
 
 
 def user_name(number: int) -> str:

@@ -38,7 +38,7 @@ def test_the_home_folder_stays_that_of_each_node(experiment: dict[str, Any], her
 
 @pytest.mark.parametrize("url", ["s3://lab/cache", "file:///scratch", "simplecache::s3://lab/cache", "s3:/lab/cache"])
 def test_a_url_is_no_cache(experiment: dict[str, Any], here: Path, url: str) -> None:
-    with pytest.raises(InputError, match=rf"--cache = '{url}': must be a folder of every node, not a URL"):
+    with pytest.raises(InputError, match=rf"--cache = '{url}': must be a local folder, not a URL"):
         make_plan(experiment, cache=url)
     with pytest.raises(InputError, match=r"compute\.cache"):
         make_plan({**experiment, "compute": {"cache": url}})
@@ -56,5 +56,5 @@ def test_later_commands_read_the_same_cache(
     given = plan_scores(plan.storage, ["rsa"], "all", cache="tmp")[0]
     assert (stored.cache, given.cache) == (str(here / "mycache"), "/tmp")
     assert any((here / "mycache").iterdir())
-    with pytest.raises(InputError, match="--cache = 's3://lab/cache': must be a folder"):
+    with pytest.raises(InputError, match="--cache = 's3://lab/cache': must be a local folder"):
         plan_guidance(plan.storage, areas=["V1"], cache="s3://lab/cache")

@@ -23,14 +23,13 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 def test_a_folder_is_read_more_often_than_a_heartbeat_is_written(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[str] = []
-    names = store.names
 
     def noted(folder: str) -> list[str]:
         looked.append(folder)
-        return names(folder)
+        return store.names(folder)
 
     with RunLock(store, "run") as lock:
-        monkeypatch.setattr(store, "names", noted)
+        monkeypatch.setattr(lock.impatient, "names", noted)
         wait_for(lambda: len(looked) > 4, 20, "the lock looks who is here")
         assert lock.content["beat"] == 0
         monkeypatch.undo()

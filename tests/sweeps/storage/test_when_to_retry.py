@@ -18,7 +18,7 @@ def test_what_is_busy_is_asked_again_and_what_is_refused_is_not(status: int) -> 
 
 
 class Clock:
-    """Stands for the module `time`: nobody waits."""
+    """Stands for the modules `time` and `interrupts`: nobody waits."""
 
     def __init__(self) -> None:
         self.now, self.pauses = 100.0, list[float]()
@@ -26,7 +26,7 @@ class Clock:
     def monotonic(self) -> float:
         return self.now
 
-    def sleep(self, seconds: float) -> None:
+    def pause(self, seconds: float) -> None:
         self.pauses.append(seconds)
         self.now += seconds
 
@@ -35,6 +35,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     held = Clock()
     monkeypatch.setattr(retry, "time", held)
+    monkeypatch.setattr(retry, "interrupts", held)
     return held
 
 
@@ -63,9 +64,10 @@ def test_an_action_that_succeeds_at_last_gives_its_value(clock: Clock, caplog: p
 
     assert with_retries(action, "s3://x", 300.0) == 5
     assert len(clock.pauses) == 2
-    assert [record.getMessage() for record in caplog.records] == [
-        "s3://x does not answer (TimeoutError: away); trying for 300 s"
-    ]
+    waits, goes_on = [record.getMessage() for record in caplog.records]
+    assert waits.startswith("s3://x: does not answer (TimeoutError: away), since ")
+    assert waits.endswith("; waiting up to 5 min")
+    assert goes_on.startswith("s3://x: can be used again; it was waited for since ")
 
 
 @pytest.mark.parametrize("error", [PermissionError("no"), ValueError("no"), FileNotFoundError("no")])
