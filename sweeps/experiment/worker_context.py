@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from sweeps.errors import Refusal
+
 
 @dataclass(frozen=True)
 class WorkerContext:
@@ -40,6 +42,17 @@ class WorkerContext:
     store: dict[str, str] = field(default_factory=dict)
     proof: str = ""
     proven: list[str] = field(default_factory=list)
+
+    def check_contents(self, name: str, fingerprint: str) -> None:
+        """Refuse a recording whose contents are not those that the driver has read. Raises Refusal."""
+        expected = self.fingerprints[name]
+        if fingerprint != expected:
+            raise Refusal(
+                f"this node sees other contents ({fingerprint}) than the driver ({expected}): "
+                "put the data where every node sees the same, for example on s3://",
+                key="recordings",
+                value=name,
+            )
 
     def as_config(self) -> str:
         """Write a text for Ray: one that is never copied, whatever the number of packs."""

@@ -70,19 +70,9 @@ class WorkerData:
                     raise  # an object store may answer at the next try
                 raise Refusal(str(error)) from error
             if recording is not None:
-                self._check(recording)
+                self.context.check_contents(recording.name, recording.fingerprint)
                 return recording
         raise InputError("no such recording", key="recordings", value=name)
-
-    def _check(self, recording: Recording) -> None:
-        expected = self.context.fingerprints[recording.name]
-        if recording.fingerprint != expected:
-            raise Refusal(
-                f"this node sees other contents ({recording.fingerprint}) than the driver ({expected}): "
-                "put the data where every node sees the same, for example on s3://",
-                key="recordings",
-                value=recording.name,
-            )
 
     def probe(self, kind: str) -> Probe | None:
         """A probe of the sweep, or None."""

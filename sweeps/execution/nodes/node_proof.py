@@ -203,14 +203,7 @@ def _compare_data(context: WorkerContext) -> None:
         error.problem += ": put the data where every node sees the same, for example on s3://"
         raise
     for facts in described:
-        expected = context.fingerprints[facts.name]
-        if facts.fingerprint != expected:
-            raise InputError(
-                f"this node sees other contents ({facts.fingerprint}) than the driver ({expected}): "
-                "put the data where every node sees the same, for example on s3://",
-                key="recordings",
-                value=facts.name,
-            )
+        context.check_contents(facts.name, facts.fingerprint)
 
 
 def check_gpu() -> list[str]:
