@@ -33,7 +33,8 @@ class PartWriter:
 
     def __init__(self, uri: str, limit_minutes: float | None = None) -> None:
         third = math.inf if limit_minutes is None else 20.0 * limit_minutes
-        self.store, self.write_seconds = Store(uri), min(WRITE_SECONDS, third)
+        self.write_seconds = min(WRITE_SECONDS, third)
+        self.store = Store(uri, self.write_seconds)
         self.store.put_seconds = min(PUT_SECONDS, third)
         self.store.waiting = Waiting(say=lambda line: None)  # the driver says it
         self.trouble = ""

@@ -17,32 +17,48 @@ from sweeps.io.pointers import refuse_dangling, refuse_pointer
 STORE_VARIABLES = {"endpoint": ("AWS_ENDPOINT_URL_S3",), "region": ("AWS_DEFAULT_REGION", "AWS_REGION")}
 """What tells one S3 from another, and the variables that S3's clients read it from."""
 
+ATTEMPTS = 3
+"""How often a request to S3 is made before its error is that of who retries."""
 
-def open_filesystem(url: str) -> tuple[Any, str]:
+
+def open_filesystem(url: str, retried: bool = False) -> tuple[Any, str]:
     """Open the fsspec file system of a path or URL and the path inside it; listings are never cached.
 
-    InputError for what `refuse_secrets` and `check_url` refuse. Of local files only regular ones are read.
+    InputError for what `refuse_secrets` and `check_url` refuse. Of local files only regular ones are read. Who is
+    `retried` by its caller asks an S3 three times in some seconds, instead of five times five in forty (unless fsspec's
+    configuration says how often).
     """
     refuse_secrets(url)
     check_url(url)
     if "://" not in url or url.startswith(("file://", "local://")):
         local = RegularFiles()
         return local, str(local._strip_protocol(url))
+    options = store_options(url)
+    few = retried and _is_s3(url) and "retries" not in options["config_kwargs"]
+    if few:  # by its options a file system of its own, which is not shared with who is not retried
+        options["config_kwargs"]["retries"] = {"mode": "standard", "total_max_attempts": ATTEMPTS}
     try:
-        return fsspec.url_to_fs(url, **store_options(url))
+        filesystem, path = fsspec.url_to_fs(url, **options)
     except (ValueError, ImportError) as error:
         raise InputError(f"cannot be opened: {error}", file=url) from error
+    if few:
+        filesystem.retries = 1
+    return filesystem, path
 
 
 def store_options(url: str) -> dict[str, Any]:
     """Give the options with which fsspec opens a URL: listings are never cached, no S3 redirects its clients."""
     options: dict[str, Any] = {"use_listings_cache": False} if "://" in url else {}
-    if url.startswith(("s3://", "s3a://")):
+    if _is_s3(url):
         from sweeps.io.guards.store_sessions import UnredirectedSession
 
         given = fsspec.config.conf.get("s3", {}).get("config_kwargs", {})
         options["config_kwargs"] = {**given, "http_session_cls": UnredirectedSession}
     return options
+
+
+def _is_s3(url: str) -> bool:
+    return url.startswith(("s3://", "s3a://"))
 
 
 def join(base: str, path: str) -> str:
@@ -75,7 +91,7 @@ def read_bytes(url: str) -> bytes:
 
 def uses_s3(value: Any) -> bool:
     """Tell whether a text in nested mappings and lists is an address on S3."""
-    return any(text.startswith(("s3://", "s3a://")) for _, text in texts_within(value))
+    return any(_is_s3(text) for _, text in texts_within(value))
 
 
 def store_settings() -> dict[str, str]:

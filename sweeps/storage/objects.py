@@ -38,7 +38,7 @@ class Objects:
         check_url(uri)
         self.uri, self.retry_seconds, self.put_seconds = uri.rstrip("/"), retry_seconds, PUT_SECONDS
         self.waiting = Waiting(renew=self.renew_credentials)
-        self.fs, root = open_filesystem(self.uri)
+        self.fs, root = open_filesystem(self.uri, retried=retry_seconds > 0)
         self.local = isinstance(self.fs, LocalFileSystem)
         self.root = root.rstrip("/")
 

@@ -60,7 +60,17 @@ KINDS = (
     ErrorKind("no such bucket", words=("NoSuchBucket", "bucket does not exist")),
     ErrorKind(
         "the object store does not answer (AWS_ENDPOINT_URL)",
-        words=("EndpointConnectionError", "ConnectTimeout", "Could not connect", "Connection refused", "FSTimeout"),
+        words=(
+            "EndpointConnectionError",
+            "ConnectTimeout",
+            "ReadTimeout",
+            "Could not connect",
+            "Connection refused",
+            "Connection was closed",
+            "Connection reset",
+            "Server disconnected",
+            "FSTimeout",
+        ),
         types=frozenset(
             {
                 "HTTPClientError",
