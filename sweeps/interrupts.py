@@ -159,7 +159,8 @@ def kept() -> Iterator[None]:
     """Keep the handlers through code that sets its own, and keep SIGHUP from the processes that it starts.
 
     A closed terminal signals every process of its group; those that are blocked here stay until they are ended. The
-    SystemExit of a handler that was set meanwhile becomes Interrupted.
+    SystemExit of a handler that was set meanwhile becomes Interrupted; one that comes out of native code is raised by
+    the first Python function after it, so that contexts within this one may not see it.
     """
     main = _in_main_thread()
     before = {number: signal.getsignal(number) for number in USUAL} if main else {}

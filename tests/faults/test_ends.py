@@ -94,7 +94,7 @@ def test_signals_in_mid_run_end_it_in_one_line_and_it_goes_on(arguments: list[st
                 os.killpg(process.pid, number)
                 time.sleep(pause)
             found, lines = ended(process, log, theirs)
-        assert (found, lines[-1]) == (code, LINE), (signals, lines)
+        assert (found, lines[-1:]) == (code, [LINE]), (signals, lines)
         assert [line for line in lines if "interrupted" in line] == [LINE]
         assert not list((tmp_path / "results" / "running").glob("*")), signals
         assert len(lines) <= 5, lines
@@ -125,7 +125,7 @@ def test_signals_before_the_first_pack_end_it_in_one_line(arguments: list[str], 
             theirs = descendants(process.pid)
             os.killpg(process.pid, number)
             code, lines = ended(process, log, theirs)
-        assert (code, lines[-1]) == (128 + number, LINE), (phase, lines)
+        assert (code, lines[-1:]) == (128 + number, [LINE]), (phase, lines)
         assert len(lines) <= 2, (phase, lines)
         assert not list((tmp_path / "results").glob("running/*"))
 

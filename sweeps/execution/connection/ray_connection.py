@@ -21,6 +21,7 @@ import ray
 from ray.exceptions import RayError
 from ray.job_config import JobConfig
 
+from sweeps import interrupts
 from sweeps.errors import InputError, escaped
 from sweeps.execution.connection import ray_internals
 from sweeps.execution.connection.head_watch import watched
@@ -65,10 +66,12 @@ def _joined(address: str | None, arguments: Mapping[str, Any]) -> Iterator[None]
     try:
         check_answers(given)
         check_token(given, explicit=address not in (None, "auto"))
-        with ray_internals.on_loopback() if ray_internals.is_on_loopback(given) else nullcontext(), whole():
+        place = ray_internals.on_loopback() if ray_internals.is_on_loopback(given) else nullcontext()
+        with interrupts.kept(), place, whole():
             ray.init(address=address, **arguments)
     except (OSError, ValueError, RuntimeError, RayError) as error:
         ray.shutdown()
+        interrupts.check()
         raise InputError(f"no Ray cluster can be reached: {error}", key="address", value=given) from None
     with ended_whole():
         yield

@@ -75,16 +75,20 @@ def _start(folder: Path, arguments: Mapping[str, Any]) -> None:
     for attempt in range(1, ATTEMPTS + 1):
         sockets, before = ray_internals.open_sockets(os.getpid()), ray_internals.processes()
         try:
-            with ray_internals.on_loopback(), whole():
+            with interrupts.kept(), ray_internals.on_loopback(), whole():  # kept around the end of `whole`, too
                 ray_internals.start(folder, **arguments)
             started = {process.pid for process in ray_internals.processes() - before}
             ray_internals.check_loopback([os.getpid(), *started], sockets)
             return
         except InputError:
             raise
+        except interrupts.Interrupted:
+            _shut_down()
+            raise
         except Exception as error:
             ray.shutdown()
             ray_internals.end_processes(ray_internals.processes() - before)
+            interrupts.check()  # a signal to the whole group ends what Ray was waiting for
             if attempt == ATTEMPTS or isinstance(error, ValueError):
                 raise InputError(_not_started(error, folder), key="address", value="local") from None
             logging.getLogger("sweeps").warning("Ray did not come up (%s): trying once more", _first_line(error))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from sweeps import interrupts
 from sweeps.commands.run import run_plan
 from sweeps.errors import InputError, Refusal
 from sweeps.execution.connection import ray_internals, ray_session
@@ -102,6 +104,24 @@ def test_a_home_that_is_too_long_or_cannot_be_written_gives_way(home: Path, monk
         with private_folder() as folder:
             assert folder == home / "run" / "sweeps-ray" / "s"
         monkeypatch.delenv("XDG_RUNTIME_DIR")
+
+
+def test_a_signal_that_ends_what_ray_waits_for_is_no_fault_of_rays(
+    home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """SIGTERM to a whole group ends Ray's servers too; its driver then raises that they did not come up."""
+    starts: list[Path] = []
+
+    def start(folder: Path, **arguments: Any) -> None:
+        starts.append(folder)
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise RuntimeError("no port of the GCS")
+
+    monkeypatch.setattr(ray_internals, "start", start)
+    with pytest.raises(interrupts.Interrupted), interrupts.handled(), ray_session.own_ray():
+        raise AssertionError
+    assert len(starts) == 1
+    assert not caplog.messages
 
 
 def test_the_longest_socket_fits_and_one_byte_more_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
