@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads that wait for each other on busy cores are slow
+os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")  # Ray's own 30 s are few on a busy machine
 
 import numpy as np
 import pytest

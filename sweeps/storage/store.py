@@ -147,7 +147,8 @@ class Store(Objects):
 
         Names that begin with `.` or `_` are left out, as pandas skips them.
         """
-        beside = ((table, name) for table in KEYS if table != FORGOTTEN for name in self.names(table))
+        there = set(self.names("")) - {FORGOTTEN}  # one listing, in place of one for every table that is not there
+        beside = ((table, name) for table in KEYS if table in there for name in self.names(table))
         ours = {f"{table}/{name}" for table in KEYS for name in (f"{table}.parquet", COMPACTED_BEFORE)}
         names = (f"{table}/{name}" for table, name in beside if not name.startswith("_"))
         return [name for name in names if name not in ours]
