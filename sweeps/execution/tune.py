@@ -321,6 +321,7 @@ def run_packs(
                 storage_path=folder,
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=0),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # nodes do not share Tune's folder
                 callbacks=[ProgressCallback(searcher, update)],
             ),
         ).fit()
